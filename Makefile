@@ -1,0 +1,57 @@
+# Every command installs what it needs first. `make` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help run demo test check bench services services-stop translations clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run ## Start everything on http://127.0.0.1:8000/ (PORT=, VAR_DIR=); Ctrl-C stops it
+	@deploy/run.sh || [ $$? -eq 130 ]  # 130: Ctrl-C
+
+demo: $(VENV)/run ## Three shoppers, one team, one callback: the whole journey on a stack of its own
+	@$(BIN)/python deploy/demo.py
+
+test: $(VENV)/dev ## All tests: on SQLite, then on MariaDB where it can be installed
+	@deploy/test.sh
+
+check: $(VENV)/dev ## Format, lint, types, imports, migrations, API schema, translations
+	@deploy/check.sh
+
+bench: $(VENV)/mysql ## Measure, print a table of ratios, write var/bench/latest.json
+	@$(BIN)/python -m benchmarks.run
+
+services: ## Start private MariaDB, Redis and RabbitMQ below var/services
+	@deploy/services.sh start
+	@deploy/services.sh env
+
+services-stop: ## Stop them
+	@deploy/services.sh stop
+
+translations: $(VENV)/dev ## Collect new texts into locale/ and compile the catalogs
+	@deploy/translations.sh update
+
+clean: ## Remove what the commands above have made, data included
+	@deploy/services.sh stop
+	rm -rf $(VENV) var
+
+$(VENV)/bin/python:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed.")'
+	python3 -m venv $(VENV)
+
+$(VENV)/run: requirements.txt deploy/constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: -r requirements.txt
+	@touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/mysql: requirements-mysql.txt $(VENV)/run
+	@deploy/services.sh client
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-mysql.txt
+	@touch $@

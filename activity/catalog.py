@@ -1,0 +1,81 @@
+"""Which offers exist: an in-process copy of activities, discounts and goods."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from activity import discounts
+from activity.models import Activity, Offer
+from groupbuy import switches
+from groupbuy.snapshots import Snapshot
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    original: Decimal
+    pay: Decimal
+
+    @property
+    def deduction(self) -> Decimal:
+        return self.original - self.pay
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOffer:
+    """One Offer with all that a trial and a lock need to know of it."""
+
+    channel_id: int
+    goods_id: str
+    goods_name: str
+    price: Price | None  # None: the discount cannot be calculated
+    discount_crowd: str | None
+    activity: Activity
+
+
+def find_offer(
+    *, source: str, channel: str, goods_id: str, activity_id: int | None, now: datetime
+) -> LiveOffer | None:
+    """The offer of that activity, whatever its state; without activity_id the open one."""
+    offers = _offers.get().get((source, channel, goods_id), ())
+    for offer in offers:
+        if offer.activity.pk == activity_id if activity_id else offer.activity.is_open(now):
+            return offer
+    return None
+
+
+def _load() -> Mapping[tuple[str, str, str], Sequence[LiveOffer]]:
+    rows = Offer.objects.select_related("channel", "sku", "activity__discount").order_by(
+        "-activity_id"
+    )
+    offers = defaultdict(list)
+    for row in rows:
+        key = row.channel.source, row.channel.channel, row.sku.goods_id
+        offers[key].append(
+            LiveOffer(
+                channel_id=row.channel_id,
+                goods_id=row.sku.goods_id,
+                goods_name=row.sku.name,
+                price=_price(row),
+                discount_crowd=row.activity.discount.crowd_id,
+                activity=row.activity,
+            )
+        )
+    return offers
+
+
+def _price(row: Offer) -> Price | None:
+    original, discount = row.sku.original_price, row.activity.discount
+    try:
+        pay = discounts.pay_price(discount.plan, discount.expression, original)
+    except ValueError as exc:
+        logger.warning("discount %s cannot be calculated: %s", discount.pk, exc)
+        return None
+    return Price(original, pay)
+
+
+_offers = Snapshot(_load, bypass=switches.caches_off)

@@ -1,0 +1,198 @@
+"""Goods, discounts (折扣), activities (拼团活动), and which channel offers what."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from activity import discounts
+from groupbuy.models import Channel
+from groupbuy.money import FEN
+from tag.models import CrowdTag
+
+
+class Sku(models.Model):
+    """Goods that a mall sells, at their price when bought alone."""
+
+    goods_id = models.CharField(
+        _("goods id"), max_length=32, unique=True, validators=[RegexValidator(r"^\S+$")]
+    )
+    name = models.CharField(_("name"), max_length=128)
+    original_price = models.DecimalField(
+        _("original price"), max_digits=12, decimal_places=2, validators=[MinValueValidator(FEN)]
+    )
+    picture = models.CharField(
+        _("picture"),
+        max_length=512,
+        blank=True,
+        help_text=_("A URL, or a path below static/: goods/9890001.svg"),
+    )
+
+    class Meta:
+        verbose_name = _("goods")
+        verbose_name_plural = _("goods")
+        constraints = [
+            models.CheckConstraint(condition=Q(original_price__gte=FEN), name="sku_has_a_price")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.goods_id} {self.name}"
+
+
+class Discount(models.Model):
+    """How the team price comes from the original price."""
+
+    name = models.CharField(_("name"), max_length=64)
+    plan = models.CharField(_("plan"), max_length=4, choices=discounts.Plan.choices)
+    expression = models.CharField(_("expression"), max_length=64)
+    crowd = models.ForeignKey(
+        CrowdTag,
+        verbose_name=_("crowd"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        help_text=_("Users outside it pay the original price."),
+    )
+
+    class Meta:
+        verbose_name = _("discount")
+        verbose_name_plural = _("discounts")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.plan} {self.expression})"
+
+    def clean(self) -> None:
+        self.expression = self.expression.replace("，", ",").strip()
+        try:
+            discounts.pay_price(self.plan, self.expression, Decimal(100))
+        except ValueError as exc:
+            raise ValidationError({"expression": str(exc)}) from exc
+
+
+class Activity(models.Model):
+    """The rules of one group-buying campaign. Its pk is the wire's activityId."""
+
+    class GroupType(models.IntegerChoices):
+        SHOP_COMPLETES = 0, _("0: the shop completes the team when its time is up")
+        MUST_FILL = 1, _("1: the target must be reached")
+
+    class Status(models.IntegerChoices):
+        CREATED = 0, _("0: created")
+        IN_EFFECT = 1, _("1: in effect")
+        EXPIRED = 2, _("2: expired")
+        ABANDONED = 3, _("3: abandoned")
+
+    name = models.CharField(_("name"), max_length=128)
+    discount = models.ForeignKey(Discount, verbose_name=_("discount"), on_delete=models.PROTECT)
+    group_type = models.PositiveSmallIntegerField(
+        _("group type"), choices=GroupType.choices, default=GroupType.MUST_FILL
+    )
+    target_count = models.PositiveSmallIntegerField(
+        _("people per team"), validators=[MinValueValidator(1), MaxValueValidator(1000)]
+    )
+    take_limit = models.PositiveSmallIntegerField(
+        _("limit per person"), default=1, validators=[MinValueValidator(1)]
+    )
+    valid_minutes = models.PositiveIntegerField(
+        _("minutes a team has"),
+        validators=[MinValueValidator(1), MaxValueValidator(60 * 24 * 90)],
+    )
+    hold_minutes = models.PositiveIntegerField(
+        _("minutes to pay"),
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(60 * 24 * 7)],
+    )
+    status = models.PositiveSmallIntegerField(
+        _("status"), choices=Status.choices, default=Status.CREATED
+    )
+    start_at = models.DateTimeField(_("start"))
+    end_at = models.DateTimeField(_("end"))
+    crowd = models.ForeignKey(
+        CrowdTag, verbose_name=_("crowd"), null=True, blank=True, on_delete=models.PROTECT
+    )
+    restrict_visible = models.BooleanField(_("only the crowd may see it"), default=False)
+    restrict_join = models.BooleanField(_("only the crowd may join"), default=False)
+
+    class Meta:
+        verbose_name = _("activity")
+        verbose_name_plural = _("activities")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(start_at__lt=F("end_at")), name="activity_starts_before_it_ends"
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    target_count__gte=1,
+                    take_limit__gte=1,
+                    valid_minutes__gte=1,
+                    hold_minutes__gte=1,
+                ),
+                name="activity_has_room",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pk} {self.name}"
+
+    def clean(self) -> None:
+        if self.start_at and self.end_at and self.start_at >= self.end_at:
+            raise ValidationError({"end_at": _("The end must be after the start.")})
+        if (self.restrict_visible or self.restrict_join) and self.crowd is None:
+            raise ValidationError({"crowd": _("Choose the crowd this activity is limited to.")})
+        for offer in self.offers.all() if self.pk else ():
+            offer.refuse_overlap(self)
+
+    def is_open(self, now: datetime) -> bool:
+        """May teams be opened at this moment?"""
+        return self.status == self.Status.IN_EFFECT and self.start_at <= now < self.end_at
+
+
+class Offer(models.Model):
+    """This channel sells these goods by this activity."""
+
+    channel = models.ForeignKey(Channel, verbose_name=_("channel"), on_delete=models.PROTECT)
+    sku = models.ForeignKey(Sku, verbose_name=_("goods"), on_delete=models.PROTECT)
+    activity = models.ForeignKey(
+        Activity, verbose_name=_("activity"), on_delete=models.CASCADE, related_name="offers"
+    )
+
+    class Meta:
+        verbose_name = _("offer")
+        verbose_name_plural = _("offers")
+        constraints = [
+            models.UniqueConstraint(fields=["channel", "sku", "activity"], name="offer_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} · {self.sku} · {self.activity}"
+
+    def clean(self) -> None:
+        if self.activity_id and self.channel_id and self.sku_id:
+            self.refuse_overlap(self.activity)
+
+    def refuse_overlap(self, activity: Activity) -> None:
+        """Two live activities of one channel and goods may not overlap in time.
+
+        This is the polite check. Where two operators save at once and both pass it, the
+        trial takes the newer activity, the same one in every process.
+        """
+        live = (Activity.Status.CREATED, Activity.Status.IN_EFFECT)
+        if activity.status not in live:
+            return
+        clash = (
+            Offer.objects.filter(channel_id=self.channel_id, sku_id=self.sku_id)
+            .filter(activity__status__in=live)
+            .filter(activity__start_at__lt=activity.end_at, activity__end_at__gt=activity.start_at)
+            .exclude(activity_id=activity.pk)
+            .select_related("activity", "sku")
+            .first()
+        )
+        if clash:
+            raise ValidationError(
+                _("%(sku)s is already offered on this channel by %(activity)s at that time."),
+                params={"sku": clash.sku, "activity": clash.activity},
+            )

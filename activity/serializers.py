@@ -1,0 +1,28 @@
+"""The wire shape of a trial's answer. Field names are the contract's."""
+
+from rest_framework import serializers
+
+from groupbuy.fields import MoneyOut
+
+
+class GoodsResponse(serializers.Serializer):
+    goodsId = serializers.CharField(source="offer.goods_id")
+    goodsName = serializers.CharField(source="offer.goods_name")
+    originalPrice = MoneyOut(source="price.original")
+    deductionPrice = MoneyOut(source="price.deduction")
+    payPrice = MoneyOut(source="price.pay")
+
+
+class RefusalResponse(serializers.Serializer):
+    code = serializers.CharField()
+    info = serializers.CharField(source="message")
+
+
+class TrialResponse(serializers.Serializer):
+    """activityId and goods are null when there is no offer or no price."""
+
+    activityId = serializers.IntegerField(source="offer.activity.pk", allow_null=True, default=None)
+    goods = GoodsResponse(source="priced", allow_null=True)
+    visible = serializers.BooleanField()
+    enable = serializers.BooleanField(source="joinable")
+    refusals = RefusalResponse(many=True)

@@ -1,0 +1,101 @@
+"""Trial (试算): may this user see and join the offer, and at what price?
+
+Switches, then the offer, then its price, then the crowd. Every refusal is collected; the
+callers decide which of them stop what they do.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from activity.catalog import LiveOffer, Price, find_offer
+from activity.models import Activity
+from groupbuy import switches
+from groupbuy.errors import ErrorCode, GroupBuyError
+from tag.crowd import is_member
+
+
+@dataclass(frozen=True, slots=True)
+class TrialQuery:
+    user_id: str
+    source: str
+    channel: str
+    goods_id: str
+    activity_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    offer: LiveOffer | None
+    price: Price | None
+    visible: bool
+    joinable: bool
+    refusals: tuple[ErrorCode, ...]
+
+    @property
+    def priced(self) -> Self | None:
+        """This trial where it has a price to show."""
+        return self if self.offer and self.price else None
+
+    def accept(self, *, despite: Collection[ErrorCode] = ()) -> tuple[LiveOffer, Price]:
+        """The offer and the price, or the first refusal raised."""
+        for error in self.refusals:
+            if error not in despite:
+                raise GroupBuyError(error)
+        assert self.offer is not None  # else refused as NO_OFFER
+        assert self.price is not None  # else refused as UNKNOWN_DISCOUNT
+        return self.offer, self.price
+
+
+def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
+    """Refusals come in the contract's order; without an offer there is no price or crowd."""
+    refusals = [*_switched_off(query.user_id)]
+    offer = find_offer(
+        source=query.source,
+        channel=query.channel,
+        goods_id=query.goods_id,
+        activity_id=query.activity_id,
+        now=now,
+    )
+    if offer is None:
+        refusals.append(ErrorCode.NO_OFFER)
+        return Trial(None, None, visible=False, joinable=False, refusals=tuple(refusals))
+    if offer.price is None:
+        refusals.append(ErrorCode.UNKNOWN_DISCOUNT)
+    visible, joinable = _crowd_scope(offer.activity, query.user_id)
+    if not joinable:
+        refusals.append(ErrorCode.OUTSIDE_CROWD)
+    refusals += _not_open(offer.activity, now)
+    price = _price_for(offer, query.user_id)
+    return Trial(offer, price, visible=visible, joinable=joinable, refusals=tuple(refusals))
+
+
+def _switched_off(user_id: str) -> list[ErrorCode]:
+    refusals = []
+    if switches.is_downgraded():
+        refusals.append(ErrorCode.DOWNGRADED)
+    if not switches.in_cut_range(user_id):
+        refusals.append(ErrorCode.OUTSIDE_CUT_RANGE)
+    return refusals
+
+
+def _price_for(offer: LiveOffer, user_id: str) -> Price | None:
+    crowd = offer.discount_crowd
+    if offer.price and crowd and not is_member(crowd, user_id):
+        return Price(offer.price.original, offer.price.original)
+    return offer.price
+
+
+def _crowd_scope(activity: Activity, user_id: str) -> tuple[bool, bool]:
+    """Visible, joinable. What is limited to no crowd at all is closed to everybody."""
+    if not activity.restrict_visible and not activity.restrict_join:
+        return True, True
+    inside = activity.crowd_id is not None and is_member(activity.crowd_id, user_id)
+    return inside or not activity.restrict_visible, inside or not activity.restrict_join
+
+
+def _not_open(activity: Activity, now: datetime) -> list[ErrorCode]:
+    if activity.status not in (Activity.Status.IN_EFFECT, Activity.Status.EXPIRED):
+        return [ErrorCode.ACTIVITY_NOT_IN_EFFECT]
+    return [] if activity.is_open(now) else [ErrorCode.OUTSIDE_WINDOW]

@@ -1,0 +1,39 @@
+"""The project's paths and one more: a viewset that does nothing, on the same server.
+
+It has the trial's request serializer, used in the same way, and answers a constant.
+"""
+
+from django.urls import path
+from rest_framework import viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from groupbuy.api import answer
+from groupbuy.urls import urlpatterns as project
+from trade.serializers import TrialRequest
+
+empty_request = TrialRequest()
+
+
+class EmptyViewSet(viewsets.ViewSet):
+    authentication_classes = ()
+    permission_classes = ()
+
+    def empty(self, request: Request) -> Response:
+        empty_request.run_validation(request.data)
+        return answer(None)
+
+
+class PlainViewSet(EmptyViewSet):
+    """As DRF's tutorial writes it: a new serializer for each request."""
+
+    def empty(self, request: Request) -> Response:
+        TrialRequest(data=request.data).is_valid(raise_exception=True)
+        return answer(None)
+
+
+urlpatterns = [
+    path("empty", EmptyViewSet.as_view({"post": "empty"})),
+    path("plain", PlainViewSet.as_view({"post": "empty"})),
+    *project,
+]

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Everything that needs no running: format, lint, types, imports, migrations, schema, translations.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH" SECRET_KEY=check CELERY_BROKER_URL=memory://
+unset DATABASE_URL DEBUG DEMO
+
+ruff format --check .
+ruff check .
+mypy groupbuy tag activity trade tests benchmarks deploy manage.py
+lint-imports --no-logo 2>/dev/null || lint-imports
+python manage.py check --fail-level WARNING
+python manage.py makemigrations --check --dry-run
+python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - ||
+  { echo "docs/openapi.yaml is old: python manage.py spectacular --file docs/openapi.yaml" >&2; exit 1; }
+deploy/translations.sh check

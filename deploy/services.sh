@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Private MariaDB, Redis and RabbitMQ below var/services: own ports, own data, loopback only.
+#
+#   deploy/services.sh start [mariadb] [redis] [rabbitmq]    default: all three
+#   deploy/services.sh stop
+#   deploy/services.sh client                                what compiling mysqlclient needs
+#   deploy/services.sh env                                   variables that point the project there
+#
+# start installs missing Debian packages where root or passwordless sudo allows it, and exits 3
+# where not. FLUSH=off trades MariaDB's durability for the speed of tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+DIR=${SERVICES_DIR:-$PWD/var/services}
+MARIADB_PORT=${MARIADB_PORT:-13306}
+REDIS_SERVICE_PORT=${REDIS_SERVICE_PORT:-16380}
+RABBITMQ_PORT=${RABBITMQ_PORT:-15673}
+export PATH=$PATH:/usr/sbin:/usr/lib/rabbitmq/bin
+
+alive() { [ -f "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+
+wait_for() { # wait_for WHAT COMMAND...
+  local what=$1; shift
+  for _ in $(seq 300); do "$@" >/dev/null 2>&1 && { echo "$what is up"; return; }; sleep 0.2; done
+  echo "$what did not start, see $DIR/*.log" >&2; exit 1
+}
+
+install() { # install COMMAND PACKAGE...
+  command -v "$1" >/dev/null && return; shift
+  local sudo=
+  [ "$(id -u)" = 0 ] || sudo="sudo -n"
+  if ! command -v apt-get >/dev/null || ! $sudo true 2>/dev/null; then
+    echo "Missing: $* (Debian packages); installing them needs root or sudo." >&2; exit 3
+  fi
+  echo "installing $*"
+  $sudo apt-get update -qq || true
+  # RUNLEVEL=1: install without starting the system-wide service
+  $sudo env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null || exit 3
+}
+
+start_mariadb() {
+  install mariadbd mariadb-server
+  alive "$DIR/mariadb.pid" && return
+  local user=(); [ "$(id -u)" != 0 ] || user=(--user=root)
+  local data=$DIR/mariadb flush=1
+  [ "${FLUSH:-on}" = on ] || flush=0
+  [ -d "$data/mysql" ] || mariadb-install-db --no-defaults "${user[@]}" --datadir="$data" \
+    --auth-root-authentication-method=normal --skip-test-db >"$DIR/mariadb-install.log" 2>&1
+  mariadbd --no-defaults "${user[@]}" --datadir="$data" --socket="$DIR/mariadb.sock" \
+    --bind-address=127.0.0.1 --port="$MARIADB_PORT" --pid-file="$DIR/mariadb.pid" \
+    --innodb-flush-log-at-trx-commit=$flush --innodb-buffer-pool-size=512M \
+    --max-connections=300 --skip-name-resolve >"$DIR/mariadb.log" 2>&1 &
+  wait_for "MariaDB on $MARIADB_PORT" mariadb-admin --no-defaults --socket="$DIR/mariadb.sock" -uroot ping
+  mariadb --no-defaults --socket="$DIR/mariadb.sock" -uroot -e "
+    CREATE DATABASE IF NOT EXISTS groupbuy CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+    CREATE USER IF NOT EXISTS groupbuy@'127.0.0.1' IDENTIFIED BY 'groupbuy';
+    GRANT ALL ON *.* TO groupbuy@'127.0.0.1';"
+}
+
+start_redis() {
+  install redis-server redis-server
+  alive "$DIR/redis.pid" && return
+  redis-server --bind 127.0.0.1 --port "$REDIS_SERVICE_PORT" --dir "$DIR" --pidfile "$DIR/redis.pid" \
+    --daemonize yes --save "" --logfile "$DIR/redis.log" >/dev/null
+  wait_for "Redis on $REDIS_SERVICE_PORT" redis-cli -p "$REDIS_SERVICE_PORT" ping
+}
+
+start_rabbitmq() {
+  install rabbitmqctl rabbitmq-server
+  alive "$DIR/rabbitmq.pid" && return
+  mkdir -p "$DIR/rabbitmq"
+  export HOME=$DIR/rabbitmq ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$((RABBITMQ_PORT + 2))
+  export RABBITMQ_NODENAME=groupbuy@localhost RABBITMQ_NODE_IP_ADDRESS=127.0.0.1
+  export RABBITMQ_NODE_PORT=$RABBITMQ_PORT RABBITMQ_DIST_PORT=$((RABBITMQ_PORT + 1))
+  export RABBITMQ_MNESIA_BASE=$HOME/data RABBITMQ_LOG_BASE=$HOME/log RABBITMQ_PID_FILE=$DIR/rabbitmq.pid
+  export RABBITMQ_ENABLED_PLUGINS_FILE=$HOME/plugins
+  export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
+  echo "[]." >"$HOME/plugins"
+  epmd -port "$ERL_EPMD_PORT" >"$DIR/epmd.log" 2>&1 & echo $! >"$DIR/epmd.pid"
+  /usr/lib/rabbitmq/bin/rabbitmq-server >"$DIR/rabbitmq.log" 2>&1 &
+  wait_for "RabbitMQ on $RABBITMQ_PORT" bash -c "exec 3<>/dev/tcp/127.0.0.1/$RABBITMQ_PORT"
+}
+
+stop() {
+  for name in rabbitmq epmd redis mariadb; do
+    if alive "$DIR/$name.pid"; then
+      pid=$(cat "$DIR/$name.pid")
+      kill "$pid"
+      for _ in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
+      echo "stopped $name"
+    fi
+    rm -f "$DIR/$name.pid"
+  done
+}
+
+case ${1:-} in
+  start)
+    mkdir -p "$DIR"
+    shift; [ $# -gt 0 ] || set -- mariadb redis rabbitmq
+    for name in "$@"; do "start_$name"; done ;;
+  stop) stop ;;
+  client) # what building mysqlclient needs
+    command -v mariadb_config >/dev/null || install mariadb_config libmariadb-dev pkg-config gcc python3-dev ;;
+  env)
+    echo "DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy"
+    echo "REDIS_URL=redis://127.0.0.1:$REDIS_SERVICE_PORT/0"
+    echo "CELERY_BROKER_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT//" ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac

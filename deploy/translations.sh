@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# translations.sh update   collect texts into locale/, compile
+# translations.sh check    fail when a text has no translation or a compiled catalog is old
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH" SECRET_KEY=${SECRET_KEY:-translations}
+po=locale/zh_Hans/LC_MESSAGES/django.po
+
+if ! command -v xgettext >/dev/null; then
+  sudo=; [ "$(id -u)" = 0 ] || sudo="sudo -n"
+  $sudo apt-get update -qq || true
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gettext >/dev/null ||
+    { echo "gettext (a Debian package) is missing" >&2; exit 1; }
+fi
+
+collect() {
+  python manage.py makemessages --locale zh_Hans --no-location --no-wrap --no-obsolete \
+    --ignore .venv --ignore var --verbosity 0
+  sed -i '/^"POT-Creation-Date/d' "$po"
+}
+
+case ${1:-} in
+  update) collect; python manage.py compilemessages --ignore .venv --ignore var --verbosity 0 ;;
+  check)
+    before=$(mktemp); trap 'cp "$before" "$po"; rm -f "$before"' EXIT
+    cp "$po" "$before"
+    collect
+    diff "$before" "$po" || { echo "texts have changed: make translations" >&2; exit 1; }
+    for flag in --untranslated --only-fuzzy; do
+      missing=$(msgattrib "$flag" --no-obsolete "$po" | sed 1d)
+      [ -z "$missing" ] || { echo "not translated:"; echo "$missing"; exit 1; } >&2
+    done
+    msgfmt --check "$po" -o - | cmp - "${po%.po}.mo" ||
+      { echo "the compiled catalog is old: make translations" >&2; exit 1; } ;;
+  *) sed -n '2,3s/^# //p' "$0"; exit 2 ;;
+esac

@@ -1,0 +1,156 @@
+"""The envelope, JSON both ways, and the one place where an exception becomes an answer.
+
+Source: the wire contract, section 1.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import orjson
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.utils import inline_serializer
+from rest_framework import exceptions, serializers
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.response import Response
+
+from groupbuy.errors import ErrorCode, GroupBuyError
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 64 * 1024  # bytes; the longest honest request is under 2 kB
+BY_STATUS = {401: ErrorCode.UNAUTHENTICATED, 403: ErrorCode.FORBIDDEN}
+COLLISIONS = {1205, 1213}  # MySQL: lock wait timeout, deadlock
+
+
+def answer(data: Any, error: ErrorCode = ErrorCode.SUCCESS) -> Response:
+    """The envelope around an answer."""
+    return Response({"code": error.code, "info": str(error.message), "data": data})
+
+
+def refusal(error: ErrorCode, detail: Any = "", status: int | None = None) -> Response:
+    """The envelope around a refusal; detail names what was wrong."""
+    info = f"{error.message}: {detail}" if detail else str(error.message)
+    body = {"code": error.code, "info": info, "data": None}
+    return Response(body, status=status or error.status)
+
+
+def enveloped(name: str, data: Any) -> Any:
+    """The schema of answer(data)."""
+    return inline_serializer(
+        name,
+        {
+            "code": serializers.CharField(),
+            "info": serializers.CharField(),
+            "data": data,
+        },
+    )
+
+
+class OrjsonRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        return orjson.dumps(data, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else str(value)
+
+
+class OrjsonParser(BaseParser):
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: Any,
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        body = stream.read(MAX_BODY + 1)
+        if len(body) > MAX_BODY:
+            raise exceptions.ParseError(_("the body is larger than 64 KiB"))
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as exc:
+            raise exceptions.ParseError(_("the body is not JSON")) from exc
+
+
+class AlwaysJson(BaseContentNegotiation):
+    """Answer JSON whatever the Accept header says, as existing malls expect."""
+
+    def select_parser(self, request: Any, parsers: Iterable[Any]) -> Any:
+        wanted = (request.content_type or "").partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == wanted), None)
+
+    def select_renderer(
+        self, request: Any, renderers: Iterable[Any], format_suffix: str | None = None
+    ) -> tuple[Any, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
+
+
+def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
+    match exc:
+        case GroupBuyError():
+            response = refusal(exc.error, exc.detail)
+            logger.info("refused %s: %s", context["request"].path, exc)
+        case exceptions.ValidationError():
+            response = refusal(ErrorCode.ILLEGAL_PARAMETER, "; ".join(_flatten(exc.detail)))
+        case exceptions.APIException():  # no key, not JSON, wrong method, wrong media type
+            error = BY_STATUS.get(exc.status_code, ErrorCode.ILLEGAL_PARAMETER)
+            detail = exc.detail if error is ErrorCode.ILLEGAL_PARAMETER else ""
+            response = refusal(error, detail, exc.status_code)
+            if header := getattr(exc, "auth_header", ""):
+                response["WWW-Authenticate"] = header
+        case Http404():
+            response = refusal(ErrorCode.ILLEGAL_PARAMETER, _("no such path"), 404)
+        case OperationalError() if is_collision(exc):
+            response = refusal(ErrorCode.TRY_AGAIN)
+        case OperationalError() | InterfaceError():
+            logger.error("database away: %s", exc)
+            response = refusal(ErrorCode.UNKNOWN, status=503)
+        case _:
+            logger.error("bug in %s", context["request"].path, exc_info=exc)
+            response = refusal(ErrorCode.UNKNOWN)
+    return response
+
+
+def is_collision(exc: DatabaseError) -> bool:
+    """Did two transactions get in each other's way, so that trying again is safe?"""
+    reason = exc.args[0] if exc.args else None
+    return reason in COLLISIONS or reason == "database is locked"
+
+
+def _flatten(detail: Any, path: str = "") -> list[str]:
+    """{"a": {"b": ["x"]}} -> ["a.b: x"]"""
+    if isinstance(detail, Mapping):
+        return [
+            text
+            for name, inner in detail.items()
+            for text in _flatten(inner, f"{path}.{name}" if path else str(name))
+        ]
+    if isinstance(detail, list):
+        return [text for inner in detail for text in _flatten(inner, path)]
+    path = path.removesuffix(".non_field_errors").removesuffix("non_field_errors")
+    return [f"{path}: {detail}" if path else str(detail)]
+
+
+@csrf_exempt
+def path_not_found(request: HttpRequest) -> HttpResponse:
+    """What no path under /api/ matches is answered in JSON like everything else there."""
+    body = refusal(ErrorCode.ILLEGAL_PARAMETER, _("no such path")).data
+    return HttpResponse(orjson.dumps(body), content_type="application/json", status=404)

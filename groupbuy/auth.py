@@ -1,0 +1,126 @@
+"""Who is calling: API keys of channels and operators, from an in-process copy.
+
+A key is sent as `Authorization: Bearer gbm_<prefix>_<secret>`. The channel named in the
+request must be the key's own. A channel may be opened to callers without a key.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from groupbuy.models import ApiKey, Channel, digest
+from groupbuy.snapshots import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class KnownChannel:
+    """What the hot path needs of a Channel."""
+
+    pk: int
+    source: str
+    channel: str
+    callback_hosts: str
+    allow_without_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Stands where Django has a user. channel is None for an operator key."""
+
+    channel: KnownChannel | None
+    is_authenticated = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    channels: Mapping[tuple[str, str], KnownChannel]
+    keys: Mapping[str, tuple[str, Caller]]  # prefix -> digest, caller
+
+
+def find_channel(source: str, channel: str) -> KnownChannel | None:
+    return _known.get().channels.get((source, channel))
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[Caller, None] | None:
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        if not scheme:
+            return None
+        prefix = text.strip().split("_")[1:2]
+        known = _known.get().keys.get(prefix[0]) if prefix else None
+        if scheme.lower() != "bearer" or known is None:
+            raise AuthenticationFailed
+        expected, caller = known
+        if not hmac.compare_digest(expected, digest(text.strip())):
+            raise AuthenticationFailed
+        return caller, None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class IsOwnChannel(BasePermission):
+    """The channel that the request names is the key's, or is open without a key.
+
+    A POST names it in the body, a GET in the query; with a key a GET need not name it.
+    """
+
+    def has_permission(self, request: Request, view: object) -> bool:
+        fields = request.data if request.method == "POST" else request.query_params
+        source, name = (_named(fields, "source"), _named(fields, "channel"))
+        caller: Any = request.user
+        if caller is None:
+            channel = find_channel(source, name)
+            if channel is None or not channel.allow_without_key:
+                raise NotAuthenticated
+            request.user = Caller(channel)  # type: ignore[assignment]
+            return True
+        own = caller.channel
+        return own is not None and source in (own.source, "") and name in (own.channel, "")
+
+
+def calling_channel(request: Request) -> KnownChannel:
+    """The channel behind a request that IsOwnChannel has let in."""
+    caller: Any = request.user
+    channel: KnownChannel = caller.channel
+    return channel
+
+
+def _named(fields: object, field: str) -> str:
+    """The field as groupbuy.fields.TextField will read it; "" where that will refuse it."""
+    value = fields.get(field) if isinstance(fields, Mapping) else None
+    readable = isinstance(value, str | int) and not isinstance(value, bool)
+    return str(value).strip() if readable else ""
+
+
+def _load() -> _Known:
+    channels = {
+        channel.pk: KnownChannel(
+            channel.pk,
+            channel.source,
+            channel.channel,
+            channel.callback_hosts,
+            channel.allow_without_key,
+        )
+        for channel in Channel.objects.all()
+    }
+    keys = ApiKey.objects.filter(is_active=True)
+    return _Known(
+        channels={(channel.source, channel.channel): channel for channel in channels.values()},
+        keys={
+            key.prefix: (
+                key.digest,
+                Caller(channels.get(key.channel_id) if key.channel_id else None),
+            )
+            for key in keys
+        },
+    )
+
+
+_known = Snapshot(_load)

@@ -1,0 +1,100 @@
+"""Request fields. Strict about what cannot be read, tolerant of what Java clients send.
+
+Serializers are used as shared instances (style of groupbuy.api.read), so a field must not
+keep a translated message: DRF's own length and range validators do, hence the checks here.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+
+MAX_BIGINT = 2**63 - 1
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class TextField(serializers.CharField):
+    """A trimmed string. An integer is taken as its digits; a float lost them and is refused."""
+
+    def __init__(self, *, longest: int, **kwargs: Any) -> None:
+        self.longest = longest
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, float):
+            self.fail("invalid")
+        text = super().to_internal_value(data)
+        if len(text) > self.longest:
+            self.fail("max_length", max_length=self.longest)
+        return text
+
+
+class IdNumberField(serializers.Field):
+    """A positive 64-bit number, also as a string of digits."""
+
+    default_error_messages = {"invalid": _("A valid positive integer is required.")}
+
+    def to_internal_value(self, data: Any) -> int:
+        text = str(data) if isinstance(data, int | str) and not isinstance(data, bool) else ""
+        if not (text.isascii() and text.isdigit() and len(text) <= 19):
+            self.fail("invalid")
+        number = int(text)
+        if not 0 < number <= MAX_BIGINT:
+            self.fail("invalid")
+        return number
+
+    def to_representation(self, value: int) -> int:
+        return value
+
+
+class MomentField(serializers.Field):
+    """Epoch milliseconds as a number, or ISO-8601 with an offset; years 2000 to 2099."""
+
+    default_error_messages = {
+        "invalid": _("Expected epoch milliseconds or ISO-8601 with an offset."),
+        "range": _("This moment is out of range."),
+    }
+
+    def to_internal_value(self, data: Any) -> datetime:
+        moment = _read_moment(data)
+        if moment is None:
+            self.fail("invalid")
+        if not EARLIEST <= moment < LATEST:
+            self.fail("range")
+        return moment
+
+    def to_representation(self, value: datetime) -> str:
+        return iso(value)
+
+
+def _read_moment(data: Any) -> datetime | None:
+    try:
+        if isinstance(data, int) and not isinstance(data, bool):
+            return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=data)
+        if isinstance(data, str) and len(data) <= 40:
+            moment = datetime.fromisoformat(data.strip())
+            return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+    return None
+
+
+def iso(moment: datetime) -> str:
+    """2026-01-31T08:15:00.000+00:00"""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+class MomentOut(serializers.Field):
+    """A moment in an answer, as iso() writes it."""
+
+    def to_representation(self, value: datetime) -> str:
+        return iso(value)
+
+
+class MoneyOut(serializers.Field):
+    """Money in an answer: a JSON number with at most two decimals."""
+
+    def to_representation(self, value: Any) -> float:
+        return float(value)

@@ -1,0 +1,193 @@
+"""Channels (渠道), their API keys, and the live switches."""
+
+import base64
+import hashlib
+import re
+import secrets
+from typing import Self
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+ALLOWED_HOST = re.compile(r"(?:(https?)://)?([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+
+
+def new_webhook_secret() -> str:
+    """A Standard Webhooks secret: whsec_ and 32 random bytes in base64."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def validate_webhook_secret(value: str) -> None:
+    try:
+        key = base64.b64decode(value.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not value.startswith("whsec_") or not 24 <= len(key) <= 64:
+        raise ValidationError(_("Expected whsec_ and 24 to 64 bytes in base64."))
+
+
+def validate_http_url(value: str) -> None:
+    """An http or https URL; unlike Django's validator it takes names such as http://mall:8080."""
+    try:
+        parts = urlsplit(value)
+        readable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        readable = False
+    if not readable or not value.isprintable() or " " in value:
+        raise ValidationError(_("Enter a URL that starts with http:// or https://."))
+
+
+def validate_allow_list(value: str) -> None:
+    for line in value.split():
+        match = ALLOWED_HOST.fullmatch(line)
+        if not match or (match[3] and not 0 < int(match[3]) < 65536):
+            raise ValidationError(
+                _("“%(line)s” is not [http://]host[:port] in lower case."), params={"line": line}
+            )
+
+
+class Channel(models.Model):
+    """One shop front of one mall: source + channel on the wire."""
+
+    source = models.CharField(_("source"), max_length=32, validators=[RegexValidator(r"^\S+$")])
+    channel = models.CharField(_("channel"), max_length=32, validators=[RegexValidator(r"^\S+$")])
+    name = models.CharField(_("name"), max_length=64)
+    callback_hosts = models.TextField(
+        _("callback hosts"),
+        blank=True,
+        validators=[validate_allow_list],
+        help_text=_(
+            "Where callbacks may go, one per line: mall.example.com (https, any port), "
+            "mall.example.com:8443, or http://10.0.0.5:8080 to allow plain http."
+        ),
+    )
+    refund_notify_url = models.CharField(
+        _("refund notify URL"), max_length=512, blank=True, validators=[validate_http_url]
+    )
+    webhook_secret = models.CharField(
+        _("webhook secret"),
+        max_length=128,
+        default=new_webhook_secret,
+        validators=[validate_webhook_secret],
+    )
+    previous_webhook_secret = models.CharField(
+        _("previous webhook secret"),
+        max_length=128,
+        blank=True,
+        validators=[validate_webhook_secret],
+        help_text=_("While a secret is being rotated, callbacks carry both signatures."),
+    )
+    checkout_url = models.CharField(
+        _("checkout URL"), max_length=512, blank=True, validators=[validate_http_url]
+    )
+    allow_without_key = models.BooleanField(
+        _("allow without key"),
+        default=False,
+        help_text=_("Only for malls on a trusted network that cannot send an API key."),
+    )
+
+    class Meta:
+        verbose_name = _("channel")
+        verbose_name_plural = _("channels")
+        constraints = [
+            models.UniqueConstraint(fields=["source", "channel"], name="channel_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.channel} {self.name}"
+
+    def clean(self) -> None:
+        if self.refund_notify_url and not self.allows(self.refund_notify_url):
+            raise ValidationError(
+                {"refund_notify_url": _("Its host is not among the callback hosts.")}
+            )
+
+    def allows(self, url: str) -> bool:
+        """Is this URL's scheme, host and port on the allow-list? Unreadable URLs are not."""
+        return is_allowed(url, self.callback_hosts)
+
+
+def is_allowed(url: str, callback_hosts: str) -> bool:
+    """Is this URL's scheme, host and port on the list? An unreadable URL never is."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (ValueError, KeyError):
+        return False
+    if parts.username or parts.password or not parts.hostname:
+        return False
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    for line in callback_hosts.split():
+        if match := ALLOWED_HOST.fullmatch(line):
+            scheme, name, only_port = match[1] or "https", match[2], match[3]
+            if (scheme, name) == (parts.scheme, host) and only_port in (None, str(port)):
+                return True
+    return False
+
+
+class ApiKey(models.Model):
+    """gbm_<prefix>_<secret>. Only the prefix and a SHA-256 are stored."""
+
+    prefix = models.CharField(_("prefix"), max_length=16, unique=True, editable=False)
+    digest = models.CharField(_("SHA-256"), max_length=64, editable=False)
+    channel = models.ForeignKey(
+        Channel,
+        verbose_name=_("channel"),
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="api_keys",
+        help_text=_("Empty: an operator key, which may change settings but not trade."),
+    )
+    name = models.CharField(_("name"), max_length=64)
+    is_active = models.BooleanField(_("active"), default=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+
+    def __str__(self) -> str:
+        return f"gbm_{self.prefix}_… {self.name}"
+
+    @classmethod
+    def issue(cls, *, channel: Channel | None, name: str) -> tuple[Self, str]:
+        """A new unsaved key and its text, which nobody can read again later."""
+        text = f"gbm_{secrets.token_hex(4)}_{secrets.token_hex(24)}"
+        return cls(prefix=text.split("_")[1], digest=digest(text), channel=channel, name=name), text
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Switch(models.Model):
+    """A live switch that an operator has changed; what is not here has its default."""
+
+    class Key(models.TextChoices):
+        DOWNGRADE = "downgradeSwitch", _("downgradeSwitch: refuse every trial")
+        CUT_RANGE = "cutRange", _("cutRange: per cent of users let in")
+        BLACKLIST = "scBlacklist", _("scBlacklist: source+channel refused at settlement")
+        CACHE = "cacheSwitch", _("cacheSwitch: bypass every copy")
+
+    key = models.CharField(_("key"), max_length=32, primary_key=True, choices=Key.choices)
+    value = models.CharField(_("value"), max_length=1000, blank=True)
+    changed_at = models.DateTimeField(_("changed at"), auto_now=True)
+    changed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("changed by"),
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+    )
+
+    class Meta:
+        verbose_name = _("switch")
+        verbose_name_plural = _("switches")
+
+    def __str__(self) -> str:
+        return self.key

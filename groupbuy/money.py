@@ -1,0 +1,15 @@
+"""Money is Decimal yuan with two places; this module does the only rounding, half up."""
+
+from decimal import ROUND_HALF_UP, Decimal
+
+FEN = Decimal("0.01")
+MAX = Decimal("9999999999.99")  # what DecimalField(12, 2) holds
+
+
+def to_money(amount: Decimal) -> Decimal:
+    """Round half up to whole fen.
+
+    >>> to_money(Decimal("0.005"))
+    Decimal('0.01')
+    """
+    return amount.quantize(FEN, rounding=ROUND_HALF_UP)

@@ -1,0 +1,63 @@
+"""What drf-spectacular cannot see by itself: our request fields and the API key."""
+
+from typing import Any
+
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerFieldExtension,
+)
+
+
+class TextFieldSchema(OpenApiSerializerFieldExtension):
+    target_class = "groupbuy.fields.TextField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        shortest = 0 if self.target.allow_blank else 1
+        return {"type": "string", "minLength": shortest, "maxLength": self.target.longest}
+
+
+class IdNumberFieldSchema(OpenApiSerializerFieldExtension):
+    target_class = "groupbuy.fields.IdNumberField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        return {"type": "integer", "format": "int64", "minimum": 1}
+
+
+class MomentFieldSchema(OpenApiSerializerFieldExtension):
+    target_class = "groupbuy.fields.MomentField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        return {
+            "oneOf": [
+                {"type": "integer", "format": "int64", "description": "epoch milliseconds"},
+                {"type": "string", "format": "date-time"},
+            ]
+        }
+
+
+class MomentOutSchema(OpenApiSerializerFieldExtension):
+    target_class = "groupbuy.fields.MomentOut"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        return {"type": "string", "format": "date-time"}
+
+
+class MoneyOutSchema(OpenApiSerializerFieldExtension):
+    target_class = "groupbuy.fields.MoneyOut"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        return {"type": "number", "description": "yuan, at most two decimals"}
+
+
+class ApiKeySchema(OpenApiAuthenticationExtension):
+    target_class = "groupbuy.auth.ApiKeyAuthentication"
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "gbm_<prefix>_<secret>"}
+
+
+def without_trailing_slash(result: Any, **_kwargs: Any) -> Any:
+    """Our paths match with and without a slash; the contract writes them without."""
+    result["paths"] = {path.rstrip("/"): item for path, item in result["paths"].items()}
+    return result

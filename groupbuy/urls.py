@@ -1,0 +1,23 @@
+"""Every path of the project."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path, re_path
+from django.views.i18n import set_language
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from groupbuy import api
+from groupbuy.pages import handler404, start  # noqa: F401  Django looks for handler404 here
+from trade.views import accept_callback
+
+urlpatterns = [
+    path("", start, name="start"),
+    path("admin/", admin.site.urls),
+    path("language/", set_language, name="set_language"),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/gbm/", include("trade.urls")),
+]
+if settings.DEBUG:
+    urlpatterns += [re_path(r"^api/v1/test/group_buy_notify/?$", accept_callback)]
+urlpatterns += [re_path(r"^api/", api.path_not_found)]

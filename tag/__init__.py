@@ -1,0 +1,1 @@
+"""Who: crowd tags (人群标签) and their members."""

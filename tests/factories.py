@@ -1,0 +1,118 @@
+"""Rows for tests: plain functions, and a test passes only what it is about."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from activity.discounts import Plan
+from activity.models import Activity, Discount, Offer, Sku
+from groupbuy.models import Channel
+from trade.lock import LockCommand, lock_order
+from trade.models import NotifyTask, Order, Team, Transport
+from trade.settle import SettleCommand, settle_order
+
+NOW = datetime(2026, 5, 1, 4, 0, tzinfo=UTC)
+URL = "http://127.0.0.1:9/callback"
+GOODS = "9890001"
+
+
+def make_channel(source: str = "s01", channel: str = "c01", **fields: Any) -> Channel:
+    defaults = {"name": "mall", "callback_hosts": "http://127.0.0.1", "refund_notify_url": URL}
+    row, _ = Channel.objects.get_or_create(
+        source=source, channel=channel, defaults=defaults | fields
+    )
+    return row
+
+
+def make_discount(plan: Plan = Plan.MINUS, expression: str = "20", **fields: Any) -> Discount:
+    return Discount.objects.create(name="discount", plan=plan, expression=expression, **fields)
+
+
+def make_activity(pk: int = 100123, **fields: Any) -> Activity:
+    """In effect for an hour, 100.00 -> 80.00, team of three, offered on s01/c01."""
+    channel = fields.pop("channel", None) or make_channel()
+    goods_id = fields.pop("goods_id", GOODS)
+    sku, _ = Sku.objects.get_or_create(
+        goods_id=goods_id, defaults={"name": "a book", "original_price": Decimal("100.00")}
+    )
+    defaults = {
+        "name": "activity",
+        "discount": fields.get("discount") or make_discount(),
+        "target_count": 3,
+        "take_limit": 1,
+        "valid_minutes": 15,
+        "status": Activity.Status.IN_EFFECT,
+        "start_at": NOW - timedelta(minutes=30),
+        "end_at": NOW + timedelta(minutes=30),
+    }
+    activity = Activity.objects.create(pk=pk, **(defaults | fields))
+    Offer.objects.create(channel=channel, sku=sku, activity=activity)
+    return activity
+
+
+def lock_command(user_id: str = "xiaofuge", **fields: Any) -> LockCommand:
+    defaults: dict[str, Any] = {
+        "user_id": user_id,
+        "source": "s01",
+        "channel": "c01",
+        "goods_id": GOODS,
+        "activity_id": 100123,
+        "out_trade_no": f"t-{user_id}",
+        "team_id": "",
+        "notify_transport": Transport.HTTP,
+        "notify_url": URL,
+    }
+    return LockCommand(**(defaults | fields))
+
+
+def settle_command(user_id: str = "xiaofuge", **fields: Any) -> SettleCommand:
+    defaults: dict[str, Any] = {
+        "source": "s01",
+        "channel": "c01",
+        "user_id": user_id,
+        "out_trade_no": f"t-{user_id}",
+        "paid_at": NOW + timedelta(minutes=1),
+    }
+    return SettleCommand(**(defaults | fields))
+
+
+def lock(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> Order:
+    return lock_order(lock_command(user_id, **fields), now=now)
+
+
+def settle(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> Order:
+    return settle_order(settle_command(user_id, **fields), now=now)
+
+
+def make_team(*user_ids: str, paid: int = 0, **fields: Any) -> Team:
+    """A team that these users have locked seats in, the first of them paid for."""
+    team_id = ""
+    for user_id in user_ids:
+        team_id = str(lock(user_id, team_id=team_id, **fields).team_id)
+    for user_id in user_ids[:paid]:
+        settle(user_id)
+    return Team.objects.get(pk=team_id)
+
+
+def make_promise(key: str = "team_success-1", **fields: Any) -> NotifyTask:
+    defaults = {
+        "channel": fields.get("channel") or make_channel(),
+        "event": NotifyTask.Event.TEAM_SUCCESS,
+        "transport": Transport.HTTP,
+        "target": URL,
+        "endpoint": "127.0.0.1:9",
+        "payload": '{"teamId":"1","outTradeNoList":["t-1"]}',
+        "next_attempt_at": NOW,
+        "created_at": NOW,
+    }
+    return NotifyTask.objects.create(key=key, **(defaults | fields))
+
+
+def close(order: Order, reason: Order.CloseReason, *, now: datetime = NOW) -> None:
+    """What the hold sweep does to an order that was not paid in time."""
+    Order.objects.filter(pk=order.pk).update(
+        status=Order.Status.CLOSED, take_no=None, seat_of=None, closed_at=now, close_reason=reason
+    )
+    Team.objects.filter(pk=order.team_id).update(
+        locked_count=Team.objects.get(pk=order.team_id).locked_count - 1
+    )

@@ -1,0 +1,1 @@
+"""Teams, orders and promises: lock (锁单), settlement (结算), outbox."""

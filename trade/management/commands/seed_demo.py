@@ -1,0 +1,148 @@
+"""Load the demo: the contract's data, and a dozen goods more. Running it again adds nothing."""
+
+import json
+import secrets
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand
+from django.db import transaction
+from django.utils import timezone
+
+from activity.discounts import Plan
+from activity.models import Activity, Discount, Offer, Sku
+from groupbuy.models import ApiKey, Channel
+from groupbuy.pages import DEMO_FILE
+from tag.crowd import add_members
+from tag.models import CrowdTag
+
+CROWD = "RQ_KJHKL98UU78H66554GFDV"
+MEMBERS = ["xiaofuge", "liergou", *(f"xfg{n:02}" for n in range(1, 10))]
+FILL, SHOP = Activity.GroupType.MUST_FILL, Activity.GroupType.SHOP_COMPLETES
+
+
+class Demo(NamedTuple):
+    """One activity of the demo with its goods."""
+
+    activity_id: int
+    goods_id: str
+    goods: str
+    price: str
+    plan: Plan
+    expression: str
+    target: int
+    minutes: int
+    limit: int = 1
+    group_type: int = FILL
+    see_only: bool = False
+    join_only: bool = False
+    discount_crowd: bool = False
+
+
+DEMOS = [
+    Demo(100123, "9890001", "《手写MyBatis：渐进式源码实践》", "100.00", Plan.MINUS, "20", 3, 15),
+    Demo(100124, "9890002", "云南小粒咖啡豆 454g", "59.90", Plan.RATE, "0.8", 2, 60 * 24, 3),
+    Demo(100125, "9890003", "手冲陶瓷滤杯套装", "128.00", Plan.THRESHOLD, "100,10", 3, 60 * 24),
+    Demo(100126, "9890004", "赣南脐橙 5 斤装", "39.90", Plan.FIXED, "1.99", 5, 120),
+    Demo(100127, "9890005", "羽绒枕", "159.00", Plan.MINUS, "40", 3, 60 * 24, 2, SHOP),
+    Demo(100128, "9890006", "87 键机械键盘", "399.00", Plan.RATE, "0.75", 4, 60 * 48, 1, FILL,
+         join_only=True),
+    Demo(100129, "9890007", "便携蓝牙音箱", "229.00", Plan.THRESHOLD, "200,50", 2, 60 * 12),
+    Demo(100130, "9890008", "不锈钢保温杯 500ml", "89.00", Plan.FIXED, "59.90", 3, 60 * 24, 5),
+    Demo(100131, "9890009", "亲子绘本套装（10 册）", "168.00", Plan.RATE, "0.6", 10, 60 * 72, 1,
+         SHOP),
+    Demo(100132, "9890010", "瑜伽垫", "79.00", Plan.MINUS, "15", 2, 60 * 24, 1, FILL,
+         see_only=True, join_only=True),
+    Demo(100133, "9890011", "多肉植物组合", "29.90", Plan.FIXED, "9.90", 3, 60, 2),
+    Demo(100134, "9890012", "帆布双肩包", "149.00", Plan.MINUS, "50", 3, 60 * 24, 1, FILL,
+         discount_crowd=True),
+    Demo(100135, "9890013", "五常大米 5kg", "69.90", Plan.THRESHOLD, "50,12", 4, 60 * 24, 3, SHOP),
+]  # fmt: skip
+
+
+class Command(BaseCommand):
+    help = "Load demo goods, activities and a crowd; with DEMO=true also a console user and a key."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with transaction.atomic():
+            channel, _ = Channel.objects.get_or_create(
+                source="s01",
+                channel="c01",
+                defaults={
+                    "name": "演示商城",
+                    "callback_hosts": "http://127.0.0.1\nhttp://localhost",
+                },
+            )
+            Channel.objects.get_or_create(
+                source="s02", channel="c02", defaults={"name": "黑名单演示"}
+            )
+            crowd, _ = CrowdTag.objects.get_or_create(
+                tag_id=CROWD, defaults={"name": "演示人群", "description": "小傅哥和他的朋友们"}
+            )
+            add_members(crowd, MEMBERS)
+            for demo in DEMOS:
+                _seed(demo, channel, crowd)
+        self.stdout.write(f"{len(DEMOS)} activities are there.")
+        if settings.DEMO:
+            _credentials(channel)
+
+
+def _seed(demo: Demo, channel: Channel, crowd: CrowdTag) -> None:
+    now = timezone.now()
+    sku, _ = Sku.objects.get_or_create(
+        goods_id=demo.goods_id,
+        defaults={
+            "name": demo.goods,
+            "original_price": Decimal(demo.price),
+            "picture": f"goods/{demo.goods_id}.svg",
+        },
+    )
+    discount, _ = Discount.objects.get_or_create(
+        plan=demo.plan,
+        expression=demo.expression,
+        crowd=crowd if demo.discount_crowd else None,
+        defaults={"name": f"{demo.plan} {demo.expression}"},
+    )
+    activity, _ = Activity.objects.get_or_create(
+        pk=demo.activity_id,
+        defaults={
+            "name": f"{demo.goods} 拼团",
+            "discount": discount,
+            "group_type": demo.group_type,
+            "target_count": demo.target,
+            "take_limit": demo.limit,
+            "valid_minutes": demo.minutes,
+            "status": Activity.Status.IN_EFFECT,
+            "start_at": now - timedelta(days=1),
+            "end_at": now + timedelta(days=365),
+            "crowd": crowd if demo.see_only or demo.join_only else None,
+            "restrict_visible": demo.see_only,
+            "restrict_join": demo.join_only,
+        },
+    )
+    Offer.objects.get_or_create(channel=channel, sku=sku, activity=activity)
+
+
+def _credentials(channel: Channel) -> None:
+    """A console user and a channel key for this machine's demo, kept beside its database."""
+    if DEMO_FILE.exists() and User.objects.filter(username="demo").exists():
+        return
+    password = secrets.token_urlsafe(9)
+    user, _ = User.objects.get_or_create(
+        username="demo", defaults={"is_staff": True, "is_superuser": True}
+    )
+    user.set_password(password)
+    user.save()
+    key, text = ApiKey.issue(channel=channel, name="demo")
+    key.save()
+    DEMO_FILE.touch(mode=0o600)
+    demo = {
+        "user": "demo",
+        "password": password,
+        "api_key": text,
+        "webhook_secret": channel.webhook_secret,
+    }
+    DEMO_FILE.write_text(json.dumps(demo, indent=2), "utf-8")

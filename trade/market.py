@@ -1,0 +1,158 @@
+"""What a shopper sees of an offer: its price, open teams to join, and how popular it is."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache, partial
+
+from django.db.models import Count, F, Q, Sum
+from django.utils import timezone
+
+from activity.catalog import LiveOffer, Price
+from activity.trial import TrialQuery, run_trial
+from groupbuy import switches
+from groupbuy.errors import ErrorCode
+from groupbuy.snapshots import Snapshot
+from trade.models import Order, Team
+
+OTHERS = 2  # teams of other people shown to a shopper
+POOL = 200  # open teams to pick those from: the ones that end soonest
+
+
+@dataclass(frozen=True, slots=True)
+class TeamCard:
+    """A team as shown to one shopper, through one of its members."""
+
+    user_id: str
+    team_id: int
+    activity_id: int
+    target_count: int
+    complete_count: int
+    lock_count: int
+    valid_start_time: datetime
+    valid_end_time: datetime
+    valid_time_countdown: str
+    out_trade_no: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    all_team_count: int
+    all_team_complete_count: int
+    all_team_user_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    offer: LiveOffer
+    price: Price
+    visible: bool
+    enable: bool
+    team_list: Sequence[TeamCard]
+    team_statistic: Statistic
+
+
+def read_market(query: TrialQuery, *, now: datetime) -> Market:
+    """Raises what the trial refuses, except the crowd: that is told by visible and enable."""
+    trial = run_trial(query, now=now)
+    offer, price = trial.accept(despite={ErrorCode.OUTSIDE_CROWD})
+    activity_id = offer.activity.pk
+    return Market(
+        offer=offer,
+        price=price,
+        visible=trial.visible,
+        enable=trial.joinable,
+        team_list=_teams_for(query.user_id, activity_id, offer, now),
+        team_statistic=_statistic(activity_id).get(),
+    )
+
+
+def mask(user_id: str) -> str:
+    """xiaofuge -> xi***e; short ids keep their first character only."""
+    return f"{user_id[:2]}***{user_id[-1:]}" if len(user_id) > 3 else f"{user_id[:1]}***"
+
+
+def countdown(end: datetime, now: datetime) -> str:
+    """Time left as HH:mm:ss, hours not wrapped at 24. Pages compare with the Chinese word."""
+    left = int((end - now).total_seconds())
+    if left <= 0:
+        return "已结束"
+    return f"{left // 3600:02}:{left // 60 % 60:02}:{left % 60:02}"
+
+
+def _teams_for(user_id: str, activity_id: int, offer: LiveOffer, now: datetime) -> list[TeamCard]:
+    """At most one team of the shopper's own, then a random few of the others."""
+    own = list(
+        Order.objects.filter(activity_id=activity_id, user_id=user_id, take_no__isnull=False)
+        .select_related("team")
+        .order_by("-pk")
+    )
+    mine = [
+        _card(order.team, order.user_id, now, order.out_trade_no)
+        for order in own
+        if _is_listed(order.team, offer, now)
+    ]
+    own_teams = {order.team_id for order in own}
+    others = [
+        (team, member)
+        for team, member in _pool(activity_id).get()
+        if team.pk not in own_teams and _is_listed(team, offer, now)
+    ]
+    picked = random.sample(others, min(OTHERS, len(others)))
+    return mine[:1] + [_card(team, mask(member), now) for team, member in picked]
+
+
+def _is_listed(team: Team, offer: LiveOffer, now: datetime) -> bool:
+    """Still to be joined by these goods on this channel."""
+    of_offer = (team.channel_id, team.goods_id) == (offer.channel_id, offer.goods_id)
+    return of_offer and team.is_joinable(now) and not team.is_full()
+
+
+def _card(team: Team, user_id: str, now: datetime, out_trade_no: str | None = None) -> TeamCard:
+    return TeamCard(
+        user_id=user_id,
+        team_id=team.pk,
+        activity_id=team.activity_id,
+        target_count=team.target_count,
+        complete_count=team.paid_count,
+        lock_count=team.locked_count,
+        valid_start_time=team.created_at,
+        valid_end_time=team.expires_at,
+        valid_time_countdown=countdown(team.expires_at, now),
+        out_trade_no=out_trade_no,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _pool(activity_id: int) -> Snapshot[list[tuple[Team, str]]]:
+    return Snapshot(partial(_load_pool, activity_id), bypass=switches.caches_off)
+
+
+@lru_cache(maxsize=1024)
+def _statistic(activity_id: int) -> Snapshot[Statistic]:
+    return Snapshot(partial(_load_statistic, activity_id), bypass=switches.caches_off)
+
+
+def _load_pool(activity_id: int) -> list[tuple[Team, str]]:
+    """Open teams, each with its earliest live member."""
+    open_teams = Team.objects.filter(
+        activity_id=activity_id,
+        status=Team.Status.FORMING,
+        expires_at__gt=timezone.now(),
+        locked_count__lt=F("target_count"),
+    )
+    teams = {team.pk: team for team in open_teams.order_by("expires_at")[:POOL]}
+    live = Order.objects.filter(team_id__in=teams, take_no__isnull=False).order_by("-pk")
+    members = dict(live.values_list("team_id", "user_id"))  # the earliest is written last
+    return [(teams[team_id], member) for team_id, member in members.items()]
+
+
+def _load_statistic(activity_id: int) -> Statistic:
+    complete = (Team.Status.COMPLETE, Team.Status.COMPLETE_WITH_REFUNDS)
+    counts = Team.objects.filter(activity_id=activity_id).aggregate(
+        teams=Count("pk", filter=Q(locked_count__gt=0)),
+        complete=Count("pk", filter=Q(status__in=complete)),
+        users=Sum("locked_count", default=0),
+    )
+    return Statistic(counts["teams"], counts["complete"], counts["users"])

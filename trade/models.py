@@ -1,0 +1,217 @@
+"""Teams (拼团队伍), orders (订单), and the promises made to malls (本地消息表)."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from activity.models import Activity
+from groupbuy.ids import new_id
+from groupbuy.models import Channel
+from groupbuy.money import FEN
+
+
+class Transport(models.TextChoices):
+    HTTP = "HTTP", "HTTP"
+    MQ = "MQ", "MQ"
+
+
+class Team(models.Model):
+    """People who buy together. The rules it was opened under are frozen in it."""
+
+    class Status(models.IntegerChoices):
+        FORMING = 0, _("0: forming")
+        COMPLETE = 1, _("1: complete")
+        FAILED = 2, _("2: failed")
+        COMPLETE_WITH_REFUNDS = 3, _("3: complete with refunds")
+
+    id = models.BigIntegerField(_("team id"), primary_key=True, default=new_id)
+    activity = models.ForeignKey(
+        Activity, verbose_name=_("activity"), on_delete=models.PROTECT, db_index=False
+    )
+    channel = models.ForeignKey(Channel, verbose_name=_("channel"), on_delete=models.PROTECT)
+    goods_id = models.CharField(_("goods id"), max_length=32)
+    status = models.PositiveSmallIntegerField(
+        _("status"), choices=Status.choices, default=Status.FORMING
+    )
+    target_count = models.PositiveSmallIntegerField(_("people per team"))
+    locked_count = models.PositiveSmallIntegerField(_("seats taken"))
+    paid_count = models.PositiveSmallIntegerField(_("seats paid"), default=0)
+    original_price = models.DecimalField(_("original price"), max_digits=12, decimal_places=2)
+    pay_price = models.DecimalField(_("team price"), max_digits=12, decimal_places=2)
+    hold_minutes = models.PositiveIntegerField(_("minutes to pay"))
+    created_at = models.DateTimeField(_("opened at"))
+    expires_at = models.DateTimeField(_("ends at"))
+    completed_at = models.DateTimeField(_("completed at"), null=True)
+    completed_by_shop = models.BooleanField(_("completed by the shop"), default=False)
+    notify_transport = models.CharField(_("callback by"), max_length=4, choices=Transport.choices)
+    notify_url = models.CharField(_("callback URL"), max_length=512, blank=True)
+
+    class Meta:
+        verbose_name = _("team")
+        verbose_name_plural = _("teams")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(
+                    paid_count__gte=0,
+                    paid_count__lte=F("locked_count"),
+                    locked_count__lte=F("target_count"),
+                ),
+                name="team_never_oversold",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["activity", "status", "expires_at"], name="team_by_activity"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def is_joinable(self, now: datetime) -> bool:
+        return self.status == self.Status.FORMING and now < self.expires_at
+
+    def is_full(self) -> bool:
+        return self.locked_count >= self.target_count
+
+
+class Order(models.Model):
+    """One shopper's seat in a team.
+
+    take_no counts a shopper's live orders in an activity and seat_of holds the shopper's
+    place in the team; both are NULL once the order is closed, which gives them back.
+    """
+
+    class Status(models.IntegerChoices):
+        LOCKED = 0, _("0: locked")
+        PAID = 1, _("1: paid")
+        CLOSED = 2, _("2: closed")
+
+    class CloseReason(models.TextChoices):
+        HOLD_TIMEOUT = "hold_timeout", _("not paid in time")
+        LATE_PAYMENT = "late_payment", _("paid too late")
+
+    id = models.BigIntegerField(_("order id"), primary_key=True, default=new_id)
+    team = models.ForeignKey(
+        Team,
+        verbose_name=_("team"),
+        on_delete=models.PROTECT,
+        related_name="orders",
+        db_index=False,
+    )
+    activity = models.ForeignKey(
+        Activity, verbose_name=_("activity"), on_delete=models.PROTECT, db_index=False
+    )
+    channel = models.ForeignKey(
+        Channel, verbose_name=_("channel"), on_delete=models.PROTECT, db_index=False
+    )
+    user_id = models.CharField(_("user id"), max_length=64)
+    goods_id = models.CharField(_("goods id"), max_length=32)
+    out_trade_no = models.CharField(_("mall's order number"), max_length=64)
+    original_price = models.DecimalField(_("original price"), max_digits=12, decimal_places=2)
+    pay_price = models.DecimalField(_("to pay"), max_digits=12, decimal_places=2)
+    status = models.PositiveSmallIntegerField(
+        _("status"), choices=Status.choices, default=Status.LOCKED
+    )
+    take_no = models.PositiveSmallIntegerField(_("turn"), null=True)
+    seat_of = models.CharField(_("seat of"), max_length=64, null=True)  # noqa: DJ001  NULL is free
+    created_at = models.DateTimeField(_("locked at"))
+    pay_deadline = models.DateTimeField(_("to be paid until"))
+    paid_at = models.DateTimeField(_("paid at"), null=True)
+    settled_at = models.DateTimeField(_("settled at"), null=True)
+    closed_at = models.DateTimeField(_("closed at"), null=True)
+    close_reason = models.CharField(
+        _("close reason"), max_length=16, choices=CloseReason.choices, blank=True
+    )
+
+    class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["channel", "out_trade_no"], name="order_once_per_out_trade_no"
+            ),
+            models.UniqueConstraint(
+                fields=["activity", "user_id", "take_no"], name="order_within_take_limit"
+            ),
+            models.UniqueConstraint(fields=["team", "seat_of"], name="order_one_seat_per_team"),
+            models.CheckConstraint(
+                condition=Q(pay_price__gte=FEN, pay_price__lte=F("original_price")),
+                name="order_has_a_fair_price",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=2, take_no=None, seat_of=None)
+                | Q(status__lt=2, take_no__isnull=False, seat_of=F("user_id")),
+                name="order_holds_turn_and_seat_while_live",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.out_trade_no
+
+    @property
+    def deduction_price(self) -> Decimal:
+        return self.original_price - self.pay_price
+
+
+class NotifyTask(models.Model):
+    """A promise to tell a mall something, kept until it is delivered or given up.
+
+    next_attempt_at is when it is due; while a worker holds it, when the lease ends; NULL when
+    nothing more will be tried.
+    """
+
+    class Event(models.TextChoices):
+        TEAM_SUCCESS = "team_success", _("team complete")
+        TEAM_REFUND = "team_refund", _("refund due")
+
+    class State(models.IntegerChoices):
+        NEW = 0, _("0: new")
+        DELIVERED = 1, _("1: delivered")
+        RETRYING = 2, _("2: retrying")
+        GIVEN_UP = 3, _("3: given up")
+
+    key = models.CharField(_("key"), max_length=64, unique=True)
+    channel = models.ForeignKey(Channel, verbose_name=_("channel"), on_delete=models.PROTECT)
+    event = models.CharField(_("event"), max_length=16, choices=Event.choices)
+    transport = models.CharField(_("by"), max_length=4, choices=Transport.choices)
+    target = models.CharField(_("target"), max_length=512, blank=True)
+    endpoint = models.CharField(_("endpoint"), max_length=255, editable=False)
+    payload = models.TextField(_("payload"))
+    state = models.PositiveSmallIntegerField(_("state"), choices=State.choices, default=State.NEW)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_attempt_at = models.DateTimeField(_("next attempt"), null=True, db_index=True)
+    last_error = models.CharField(_("last error"), max_length=255, blank=True)
+    created_at = models.DateTimeField(_("promised at"))
+    delivered_at = models.DateTimeField(_("delivered at"), null=True)
+
+    class Meta:
+        verbose_name = _("notification")
+        verbose_name_plural = _("notifications")
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class NotifyAttempt(models.Model):
+    """One try to deliver a promise, and how it went."""
+
+    task = models.ForeignKey(
+        NotifyTask,
+        verbose_name=_("notification"),
+        on_delete=models.CASCADE,
+        related_name="tries",
+    )
+    number = models.PositiveIntegerField(_("number"))
+    started_at = models.DateTimeField(_("started at"))
+    duration_ms = models.PositiveIntegerField(_("milliseconds"))
+    status_code = models.PositiveSmallIntegerField(_("HTTP status"), null=True)
+    error = models.CharField(_("error"), max_length=255, blank=True)
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+
+    def __str__(self) -> str:
+        return f"{self.task_id} #{self.number}"

@@ -1,0 +1,155 @@
+"""The outbox (本地消息表): promises written with the change, delivered after it commits.
+
+record()       called inside the transaction that makes the event true
+deliver()      one promise, called by Celery right after the commit (the nudge)
+deliver_due()  whatever is due, called every few seconds for what the nudge lost
+requeue()      due again at once, for operators
+
+Delivery is at least once. The receiver tells copies apart by NotifyTask.key.
+"""
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import current_app
+from django.db import transaction
+from django.db.models import QuerySet
+
+from trade import endpoints, transports
+from trade.models import NotifyAttempt, NotifyTask, Team
+
+logger = logging.getLogger(__name__)
+
+BACKOFF = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds after the 1st, 2nd, ... failure
+LONGEST_RETRY_AFTER = 24 * 3600  # seconds; a receiver may ask for no more
+LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # longer than the slowest send
+SWEEP = 50  # seconds after which a sweep leaves the rest to the next one
+
+
+def record(
+    event: NotifyTask.Event,
+    *,
+    key: str,
+    team: Team,
+    target: str,
+    payload: Mapping[str, Any],
+    now: datetime,
+) -> NotifyTask:
+    """Write a promise. Must run in the transaction that makes the event true."""
+    if not transaction.get_connection().in_atomic_block:
+        raise RuntimeError("outbox.record() outside a transaction")
+    task = NotifyTask.objects.create(
+        key=key,
+        channel_id=team.channel_id,
+        event=event,
+        transport=team.notify_transport,
+        target=target,
+        endpoint=urlsplit(target).netloc,
+        payload=json.dumps(payload, ensure_ascii=False, separators=(",", ":")),
+        next_attempt_at=now,
+        created_at=now,
+    )
+    # robust: without it a broker that is away would turn a committed order into a 500.
+    transaction.on_commit(partial(_nudge, task.pk), robust=True)
+    return task
+
+
+def deliver(task_id: int, *, clock: Callable[[], datetime]) -> bool:
+    """Send this promise if it is due and nobody else holds it."""
+    return _send(_claim(NotifyTask.objects.filter(pk=task_id), clock()), clock)
+
+
+def deliver_due(*, clock: Callable[[], datetime]) -> int:
+    """Send what is due and return how many promises were tried."""
+    tried = 0
+    stop = time.monotonic() + SWEEP
+    while time.monotonic() < stop:
+        task = _claim(NotifyTask.objects.order_by("next_attempt_at"), clock())
+        if task is None:
+            break
+        _send(task, clock)
+        tried += 1
+    return tried
+
+
+def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
+    """Make promises due again, with a full set of attempts; new ones are due anyway."""
+    return tasks.exclude(state=NotifyTask.State.NEW).update(
+        state=NotifyTask.State.NEW, attempts=0, next_attempt_at=now, delivered_at=None
+    )
+
+
+def _nudge(task_id: int) -> None:
+    current_app.send_task(
+        "trade.tasks.deliver_notification", args=[task_id], retry=False, expires=60
+    )
+
+
+def _claim(tasks: QuerySet[NotifyTask], now: datetime) -> NotifyTask | None:
+    """Take a lease on one due row, so a crashed worker's row comes back by itself."""
+    with transaction.atomic(durable=True):
+        due = tasks.filter(next_attempt_at__lte=now).exclude(endpoint__in=endpoints.busy())
+        task = due.select_for_update(skip_locked=True).first()
+        if task is None:
+            return None
+        task.attempts += 1
+        task.next_attempt_at = now + LEASE
+        task.save(update_fields=["attempts", "next_attempt_at"])
+    return task
+
+
+def _send(task: NotifyTask | None, clock: Callable[[], datetime]) -> bool:
+    if task is None:
+        return False
+    attempt = NotifyAttempt(task=task, number=task.attempts, started_at=clock())
+    started = time.monotonic()
+    failure: transports.SendError | None = None
+    try:
+        with endpoints.sending(task.endpoint):
+            attempt.status_code = transports.send(task, now=attempt.started_at)
+    except transports.SendError as exc:
+        failure = exc
+        attempt.status_code, attempt.error = exc.status_code, str(exc)[:255]
+    attempt.duration_ms = round((time.monotonic() - started) * 1000)
+    _record_outcome(task, attempt, failure, clock())
+    return failure is None
+
+
+def _record_outcome(
+    task: NotifyTask,
+    attempt: NotifyAttempt,
+    failure: transports.SendError | None,
+    now: datetime,
+) -> None:
+    """Keep the attempt; move the promise on unless its lease has passed to somebody else."""
+    if failure is None:
+        outcome = {
+            "state": NotifyTask.State.DELIVERED,
+            "next_attempt_at": None,
+            "delivered_at": now,
+        }
+    elif failure.final or task.attempts > len(BACKOFF):
+        logger.error("notification %s given up: %s", task.key, failure)
+        outcome = {"state": NotifyTask.State.GIVEN_UP, "next_attempt_at": None}
+    else:
+        logger.warning("notification %s, attempt %d: %s", task.key, task.attempts, failure)
+        delay = _delay(task.attempts, failure.retry_after)
+        outcome = {"state": NotifyTask.State.RETRYING, "next_attempt_at": now + delay}
+    with transaction.atomic(durable=True):
+        attempt.save()
+        NotifyTask.objects.filter(pk=task.pk, attempts=task.attempts).update(
+            last_error=attempt.error, **outcome
+        )
+
+
+def _delay(attempts: int, retry_after: int) -> timedelta:
+    """Back-off with up to a fifth of jitter, never sooner than the receiver asked."""
+    backoff = BACKOFF[attempts - 1] * random.uniform(1, 1.2)  # noqa: S311  not a secret
+    return timedelta(seconds=max(backoff, min(retry_after, LONGEST_RETRY_AFTER)))

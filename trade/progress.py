@@ -1,0 +1,60 @@
+"""How a team or an order stands, for the mall it belongs to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+
+from groupbuy.errors import ErrorCode, GroupBuyError
+from trade.market import countdown
+from trade.models import NotifyTask, Order, Team
+
+
+@dataclass(frozen=True, slots=True)
+class TeamProgress:
+    team: Team
+    members: Sequence[Order]
+    countdown: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    event: str  # locked, paid, team_complete, closed, team_success_delivered, ...
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    order: Order
+    timeline: Sequence[OrderEvent]
+
+
+def team_progress(*, channel_id: int, team_id: str, now: datetime) -> TeamProgress:
+    """Raises TEAM_NOT_JOINABLE for a team that this channel does not have."""
+    teams = Team.objects.filter(channel_id=channel_id)
+    team = teams.filter(pk=team_id).first() if team_id.isdecimal() else None
+    if team is None:
+        raise GroupBuyError(ErrorCode.TEAM_NOT_JOINABLE)
+    members = list(team.orders.filter(seat_of__isnull=False).order_by("pk"))
+    return TeamProgress(team, members, countdown(team.expires_at, now))
+
+
+def order_state(*, channel_id: int, out_trade_no: str) -> OrderState:
+    """Raises ORDER_NOT_FOUND."""
+    orders = Order.objects.filter(channel_id=channel_id, out_trade_no=out_trade_no)
+    order = orders.select_related("team").first()
+    if order is None:
+        raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
+    promises = NotifyTask.objects.filter(
+        Q(key=f"team_success-{order.team_id}") | Q(key__startswith=f"team_refund-{order.pk}-")
+    )
+    moments = [
+        ("locked", order.created_at),
+        ("paid", order.settled_at),
+        ("team_complete", order.team.completed_at),
+        ("closed", order.closed_at),
+        *((f"{promise.event}_delivered", promise.delivered_at) for promise in promises),
+    ]
+    timeline = [OrderEvent(event, at) for event, at in moments if at is not None]
+    return OrderState(order, sorted(timeline, key=lambda moment: moment.at))

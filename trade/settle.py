@@ -1,0 +1,176 @@
+"""Settlement (结算): a shopper's money has arrived.
+
+decide() says what becomes of the payment, settle_order() applies it. Every payment ends in
+exactly one of: seated, or its refund promised in the same transaction.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from django.db import IntegrityError, OperationalError, transaction
+from django.utils.translation import gettext as _
+
+from groupbuy import rows, switches
+from groupbuy.api import is_collision
+from groupbuy.auth import find_channel
+from groupbuy.errors import ErrorCode, GroupBuyError
+from trade import outbox
+from trade.models import NotifyTask, Order, Team
+from trade.rowlocks import lock_team_and_order
+from trade.turns import free_turn, live_seats
+
+CLOCK_SKEW = timedelta(minutes=5)  # how far a mall's clock may be ahead of ours
+TRIES = 3
+SEAT_FIELDS = ("take_no", "seat_of", "closed_at", "close_reason")
+
+
+@dataclass(frozen=True, slots=True)
+class SettleCommand:
+    source: str
+    channel: str
+    user_id: str
+    out_trade_no: str
+    paid_at: datetime
+
+
+class Payment(Enum):
+    """What becomes of a payment."""
+
+    REPEATED = "the order is paid already"
+    SEATED = "the held seat is paid"
+    RESEATED = "the hold had timed out, but the seat is still free"
+    LATE = "nothing to give for it: refund"
+    LATE_REPEATED = "its refund is already promised"
+    REFUNDED = "it was seated and refunded before"
+
+
+def settle_order(command: SettleCommand, *, now: datetime) -> Order:
+    """Seat the payment, or promise its refund and raise PAID_TOO_LATE.
+
+    Sent again it returns the same order and changes nothing.
+    """
+    _require_plausible_time(command, now)
+    if switches.is_blacklisted(command.source, command.channel):
+        raise GroupBuyError(ErrorCode.BLACKLISTED)
+    for attempt in range(1, TRIES + 1):
+        try:
+            order, payment = _settle(command, now)
+            break
+        except (IntegrityError, OperationalError) as exc:
+            # A turn taken by a lock at the same moment, or a deadlock: decide again.
+            if attempt == TRIES or not (isinstance(exc, IntegrityError) or is_collision(exc)):
+                raise
+    if payment in (Payment.LATE, Payment.LATE_REPEATED):
+        raise GroupBuyError(ErrorCode.PAID_TOO_LATE)
+    if payment is Payment.REFUNDED:
+        raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
+    return order
+
+
+def decide(team: Team, order: Order, *, paid_at: datetime) -> Payment:
+    """Judge locked rows. RESEATED still needs the shopper to have a turn left."""
+    in_time = team.status == Team.Status.FORMING and paid_at < team.expires_at
+    match order.status:
+        case Order.Status.PAID:
+            return Payment.REPEATED
+        case Order.Status.LOCKED:
+            return Payment.SEATED if in_time else Payment.LATE
+        case _closed if order.paid_at is not None:
+            late = order.close_reason == Order.CloseReason.LATE_PAYMENT
+            return Payment.LATE_REPEATED if late else Payment.REFUNDED
+        case _closed:
+            timed_out = order.close_reason == Order.CloseReason.HOLD_TIMEOUT
+            free = timed_out and in_time and not team.is_full()
+            return Payment.RESEATED if free else Payment.LATE
+
+
+def _require_plausible_time(command: SettleCommand, now: datetime) -> None:
+    if command.paid_at > now + CLOCK_SKEW:
+        raise GroupBuyError(
+            ErrorCode.ILLEGAL_PARAMETER, _("outTradeTime: more than 5 minutes in the future")
+        )
+
+
+def _settle(command: SettleCommand, now: datetime) -> tuple[Order, Payment]:
+    channel = find_channel(command.source, command.channel)
+    if channel is None:
+        raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
+    with transaction.atomic(durable=True):
+        team, order = lock_team_and_order(
+            channel_id=channel.pk, user_id=command.user_id, out_trade_no=command.out_trade_no
+        )
+        payment = decide(team, order, paid_at=command.paid_at)
+        if payment is Payment.RESEATED and not _take_seat_again(team, order):
+            payment = Payment.LATE
+        if payment in (Payment.SEATED, Payment.RESEATED):
+            _mark_paid(team, order, paid_at=command.paid_at, now=now)
+        elif payment is Payment.LATE:
+            _refund_late(team, order, paid_at=command.paid_at, now=now)
+    return order, payment
+
+
+def _take_seat_again(team: Team, order: Order) -> bool:
+    """Give a closed order its seat back, if its shopper has a turn and no other seat here."""
+    seats = live_seats(activity_id=order.activity_id, user_id=order.user_id)
+    turn = free_turn(seats.values(), order.activity.take_limit)
+    if turn is None or team.pk in seats:
+        return False
+    order.take_no, order.seat_of = turn, order.user_id
+    order.closed_at, order.close_reason = None, ""
+    team.locked_count += 1
+    return True
+
+
+def _mark_paid(team: Team, order: Order, *, paid_at: datetime, now: datetime) -> None:
+    order.status = Order.Status.PAID
+    order.paid_at, order.settled_at = paid_at, now
+    rows.update(order, "status", "paid_at", "settled_at", *SEAT_FIELDS)
+    team.paid_count += 1
+    if team.paid_count == team.target_count:
+        complete_team(team, now=now)
+    rows.update(team, "locked_count", "paid_count", "status", "completed_at")
+
+
+def complete_team(team: Team, *, now: datetime) -> None:
+    """Mark the locked team complete and promise its mall the call; the caller saves it."""
+    team.status = Team.Status.COMPLETE
+    team.completed_at = now
+    paid = team.orders.filter(status=Order.Status.PAID).order_by("pk")
+    outbox.record(
+        NotifyTask.Event.TEAM_SUCCESS,
+        key=f"team_success-{team.pk}",
+        team=team,
+        target=team.notify_url,
+        payload={
+            "teamId": str(team.pk),
+            "outTradeNoList": list(paid.values_list("out_trade_no", flat=True)),
+        },
+        now=now,
+    )
+
+
+def _refund_late(team: Team, order: Order, *, paid_at: datetime, now: datetime) -> None:
+    if order.status == Order.Status.LOCKED:
+        team.locked_count -= 1
+        rows.update(team, "locked_count")
+    order.status = Order.Status.CLOSED
+    order.close_reason = Order.CloseReason.LATE_PAYMENT
+    order.take_no = order.seat_of = None
+    order.paid_at, order.settled_at, order.closed_at = paid_at, now, now
+    rows.update(order, "status", "paid_at", "settled_at", *SEAT_FIELDS)
+    outbox.record(
+        NotifyTask.Event.TEAM_REFUND,
+        key=f"team_refund-{order.pk}-paid_unformed",
+        team=team,
+        target=team.channel.refund_notify_url,
+        payload={
+            "type": "paid_unformed",
+            "userId": order.user_id,
+            "teamId": str(team.pk),
+            "orderId": str(order.pk),
+            "outTradeNo": order.out_trade_no,
+            "activityId": order.activity_id,
+        },
+        now=now,
+    )

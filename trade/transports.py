@@ -1,0 +1,151 @@
+"""How a promise travels to the mall. Source: the wire contract, section 3.
+
+HTTP: the payload verbatim, signed by Standard Webhooks 1.0, to a host on the channel's
+allow-list whose address, as resolved for this very connection, may be called.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import requests
+from django.conf import settings
+from requests.adapters import HTTPAdapter
+from standardwebhooks.webhooks import Webhook
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, NewConnectionError
+
+from groupbuy.models import Channel
+from trade.models import NotifyTask
+
+TIMEOUT = 5  # seconds, to connect and again to answer
+LONGEST_ANSWER = 1024  # bytes; an honest one has seven
+
+
+class SendError(Exception):
+    """The promise was not delivered. Final: the receiver wants no more of it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        retry_after: int = 0,
+        final: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.retry_after = retry_after
+        self.final = final
+
+
+def send(task: NotifyTask, *, now: datetime) -> int:
+    """Deliver the promise and return the HTTP status, or raise SendError."""
+    url = task.target or task.channel.refund_notify_url
+    if not url:
+        raise SendError("the channel has no URL for this event")
+    if not task.channel.allows(url):
+        raise SendError("the URL is not among the channel's callback hosts")
+    body = task.payload.encode()
+    headers = signed_headers(task.key, body, task.channel, now) | {
+        "Content-Type": "application/json",
+        "User-Agent": "groupbuy-notify/1",
+    }
+    return _post(url, body, headers)
+
+
+def signed_headers(key: str, body: bytes, channel: Channel, now: datetime) -> dict[str, str]:
+    """The three headers of Standard Webhooks; two signatures while a secret is rotated."""
+    secrets = filter(None, (channel.webhook_secret, channel.previous_webhook_secret))
+    signatures = [Webhook(secret).sign(key, now, body.decode()) for secret in secrets]
+    return {
+        "webhook-id": key,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy would connect where the address check cannot see
+        session.mount("http://", _CheckedAdapter())
+        session.mount("https://", _CheckedAdapter())
+        try:
+            response = session.post(
+                url,
+                data=body,
+                headers=headers,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+            )
+            text = response.raw.read(LONGEST_ANSWER, decode_content=True)
+        except (requests.RequestException, HTTPError, OSError, ValueError) as exc:
+            raise SendError(f"{type(exc).__name__}: {exc}") from exc
+    status = response.status_code
+    if 200 <= status < 300 and text.strip() in (b"success", b""):
+        return status
+    raise SendError(
+        f"answered {status} {text[:80].decode(errors='replace')!r}",
+        status_code=status,
+        retry_after=_seconds(response.headers.get("Retry-After", "")),
+        final=status == requests.codes.gone,
+    )
+
+
+def _seconds(retry_after: str) -> int:
+    return int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0
+
+
+def allowed_address(host: str, port: int) -> str:
+    """Resolve the host and return an address that may be called, or raise OSError.
+
+    Public addresses may; private, loopback and link-local ones only inside CALLBACK_NETWORKS.
+    """
+    networks = [ipaddress.ip_network(network) for network in settings.CALLBACK_NETWORKS]
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    for *_family, sockaddr in found:
+        address: Any = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        public = address.is_global and not address.is_multicast
+        if public or any(address in network for network in networks):
+            return str(address)
+    raise OSError(f"{host} resolves to no address that may be called")
+
+
+class _CheckedConnection(HTTPConnection):
+    """Connects to the address that was checked, so a second look-up cannot differ."""
+
+    def _new_conn(self) -> socket.socket:
+        host = self._dns_host  # the name stays in self.host for Host, SNI and certificate
+        try:
+            self._dns_host = allowed_address(host, self.port)
+            return super()._new_conn()
+        except OSError as exc:
+            raise NewConnectionError(self, str(exc)) from exc
+        finally:
+            self._dns_host = host
+
+
+class _CheckedHTTPSConnection(_CheckedConnection, HTTPSConnection):
+    pass
+
+
+class _CheckedPool(HTTPConnectionPool):
+    ConnectionCls = _CheckedConnection
+
+
+class _CheckedHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _CheckedHTTPSConnection
+
+
+class _CheckedAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": _CheckedPool,
+            "https": _CheckedHTTPSPool,
+        }

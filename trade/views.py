@@ -1,0 +1,130 @@
+"""The endpoints of the contract, sections 2.1 to 2.3 and 2.6: read, call, answer."""
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from activity.serializers import TrialResponse
+from activity.trial import run_trial
+from groupbuy.api import answer, enveloped
+from groupbuy.auth import calling_channel
+from groupbuy.errors import ErrorCode
+from trade.lock import lock_order
+from trade.market import read_market
+from trade.progress import order_state, team_progress
+from trade.serializers import (
+    LockRequest,
+    MarketRequest,
+    MarketResponse,
+    OrderResponse,
+    OrderStateResponse,
+    SettledResponse,
+    SettleRequest,
+    TeamResponse,
+    TrialRequest,
+)
+from trade.settle import settle_order
+
+market_request, market_response = MarketRequest(), MarketResponse()
+trial_request, trial_response = TrialRequest(), TrialResponse()
+lock_request, order_response = LockRequest(), OrderResponse()
+settle_request, settled_response = SettleRequest(), SettledResponse()
+
+CHANNEL = [
+    OpenApiParameter("source", description="Only for a channel open without a key."),
+    OpenApiParameter("channel", description="Only for a channel open without a key."),
+]
+
+
+class IndexViewSet(viewsets.ViewSet):
+    """What browsers ask; public."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(
+        operation_id="query_market",
+        tags=["shoppers"],
+        summary="Index query: price, open teams, statistics",
+        request=MarketRequest,
+        responses=enveloped("MarketAnswer", MarketResponse(allow_null=True)),
+    )
+    def query(self, request: Request) -> Response:
+        query = market_request.to_query(request.data)
+        market = read_market(query, now=timezone.now())
+        return answer(market_response.to_representation(market))
+
+
+class TradeViewSet(viewsets.ViewSet):
+    """What mall back ends call, with their channel's API key."""
+
+    @extend_schema(
+        operation_id="trial",
+        tags=["trade"],
+        summary="Trial (试算): price, crowd and every refusal",
+        request=TrialRequest,
+        responses=enveloped("TrialAnswer", TrialResponse(allow_null=True)),
+    )
+    def trial(self, request: Request) -> Response:
+        query = trial_request.to_query(request.data)
+        trial = run_trial(query, now=timezone.now())
+        first = trial.refusals[0] if trial.refusals else ErrorCode.SUCCESS
+        return answer(trial_response.to_representation(trial), first)
+
+    @extend_schema(
+        operation_id="lock",
+        tags=["trade"],
+        summary="Lock (锁单): open a team or take a seat in one",
+        request=LockRequest,
+        responses=enveloped("LockAnswer", OrderResponse(allow_null=True)),
+    )
+    def lock(self, request: Request) -> Response:
+        command = lock_request.to_command(request.data)
+        order = lock_order(command, now=timezone.now())
+        return answer(order_response.to_representation(order))
+
+    @extend_schema(
+        operation_id="settle",
+        tags=["trade"],
+        summary="Settlement (结算): the shopper has paid",
+        request=SettleRequest,
+        responses=enveloped("SettleAnswer", SettledResponse(allow_null=True)),
+    )
+    def settle(self, request: Request) -> Response:
+        command = settle_request.to_command(request.data)
+        order = settle_order(command, now=timezone.now())
+        return answer(settled_response.to_representation(order))
+
+    @extend_schema(
+        operation_id="team",
+        tags=["trade"],
+        summary="Progress of one team",
+        parameters=[OpenApiParameter("team_id", location="path"), *CHANNEL],
+        responses=enveloped("TeamAnswer", TeamResponse(allow_null=True)),
+    )
+    def team(self, request: Request, team_id: str) -> Response:
+        channel_id = calling_channel(request).pk
+        progress = team_progress(channel_id=channel_id, team_id=team_id, now=timezone.now())
+        return answer(TeamResponse(progress).data)
+
+    @extend_schema(
+        operation_id="order",
+        tags=["trade"],
+        summary="State and timeline of one order",
+        parameters=[OpenApiParameter("out_trade_no", location="path"), *CHANNEL],
+        responses=enveloped("OrderAnswer", OrderStateResponse(allow_null=True)),
+    )
+    def order(self, request: Request, out_trade_no: str) -> Response:
+        channel_id = calling_channel(request).pk
+        state = order_state(channel_id=channel_id, out_trade_no=out_trade_no)
+        return answer(OrderStateResponse(state).data)
+
+
+@csrf_exempt
+def accept_callback(request: HttpRequest) -> HttpResponse:
+    """A callback target for trying things out; exists only while DEBUG is on."""
+    return HttpResponse("success")
