@@ -41,16 +41,19 @@ def refusal(error: ErrorCode, detail: Any = "", status: int | None = None) -> Re
     return Response(body, status=status or error.status)
 
 
-def enveloped(name: str, data: Any) -> Any:
-    """The schema of answer(data)."""
-    return inline_serializer(
-        name,
-        {
-            "code": serializers.CharField(),
-            "info": serializers.CharField(),
-            "data": data,
-        },
-    )
+class RefusedAnswer(serializers.Serializer):
+    """What every refusal looks like; HTTP 200 where it is a business answer."""
+
+    code = serializers.CharField()
+    info = serializers.CharField(help_text="for people; names the field of a 0002")
+    data = serializers.JSONField(allow_null=True, default=None)  # type: ignore[assignment]
+
+
+def enveloped(name: str, data: serializers.BaseSerializer, *, keyed: bool = True) -> Any:
+    """The schema of answer(data) and of what an endpoint may answer instead."""
+    envelope = {"code": serializers.CharField(), "info": serializers.CharField(), "data": data}
+    faults = (400, 401, 403, 503) if keyed else (400, 503)
+    return {200: inline_serializer(name, envelope), **dict.fromkeys(faults, RefusedAnswer)}
 
 
 class OrjsonRenderer(BaseRenderer):

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from groupbuy.fields import TextField
 from groupbuy.models import ApiKey, Channel, digest
 from groupbuy.snapshots import Snapshot
 
@@ -93,10 +94,13 @@ def calling_channel(request: Request) -> KnownChannel:
 
 
 def _named(fields: object, field: str) -> str:
-    """The field as groupbuy.fields.TextField will read it; "" where that will refuse it."""
+    """The field as the request's serializer will read it; "" where that will refuse it."""
     value = fields.get(field) if isinstance(fields, Mapping) else None
-    readable = isinstance(value, str | int) and not isinstance(value, bool)
-    return str(value).strip() if readable else ""
+    try:
+        name: str = _name.run_validation(value)
+    except ValidationError:
+        return ""
+    return name
 
 
 def _load() -> _Known:
@@ -124,3 +128,4 @@ def _load() -> _Known:
 
 
 _known = Snapshot(_load)
+_name = TextField(longest=32)

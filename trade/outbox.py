@@ -14,7 +14,6 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,7 +56,8 @@ def record(
         created_at=now,
     )
     # robust: without it a broker that is away would turn a committed order into a 500.
-    transaction.on_commit(partial(_nudge, task.pk), robust=True)
+    # A lambda: Django 5.2 fails to report the failure of a functools.partial.
+    transaction.on_commit(lambda: _nudge(task.pk), robust=True)
     return task
 
 

@@ -6,7 +6,9 @@ allow-list whose address, as resolved for this very connection, may be called.
 
 import ipaddress
 import socket
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +23,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from groupbuy.models import Channel
 from trade.models import NotifyTask
 
-TIMEOUT = 5  # seconds, to connect and again to answer
+TIMEOUT = 5  # seconds, from connecting to the end of the answer
 LONGEST_ANSWER = 1024  # bytes; an honest one has seven
 
 
@@ -117,7 +119,28 @@ def allowed_address(host: str, port: int) -> str:
 
 
 class _CheckedConnection(HTTPConnection):
-    """Connects to the address that was checked, so a second look-up cannot differ."""
+    """Connects to the address that was checked, so a second look-up cannot differ.
+
+    A receiver that drips its answer never trips a socket's timeout, so the connection is cut
+    when its time is up.
+    """
+
+    _cutter: threading.Timer | None = None
+
+    def connect(self) -> None:
+        self._cutter = threading.Timer(TIMEOUT, self._cut)
+        self._cutter.daemon = True
+        self._cutter.start()
+        super().connect()
+
+    def close(self) -> None:
+        if self._cutter:
+            self._cutter.cancel()
+        super().close()
+
+    def _cut(self) -> None:
+        with suppress(OSError, AttributeError):  # closed meanwhile, or not yet open
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def _new_conn(self) -> socket.socket:
         host = self._dns_host  # the name stays in self.host for Host, SNI and certificate

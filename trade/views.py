@@ -51,7 +51,7 @@ class IndexViewSet(viewsets.ViewSet):
         tags=["shoppers"],
         summary="Index query: price, open teams, statistics",
         request=MarketRequest,
-        responses=enveloped("MarketAnswer", MarketResponse(allow_null=True)),
+        responses=enveloped("MarketAnswer", MarketResponse(allow_null=True), keyed=False),
     )
     def query(self, request: Request) -> Response:
         query = market_request.to_query(request.data)

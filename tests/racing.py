@@ -1,0 +1,63 @@
+"""Run calls at the same moment."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, local
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+
+from groupbuy.errors import ErrorCode, GroupBuyError
+
+
+def race(*calls: Callable[[], Any]) -> list[Any]:
+    """Run the calls at the same moment in threads; return each result or exception."""
+    barrier = Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        try:
+            connections["default"].ensure_connection()
+            barrier.wait(10)
+            return call()
+        except Exception as exc:  # noqa: BLE001  the caller asserts on it
+            return exc
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def meet_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, *, parties: int) -> None:
+    """Make each thread's first call of module.name wait until all parties have had theirs.
+
+    So all have read before any has written, which is the moment a race is about.
+    """
+    original, barrier, seen = getattr(module, name), Barrier(parties), local()
+
+    def met(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if not hasattr(seen, "once"):
+            seen.once = True
+            barrier.wait(10)
+        return result
+
+    monkeypatch.setattr(module, name, met)
+
+
+def refusals(results: list[Any]) -> list[ErrorCode]:
+    """The refusals among the results; anything else that was raised is a failure."""
+    errors = [result for result in results if isinstance(result, Exception)]
+    refused = [error for error in errors if isinstance(error, GroupBuyError)]
+    assert refused == errors
+    return [error.error for error in refused]
+
+
+def deadlocks() -> int:
+    """How many deadlocks the server has seen; SQLite has none."""
+    if connection.vendor != "mysql":
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
+        return int(cursor.fetchone()[1])

@@ -1,0 +1,147 @@
+"""Random shoppers against a model of thirty lines; the invariants hold after every step."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from groupbuy.errors import ErrorCode, GroupBuyError
+from tests.factories import NOW, lock, make_activity, settle
+from trade import invariants
+from trade.models import NotifyTask, Order, Team
+
+USERS = st.sampled_from(["a", "b", "c", "d", "e"])
+NUMBERS = st.integers(0, 11)  # out_trade_no: few, so that they repeat
+TARGET, LIMIT, MINUTES = 2, 2, 15
+
+
+class Model:
+    """What should happen, with dictionaries for tables."""
+
+    def __init__(self) -> None:
+        self.teams: list[dict[str, int]] = []  # end, taken, paid
+        self.orders: dict[int, tuple[str, int, str]] = {}  # number -> user, team, state
+
+    def lock(self, user: str, number: int, team: int | None, now: int) -> ErrorCode | None:
+        if number in self.orders:
+            owner, _team, state = self.orders[number]
+            if owner != user:
+                return ErrorCode.NOT_YOUR_ORDER
+            return ErrorCode.ORDER_NOT_FOUND if state == "closed" else None
+        mine = [
+            t for owner, t, state in self.orders.values() if owner == user and state != "closed"
+        ]
+        if len(mine) >= LIMIT:
+            return ErrorCode.TAKE_LIMIT_REACHED
+        if team is None:
+            self.teams.append({"end": now + MINUTES, "taken": 0, "paid": 0})
+            team = len(self.teams) - 1
+        elif team in mine:
+            return ErrorCode.ALREADY_IN_TEAM
+        elif now >= self.teams[team]["end"]:
+            return ErrorCode.TEAM_NOT_JOINABLE
+        elif self.teams[team]["taken"] == TARGET:
+            return ErrorCode.TEAM_FULL
+        self.teams[team]["taken"] += 1
+        self.orders[number] = (user, team, "locked")
+        return None
+
+    def settle(self, user: str, number: int, now: int) -> ErrorCode | None:
+        owner, team, state = self.orders.get(number, ("", 0, ""))
+        if owner != user:
+            return ErrorCode.ORDER_NOT_FOUND
+        if state == "locked" and now < self.teams[team]["end"]:
+            self.teams[team]["paid"] += 1
+            self.orders[number] = (user, team, "paid")
+        elif state == "locked":
+            self.teams[team]["taken"] -= 1
+            self.orders[number] = (user, team, "closed")
+        return ErrorCode.PAID_TOO_LATE if self.orders[number][2] == "closed" else None
+
+
+class Shoppers(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        for table in (NotifyTask, Order, Team):
+            table.objects.all().delete()
+        self.model = Model()
+        self.minute = 0
+        self.team_ids: list[str] = []
+
+    @rule(minutes=st.integers(1, 10))
+    def time_passes(self, minutes: int) -> None:
+        self.minute += minutes
+
+    @rule(user=USERS, number=NUMBERS)
+    def open_team(self, user: str, number: int) -> None:
+        self._lock(user, number, None)
+
+    @rule(user=USERS, number=NUMBERS, pick=st.integers(0, 99))
+    def join(self, user: str, number: int, pick: int) -> None:
+        if self.team_ids:
+            self._lock(user, number, pick % len(self.team_ids))
+
+    @rule(user=USERS, number=NUMBERS)
+    def pay(self, user: str, number: int) -> None:
+        expected = self.model.settle(user, number, self.minute)
+        assert expected == refusal(
+            lambda: settle(user, out_trade_no=f"t{number}", paid_at=self.now, now=self.now)
+        )
+
+    def _lock(self, user: str, number: int, team: int | None) -> None:
+        before = len(self.model.teams)
+        expected = self.model.lock(user, number, team, self.minute)
+        team_id = "" if team is None else self.team_ids[team]
+        assert expected == refusal(
+            lambda: lock(user, out_trade_no=f"t{number}", team_id=team_id, now=self.now)
+        )
+        if len(self.model.teams) > before:
+            order = Order.objects.select_related("team").get(out_trade_no=f"t{number}")
+            self.team_ids.append(str(order.team_id))
+
+    @property
+    def now(self) -> datetime:
+        return NOW + timedelta(minutes=self.minute)
+
+    @invariant()
+    def counters_are_the_models(self) -> None:
+        rows = {str(team.pk): (team.locked_count, team.paid_count) for team in Team.objects.all()}
+        counts = [(team["taken"], team["paid"]) for team in self.model.teams]
+        assert rows == dict(zip(self.team_ids, counts, strict=True))
+        complete = [team["paid"] == TARGET for team in self.model.teams]
+        assert Team.objects.filter(status=Team.Status.COMPLETE).count() == sum(complete)
+
+    @invariant()
+    def invariants_hold(self) -> None:
+        assert invariants.broken() == {}
+
+
+def refusal(call: Callable[[], Any]) -> ErrorCode | None:
+    try:
+        call()
+    except GroupBuyError as exc:
+        return exc.error
+    return None
+
+
+@pytest.mark.django_db
+def test_shoppers_follow_the_model() -> None:
+    make_activity(
+        target_count=TARGET,
+        take_limit=LIMIT,
+        valid_minutes=MINUTES,
+        end_at=NOW + timedelta(days=365),
+    )
+    run_state_machine_as_test(
+        Shoppers,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

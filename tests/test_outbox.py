@@ -1,0 +1,260 @@
+"""The outbox: what is promised is delivered, or seen to have failed."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.db import transaction
+
+from tests.factories import NOW, lock, make_activity, make_promise, settle
+from trade import endpoints, outbox, tasks, transports
+from trade.models import NotifyAttempt, NotifyTask, Order
+from trade.transports import SendError
+
+pytestmark = pytest.mark.django_db
+State = NotifyTask.State
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def outcome(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
+    """Let every send end this way; returns the list of keys that will have been sent."""
+
+    def choose(result: int | Exception) -> list[str]:
+        sent: list[str] = []
+
+        def send(task: NotifyTask, *, now: datetime) -> int:
+            sent.append(task.key)
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        monkeypatch.setattr(transports, "send", send)
+        return sent
+
+    return choose
+
+
+def test_record_refuses_to_run_outside_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_activity()
+    team = lock("a").team
+    monkeypatch.setattr(transaction.get_connection(), "in_atomic_block", False)
+
+    with pytest.raises(RuntimeError, match="outside a transaction"):
+        outbox.record(
+            NotifyTask.Event.TEAM_SUCCESS, key="k", team=team, target="", payload={}, now=NOW
+        )
+
+
+def test_a_rolled_back_change_leaves_no_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_activity(target_count=1)
+    lock("a")
+
+    def crash(*args: Any, **kwargs: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("trade.settle.rows.update", crash)
+    with pytest.raises(ZeroDivisionError):
+        settle("a")
+
+    assert NotifyTask.objects.count() == 0
+    assert Order.objects.get().status == Order.Status.LOCKED
+
+
+def test_the_nudge_names_a_task_that_exists(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    nudges: list[tuple[str, list[int]]] = []
+    monkeypatch.setattr(
+        current_app, "send_task", lambda name, args, **options: nudges.append((name, args))
+    )
+    make_activity(target_count=1)
+    lock("a")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        settle("a")
+
+    assert nudges == [(tasks.deliver_notification.name, [NotifyTask.objects.get().pk])]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_away_does_not_fail_the_payment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(current_app, "send_task", away)
+    make_activity(target_count=1)
+    lock("a")
+
+    assert settle("a").status == Order.Status.PAID
+    assert NotifyTask.objects.get().next_attempt_at == NOW
+
+
+def test_a_delivered_promise_is_sent_once(clock: Clock, outcome: Any) -> None:
+    task = make_promise()
+    sent = outcome(204)
+
+    assert outbox.deliver(task.pk, clock=clock) is True
+    assert outbox.deliver(task.pk, clock=clock) is False
+    assert outbox.deliver_due(clock=clock) == 0
+
+    task.refresh_from_db()
+    attempt = NotifyAttempt.objects.get()
+    assert sent == ["team_success-1"]
+    assert (task.state, task.attempts, task.next_attempt_at) == (State.DELIVERED, 1, None)
+    assert task.delivered_at == NOW
+    assert (attempt.number, attempt.status_code, attempt.error) == (1, 204, "")
+
+
+def test_a_failed_promise_backs_off_and_is_given_up(clock: Clock, outcome: Any) -> None:
+    task = make_promise()
+    sent = outcome(SendError("answered 500", status_code=500))
+    waits = []
+
+    for _attempt in range(20):
+        if outbox.deliver_due(clock=clock) == 0:
+            break
+        task.refresh_from_db()
+        if task.next_attempt_at is None:
+            break
+        waits.append((task.next_attempt_at - clock.now).total_seconds())
+        assert task.state == State.RETRYING
+        clock.now = task.next_attempt_at
+
+    assert len(sent) == 8
+    for wait, backoff in zip(waits, outbox.BACKOFF, strict=True):
+        assert backoff <= wait <= backoff * 1.2
+    assert (task.state, task.last_error) == (State.GIVEN_UP, "answered 500")
+    assert list(NotifyAttempt.objects.values_list("number", flat=True)) == list(range(1, 9))
+
+
+def test_nothing_is_tried_before_its_time(clock: Clock, outcome: Any) -> None:
+    sent = outcome(200)
+    make_promise(next_attempt_at=NOW + timedelta(microseconds=1))
+
+    assert outbox.deliver_due(clock=clock) == 0
+    assert sent == []
+
+
+def test_retry_after_is_honoured(clock: Clock, outcome: Any) -> None:
+    task = make_promise()
+    outcome(SendError("answered 429", status_code=429, retry_after=90))
+
+    outbox.deliver_due(clock=clock)
+
+    task.refresh_from_db()
+    assert task.next_attempt_at == NOW + timedelta(seconds=90)
+
+
+def test_a_receiver_that_is_gone_is_left_alone(clock: Clock, outcome: Any) -> None:
+    task = make_promise()
+    outcome(SendError("answered 410", status_code=410, final=True))
+
+    outbox.deliver_due(clock=clock)
+
+    task.refresh_from_db()
+    assert (task.state, task.attempts, task.next_attempt_at) == (State.GIVEN_UP, 1, None)
+
+
+def test_a_dead_workers_promise_comes_back_when_its_lease_ends(clock: Clock, outcome: Any) -> None:
+    task = make_promise()
+    outcome(ZeroDivisionError())  # a worker that dies while it sends
+    with pytest.raises(ZeroDivisionError):
+        outbox.deliver(task.pk, clock=clock)
+    sent = outcome(200)
+
+    clock.now = NOW + outbox.LEASE - timedelta(microseconds=1)
+    assert outbox.deliver_due(clock=clock) == 0
+    clock.now = NOW + outbox.LEASE
+    assert outbox.deliver_due(clock=clock) == 1
+
+    task.refresh_from_db()
+    assert (sent, task.state, task.attempts) == (["team_success-1"], State.DELIVERED, 2)
+
+
+def test_a_worker_whose_lease_has_passed_on_does_not_overwrite_the_outcome(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_promise()
+
+    def slow(promise: NotifyTask, *, now: datetime) -> int:
+        monkeypatch.setattr(transports, "send", lambda promise, now: 200)
+        clock.now = NOW + outbox.LEASE
+        outbox.deliver(promise.pk, clock=clock)  # somebody else, meanwhile
+        raise SendError("answered 500", status_code=500)
+
+    monkeypatch.setattr(transports, "send", slow)
+    outbox.deliver(task.pk, clock=clock)
+
+    task.refresh_from_db()
+    assert (task.state, task.next_attempt_at) == (State.DELIVERED, None)
+    assert NotifyAttempt.objects.count() == 2
+
+
+def test_one_endpoint_gets_few_sends_at_once(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a dead endpoint holds its sends, another one's promise goes through."""
+    for n in range(6):
+        make_promise(f"dead-{n}", endpoint="dead")
+    make_promise("alive", endpoint="alive", next_attempt_at=NOW)
+    sent: list[str] = []
+
+    def send(task: NotifyTask, *, now: datetime) -> int:
+        sent.append(task.key)
+        outbox.deliver_due(clock=clock)  # another worker thread, while this one waits
+        return 200
+
+    monkeypatch.setattr(transports, "send", send)
+    outbox.deliver_due(clock=clock)
+
+    assert sent[: endpoints.AT_ONCE + 1] == ["dead-0", "dead-1", "dead-2", "dead-3", "alive"]
+    assert sorted(sent) == ["alive", *(f"dead-{n}" for n in range(6))]
+
+
+def test_a_failing_endpoint_gets_one_send_at_a_time() -> None:
+    with suppress(SendError), endpoints.sending("host"):
+        assert endpoints.busy() == set()
+        raise SendError("down")
+
+    with endpoints.sending("host"):
+        assert endpoints.busy() == {"host"}
+    with endpoints.sending("host"):  # it has succeeded meanwhile
+        assert endpoints.busy() == set()
+
+
+def test_requeue_gives_a_full_set_of_attempts(clock: Clock, outcome: Any) -> None:
+    given_up = make_promise("given-up", state=State.GIVEN_UP, attempts=8, next_attempt_at=None)
+    waiting = make_promise("new", next_attempt_at=NOW + timedelta(seconds=30))
+    later = NOW + timedelta(hours=1)
+
+    assert outbox.requeue(NotifyTask.objects.all(), now=later) == 1
+
+    given_up.refresh_from_db()
+    waiting.refresh_from_db()
+    assert (given_up.state, given_up.attempts, given_up.next_attempt_at) == (0, 0, later)
+    assert waiting.next_attempt_at == NOW + timedelta(seconds=30)
+
+
+def test_the_tasks_call_the_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(outbox, "deliver", lambda task_id, clock: calls.append(task_id))
+    monkeypatch.setattr(outbox, "deliver_due", lambda clock: calls.append("due"))
+
+    tasks.deliver_notification(7)
+    tasks.deliver_due_notifications()
+
+    assert calls == [7, "due"]

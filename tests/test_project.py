@@ -1,0 +1,66 @@
+"""Facts about the code itself that a reviewer should not have to remember."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+APPS = ("groupbuy", "tag", "activity", "trade")
+ANSWERS = re.findall(r"`(\w+)/(\w+)\.py` `(\w+)`", (ROOT / "README.md").read_text("utf-8"))
+SOURCES = {
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+    for app in APPS
+    for path in (ROOT / app).rglob("*.py")
+    if "migrations" not in path.parts
+}
+
+
+def test_readme_has_a_map() -> None:
+    assert len(ANSWERS) >= 8
+
+
+@pytest.mark.parametrize(("app", "module", "name"), ANSWERS)
+def test_readme_map_is_true(app: str, module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(f"{app}.{module}"), name)
+
+
+def test_both_readmes_have_the_same_map() -> None:
+    chinese = (ROOT / "README.zh-CN.md").read_text("utf-8")
+    assert re.findall(r"`(\w+)/(\w+)\.py` `(\w+)`", chinese) == ANSWERS
+
+
+def test_rows_are_locked_in_two_modules_only() -> None:
+    lockers = {path for path, text in SOURCES.items() if "select_for_update" in text}
+    assert lockers == {"trade/rowlocks.py", "trade/outbox.py"}
+
+
+def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
+    found = {
+        path: re.findall(r"transaction\.atomic\((.*?)\)", text)
+        for path, text in SOURCES.items()
+        if "transaction.atomic" in text and "/management/" not in path
+    }
+    assert set(found) == {"trade/lock.py", "trade/settle.py", "trade/outbox.py"}
+    assert {argument for arguments in found.values() for argument in arguments} == {"durable=True"}
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_every_module_says_what_it_is_for(path: str) -> None:
+    assert SOURCES[path] == "" or SOURCES[path].lstrip().startswith('"""')
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_modules_stay_short(path: str) -> None:
+    assert len(SOURCES[path].splitlines()) <= 400
+
+
+def test_env_example_lists_every_variable() -> None:
+    settings = (ROOT / "groupbuy/settings.py").read_text("utf-8")
+    run = (ROOT / "deploy/run.sh").read_text("utf-8")
+    used = set(re.findall(r'env\.\w+\(\s*"(\w+)"', settings))
+    used |= {"PORT", "REDIS_PORT", "WEB_WORKERS", "WEB_THREADS"}
+    assert used <= set(re.findall(r"[A-Z_]+", settings + run))
+    listed = re.findall(r"^# ([A-Z_]+)=", (ROOT / ".env.example").read_text("utf-8"), re.M)
+    assert sorted(listed) == sorted(used)

@@ -1,0 +1,281 @@
+"""Requests at the same moment. Judged on MariaDB: SQLite serializes every writer.
+
+Each test names the mutation that breaks it; each was tried.
+"""
+
+import time
+from collections import Counter
+from datetime import timedelta
+from functools import partial
+from itertools import count
+from threading import Event
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from groupbuy.errors import ErrorCode
+from tests.factories import (
+    NOW,
+    close,
+    lock,
+    lock_command,
+    make_activity,
+    make_channel,
+    make_promise,
+    make_team,
+    settle,
+    settle_command,
+)
+from tests.racing import deadlocks, meet_after, race, refusals
+from trade import invariants, outbox, transports
+from trade import lock as lock_module
+from trade import settle as settle_module
+from trade.lock import lock_order
+from trade.models import NotifyTask, Order, Team
+from trade.settle import settle_order
+from trade.turns import live_seats
+
+pytestmark = pytest.mark.django_db(transaction=True)
+on_mariadb = pytest.mark.skipif(
+    "connection.vendor != 'mysql'", reason="SQLite has no row locks to look at"
+)
+
+
+def test_one_seat_is_sold_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: drop locked_count__lt=F("target_count") in lock._take_seat and the constraint
+    team_never_oversold. Either alone still holds."""
+    make_activity()
+    team = make_team("a", "b")
+    commands = [lock_command(f"u{n}", team_id=str(team.pk)) for n in range(8)]
+    meet_after(monkeypatch, lock_module, "_read", parties=8)
+
+    results = race(*[partial(lock_order, command, now=NOW) for command in commands])
+
+    assert set(refusals(results)) <= {ErrorCode.SEAT_LOST, ErrorCode.TEAM_FULL}
+    assert len(refusals(results)) == 7
+    team.refresh_from_db()
+    assert (team.locked_count, team.orders.count()) == (3, 3)
+
+
+@on_mariadb
+def test_a_seat_taken_by_reading_first_is_sold_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The race is real: this is how the seat is lost without the conditional UPDATE."""
+
+    def naive(ctx: lock_module.LockContext) -> Team:
+        assert ctx.team is not None
+        team = Team.objects.get(pk=ctx.team.pk)
+        time.sleep(0.1)
+        Team.objects.filter(pk=team.pk).update(locked_count=team.locked_count + 1)
+        return team
+
+    make_activity()
+    team = make_team("a", "b")
+    monkeypatch.setattr(lock_module, "_take_seat", naive)
+    commands = [lock_command(f"u{n}", team_id=str(team.pk)) for n in range(2)]
+
+    results = race(*[partial(lock_order, command, now=NOW) for command in commands])
+
+    team.refresh_from_db()
+    assert refusals(results) == []
+    assert (team.locked_count, team.orders.count()) == (3, 4)
+    assert list(invariants.broken()) == ["counters_match_orders"]
+
+
+def test_the_last_two_payments_complete_the_team_once() -> None:
+    """Mutation: lock_team_and_order reads the team without select_for_update."""
+    make_activity(target_count=2, take_limit=20)
+    for n in range(10):
+        team = _team_of_two(n)
+
+        results = race(
+            *[
+                partial(
+                    settle_order, settle_command(user_id, out_trade_no=f"{user_id}{n}"), now=NOW
+                )
+                for user_id in ("a", "b")
+            ]
+        )
+
+        assert refusals(results) == []
+        team.refresh_from_db()
+        promise = NotifyTask.objects.get(key=f"team_success-{team.pk}")
+        assert (team.status, team.paid_count) == (Team.Status.COMPLETE, 2)
+        assert promise.payload.endswith(f'"outTradeNoList":["a{n}","b{n}"]}}')
+    assert NotifyTask.objects.count() == 10
+    assert invariants.broken() == {}
+
+
+def give_each_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the turns finds another one free, so that their key stops nobody."""
+    turns = count(2)
+    monkeypatch.setattr(lock_module, "free_turn", lambda taken, limit: next(turns))
+
+
+def _team_of_two(n: int) -> Team:
+    first = lock("a", out_trade_no=f"a{n}")
+    return lock("b", out_trade_no=f"b{n}", team_id=str(first.team_id)).team
+
+
+@pytest.mark.parametrize("joining", [False, True])
+def test_the_same_lock_eight_times_yields_one_order(
+    joining: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: remove the unique key order_once_per_out_trade_no."""
+    make_activity(take_limit=20)
+    team_id = str(make_team("leader").pk) if joining else ""
+    give_each_a_turn(monkeypatch)
+    command = lock_command("a", team_id=team_id)
+    meet_after(monkeypatch, lock_module, "_read", parties=8)
+
+    results = race(*[partial(lock_order, command, now=NOW)] * 8)
+
+    assert refusals(results) == []
+    assert len({order.pk for order in results}) == 1
+    assert Team.objects.count() == 1
+    assert invariants.broken() == {}
+
+
+def test_take_limit_holds_against_a_double_click(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: remove the unique key order_within_take_limit."""
+    make_activity(take_limit=1)
+    commands = [lock_command("a", out_trade_no=f"t-{n}") for n in range(4)]
+    meet_after(monkeypatch, lock_module, "_read", parties=4)
+
+    results = race(*[partial(lock_order, command, now=NOW) for command in commands])
+
+    assert refusals(results) == [ErrorCode.TAKE_LIMIT_REACHED] * 3
+    assert (Order.objects.count(), Team.objects.count()) == (1, 1)
+
+
+def test_turns_within_the_limit_are_all_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: TRIES = 1 in lock: the turn both chose is refused to one of them."""
+    make_activity(take_limit=2)
+    commands = [lock_command("a", out_trade_no=f"t-{n}") for n in range(2)]
+    meet_after(monkeypatch, lock_module, "_read", parties=2)
+
+    results = race(*[partial(lock_order, command, now=NOW) for command in commands])
+
+    assert refusals(results) == []
+    assert set(Order.objects.values_list("take_no", flat=True)) == {1, 2}
+
+
+def test_one_seat_per_team_holds_against_a_double_click(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: remove the unique key order_one_seat_per_team.
+
+    Both clicks get a turn of their own, as when a hold ends between their two looks.
+    """
+    make_activity(take_limit=9, target_count=9)
+    team = make_team("leader")
+    give_each_a_turn(monkeypatch)
+    meet_after(monkeypatch, lock_module, "_read", parties=4)
+    commands = [lock_command("a", out_trade_no=f"t-{n}", team_id=str(team.pk)) for n in range(4)]
+
+    results = race(*[partial(lock_order, command, now=NOW) for command in commands])
+
+    assert refusals(results) == [ErrorCode.ALREADY_IN_TEAM] * 3
+    team.refresh_from_db()
+    assert (team.locked_count, team.orders.count()) == (2, 2)
+
+
+def test_lock_and_settlement_crossing_never_deadlock() -> None:
+    """Mutation: lock_team_and_order locks Order before Team, or _lock inserts the order first."""
+    make_activity(target_count=1000, take_limit=1)
+    team_id = str(make_team("m0", "m1").pk)
+    before = deadlocks()
+
+    for n in range(0, 200, 2):
+        results = race(
+            partial(settle_order, settle_command(f"m{n}"), now=NOW),
+            partial(settle_order, settle_command(f"m{n + 1}"), now=NOW),
+            partial(lock_order, lock_command(f"m{n + 2}", team_id=team_id), now=NOW),
+            partial(lock_order, lock_command(f"m{n + 3}", team_id=team_id), now=NOW),
+        )
+        assert refusals(results) == []
+
+    assert deadlocks() == before
+    team = Team.objects.get()
+    assert (team.locked_count, team.paid_count) == (202, 200)
+
+
+def test_a_late_payment_repeated_at_once_is_refunded_once() -> None:
+    """Mutation: lock_team_and_order reads the rows without select_for_update."""
+    make_activity()
+    lock("a")
+    late = NOW + timedelta(minutes=16)
+    command = settle_command("a", paid_at=late)
+
+    results = race(*[partial(settle_order, command, now=late)] * 4)
+
+    assert refusals(results) == [ErrorCode.PAID_TOO_LATE] * 4
+    assert NotifyTask.objects.count() == 1
+    assert Team.objects.get().locked_count == 0
+
+
+def test_a_turn_is_not_given_to_a_lock_and_a_late_reseat_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: settle_order does not try again on IntegrityError."""
+
+    looked = Event()
+
+    def slow(**shopper: Any) -> dict[int, int]:
+        seats = live_seats(**shopper)
+        looked.set()
+        time.sleep(0.2)
+        return seats
+
+    def lock_meanwhile() -> Order:
+        assert looked.wait(10)
+        return lock_order(lock_command("a", out_trade_no="t-b"), now=NOW)
+
+    make_activity(take_limit=1)
+    close(lock("a", out_trade_no="t-a"), Order.CloseReason.HOLD_TIMEOUT)
+    monkeypatch.setattr(settle_module, "live_seats", slow)
+
+    results = race(
+        partial(settle_order, settle_command("a"), now=NOW),
+        lock_meanwhile,
+    )
+
+    assert refusals(results) in ([ErrorCode.PAID_TOO_LATE], [ErrorCode.TAKE_LIMIT_REACHED])
+    assert Order.objects.exclude(status=Order.Status.CLOSED).count() == 1
+
+
+@on_mariadb
+def test_team_is_locked_before_order() -> None:
+    """Mutation: swap the two select_for_update lines."""
+    make_activity()
+    lock("a")
+
+    with CaptureQueriesContext(connection) as queries:
+        settle("a")
+
+    locking = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
+    tables = [sql.split(" FROM ")[1].split()[0].strip("`") for sql in locking]
+    assert tables == ["trade_team", "trade_order"]
+
+
+def test_four_workers_send_every_promise_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: outbox._claim without select_for_update."""
+    channel = make_channel()
+    for n in range(40):
+        make_promise(f"team_success-{n}", channel=channel, endpoint=f"host{n % 5}")
+    sent: list[str] = []
+
+    def send(task: NotifyTask, *, now: Any) -> int:
+        sent.append(task.key)
+        time.sleep(0.002)
+        return 200
+
+    monkeypatch.setattr(transports, "send", send)
+
+    counts = race(*[partial(outbox.deliver_due, clock=timezone.now)] * 4)
+
+    assert sum(counts) == 40
+    assert Counter(sent) == {f"team_success-{n}": 1 for n in range(40)}
+    assert set(NotifyTask.objects.values_list("state", "attempts")) == {(1, 1)}

@@ -1,0 +1,182 @@
+"""What operators may not save: refused with the field named; and what no code may write."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models, transaction
+
+from activity.discounts import Plan
+from activity.models import Activity, Discount, Offer, Sku
+from activity.trial import TrialQuery, run_trial
+from groupbuy import rows
+from groupbuy.models import Channel
+from tests.factories import NOW, lock, make_activity, make_channel, make_discount
+from trade.models import Order, Team
+
+pytestmark = pytest.mark.django_db
+
+
+def refused_fields(row: models.Model) -> set[str]:
+    with pytest.raises(ValidationError) as caught:
+        row.full_clean()
+    return set(caught.value.message_dict)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"source": "s 1"}, {"source"}),
+        ({"callback_hosts": "https://mall.example.com/path"}, {"callback_hosts"}),
+        ({"callback_hosts": "*.example.com"}, {"callback_hosts"}),
+        ({"callback_hosts": "mall.example.com:99999"}, {"callback_hosts"}),
+        ({"refund_notify_url": "ftp://mall.example.com/"}, {"refund_notify_url"}),
+        ({"refund_notify_url": "https://other.example/"}, {"refund_notify_url"}),
+        ({"webhook_secret": "whsec_x"}, {"webhook_secret"}),
+        ({"webhook_secret": "secret"}, {"webhook_secret"}),
+    ],
+)
+def test_a_channel_that_makes_no_sense_is_refused(fields: dict[str, str], named: set[str]) -> None:
+    good = {"source": "s09", "channel": "c09", "name": "m", "callback_hosts": "mall.example.com"}
+
+    assert refused_fields(Channel(**(good | fields))) == named
+
+
+def test_a_sensible_channel_is_accepted() -> None:
+    hosts = "mall.example.com\nhttp://10.0.0.5:8080\nhttp://[::1]"
+    Channel(
+        source="s09",
+        channel="c09",
+        name="m",
+        callback_hosts=hosts,
+        refund_notify_url="https://mall.example.com/refund",
+    ).full_clean()
+
+
+@pytest.mark.parametrize(
+    ("plan", "expression"),
+    [(Plan.MINUS, "x"), (Plan.THRESHOLD, "100"), (Plan.RATE, "8"), (Plan.FIXED, "-1")],
+)
+def test_a_discount_that_makes_no_sense_is_refused(plan: Plan, expression: str) -> None:
+    assert refused_fields(Discount(name="d", plan=plan, expression=expression)) == {"expression"}
+
+
+def test_a_chinese_comma_in_an_expression_is_understood() -> None:
+    discount = Discount(name="d", plan=Plan.THRESHOLD, expression="100，10 ")
+    discount.full_clean()
+
+    assert discount.expression == "100,10"
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"end_at": NOW}, {"end_at"}),
+        ({"end_at": NOW - timedelta(days=1)}, {"end_at"}),
+        ({"target_count": 0}, {"target_count"}),
+        ({"target_count": 5000}, {"target_count"}),
+        ({"take_limit": 0}, {"take_limit"}),
+        ({"valid_minutes": 0}, {"valid_minutes"}),
+        ({"hold_minutes": 0}, {"hold_minutes"}),
+        ({"restrict_join": True}, {"crowd"}),
+        ({"status": 7}, {"status"}),
+    ],
+)
+def test_an_activity_that_makes_no_sense_is_refused(
+    fields: dict[str, Any], named: set[str]
+) -> None:
+    good = {
+        "name": "a",
+        "discount": make_discount(),
+        "target_count": 3,
+        "valid_minutes": 15,
+        "start_at": NOW,
+        "end_at": NOW + timedelta(days=1),
+    }
+
+    assert named <= refused_fields(Activity(**(good | fields)))
+
+
+def test_live_activities_of_one_channel_and_goods_may_not_overlap() -> None:
+    first = make_activity()
+    second = Activity.objects.create(
+        pk=100200,
+        name="second",
+        discount=make_discount(),
+        target_count=2,
+        valid_minutes=5,
+        status=Activity.Status.IN_EFFECT,
+        start_at=first.end_at - timedelta(minutes=1),
+        end_at=first.end_at + timedelta(hours=1),
+    )
+    offer = Offer(channel=Channel.objects.get(), sku=Sku.objects.get(), activity=second)
+
+    with pytest.raises(ValidationError, match="activity"):
+        offer.full_clean()
+
+    second.start_at = first.end_at  # one begins when the other ends
+    offer.full_clean()
+    offer.save()
+    second.start_at = first.end_at - timedelta(minutes=1)
+    with pytest.raises(ValidationError, match="activity"):
+        second.full_clean()
+
+    first.status = Activity.Status.ABANDONED
+    first.save()
+    second.full_clean()
+
+
+def test_of_two_activities_that_overlap_all_the_same_the_newer_one_sells() -> None:
+    make_activity()
+    make_activity(100200, discount=make_discount(expression="30"))
+
+    trial = run_trial(TrialQuery("a", "s01", "c01", "9890001"), now=NOW)
+    assert trial.offer is not None
+    assert trial.offer.activity.pk == 100200
+
+
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        (Team, {"locked_count": 4}),
+        (Team, {"paid_count": 2}),
+        (Order, {"pay_price": "0.00"}),
+        (Order, {"pay_price": "100.01"}),
+        (Order, {"status": Order.Status.CLOSED}),
+        (Order, {"take_no": None}),
+        (Order, {"seat_of": "somebody else"}),
+        (Activity, {"end_at": NOW - timedelta(days=9)}),
+        (Activity, {"target_count": 0}),
+        (Sku, {"original_price": "0.00"}),
+    ],
+)
+def test_the_table_refuses_what_no_code_should_write(
+    model: type[models.Model], change: dict[str, Any]
+) -> None:
+    make_activity()
+    lock("a")
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        model._default_manager.update(**change)
+
+
+def test_rows_are_written_as_the_orm_writes_them() -> None:
+    """rows.insert and rows.update against what the ORM reads back."""
+    make_activity()
+    order = lock("a")
+    written = {field.attname: getattr(order, field.attname) for field in Order._meta.fields}
+
+    assert Order.objects.values().get() == written
+
+    order.paid_at = NOW
+    order.status = Order.Status.PAID
+    rows.update(order, "paid_at", "status")
+    assert Order.objects.values().get() == written | {"paid_at": NOW, "status": 1}
+
+
+def test_a_channels_pair_is_unique() -> None:
+    make_channel()
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Channel.objects.create(source="s01", channel="c01", name="again")

@@ -1,0 +1,302 @@
+"""HTTP callbacks against a real endpoint on loopback. Source: the wire contract, section 3."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from groupbuy.models import Channel, is_allowed, new_webhook_secret
+from tests.factories import make_channel, make_promise
+from trade import transports
+from trade.models import NotifyTask
+from trade.transports import SendError, allowed_address
+
+pytestmark = pytest.mark.django_db
+
+
+class Endpoint:
+    """A mall's callback URL that answers as told and keeps what it got."""
+
+    def __init__(self) -> None:
+        self.status, self.body = 200, b"success"
+        self.headers: dict[str, str] = {}
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
+                self.send_response(outer.status)
+                for name, value in outer.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(outer.body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/notify"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    endpoint = Endpoint()
+    yield endpoint
+    endpoint.server.shutdown()
+    endpoint.server.server_close()
+
+
+def send(target: str, **fields: Any) -> int:
+    return transports.send(make_promise(target=target, **fields), now=timezone.now())
+
+
+def failure(target: str, **fields: Any) -> SendError:
+    with pytest.raises(SendError) as caught:
+        send(target, **fields)
+    return caught.value
+
+
+def test_the_payload_arrives_verbatim_and_signed(endpoint: Endpoint) -> None:
+    assert send(endpoint.url) == 200
+
+    [(headers, body)] = endpoint.received
+    task = NotifyTask.objects.get()
+    assert body == task.payload.encode()
+    assert headers["content-type"] == "application/json"
+    assert headers["webhook-id"] == task.key
+    Webhook(task.channel.webhook_secret).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(task.channel.webhook_secret).verify(body + b" ", headers)
+
+
+def test_while_a_secret_is_rotated_both_signatures_are_sent(endpoint: Endpoint) -> None:
+    old, new = new_webhook_secret(), new_webhook_secret()
+    channel = make_channel(webhook_secret=new, previous_webhook_secret=old)
+
+    send(endpoint.url, channel=channel)
+
+    [(headers, body)] = endpoint.received
+    for secret in (old, new):
+        Webhook(secret).verify(body, headers)
+
+
+@pytest.mark.parametrize("body", [b"success", b"", b" success\n"])
+@pytest.mark.parametrize("status", [200, 201])
+def test_success_is_2xx_with_success_or_nothing(
+    endpoint: Endpoint, status: int, body: bytes
+) -> None:
+    endpoint.status, endpoint.body = status, body
+
+    assert send(endpoint.url) == status
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b"error"), (200, b"SUCCESS!"), (200, b"x" * 100_000), (404, b"success"), (500, b"")],
+)
+def test_everything_else_is_a_failed_attempt(endpoint: Endpoint, status: int, body: bytes) -> None:
+    endpoint.status, endpoint.body = status, body
+
+    error = failure(endpoint.url)
+
+    assert (error.status_code, error.final, error.retry_after) == (status, False, 0)
+
+
+def test_retry_after_and_gone_are_told(endpoint: Endpoint) -> None:
+    endpoint.status, endpoint.headers = 410, {"Retry-After": "120"}
+
+    error = failure(endpoint.url)
+
+    assert (error.final, error.retry_after) == (True, 120)
+
+
+def test_a_redirect_is_not_followed(endpoint: Endpoint) -> None:
+    endpoint.status, endpoint.headers = 302, {"Location": endpoint.url}
+
+    assert failure(endpoint.url).status_code == 302
+    assert len(endpoint.received) == 1
+
+
+def _once(reply: Callable[[socket.socket], None]) -> str:
+    """A server that treats one connection this way."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, listener:
+            reply(connection)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+
+def test_an_endpoint_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transports, "TIMEOUT", 0.2)
+    started = time.monotonic()
+
+    failure(_once(lambda connection: time.sleep(2)))
+
+    assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", b"HTTP/1.1"])
+def test_an_endpoint_that_answers_drop_by_drop_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    monkeypatch.setattr(transports, "TIMEOUT", 0.3)
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(start)
+        with suppress(OSError):
+            for _ in range(40):
+                time.sleep(0.1)
+                connection.sendall(b"s")
+
+    started = time.monotonic()
+    with pytest.raises(SendError):
+        send(_once(drip))
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("reply", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 999999 x\r\n\r\n"])
+def test_an_endpoint_that_talks_rubbish_is_a_failed_attempt(reply: bytes) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(reply)
+
+    assert failure(_once(answer)).final is False
+
+
+def test_a_port_where_nobody_listens_is_a_failed_attempt() -> None:
+    assert "127.0.0.1" in str(failure("http://127.0.0.1:9/"))
+
+
+def test_a_host_taken_off_the_allow_list_gets_nothing_more(endpoint: Endpoint) -> None:
+    channel = make_channel(callback_hosts="mall.example.com")
+
+    assert "callback hosts" in str(failure(endpoint.url, channel=channel))
+    assert endpoint.received == []
+
+
+def test_a_refund_without_a_url_is_a_failed_attempt_until_there_is_one(
+    endpoint: Endpoint,
+) -> None:
+    channel = make_channel(refund_notify_url="")
+    assert "no URL" in str(failure("", channel=channel))
+
+    Channel.objects.update(refund_notify_url=endpoint.url)
+    assert transports.send(NotifyTask.objects.get(), now=timezone.now()) == 200
+
+
+PUBLIC, PRIVATE = "93.184.216.34", "10.1.2.3"
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    def resolve(host: str, port: int, *args: Any, **kwargs: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        PRIVATE,
+        "192.168.0.1",
+        "169.254.169.254",
+        "0.0.0.0",  # noqa: S104
+        "100.64.0.1",
+        "224.0.0.1",
+        "::1",
+        "fe80::1%eth0",
+        "fd00::1",
+        "::ffff:10.1.2.3",
+    ],
+)
+def test_addresses_inside_are_not_called(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, address: str
+) -> None:
+    settings.CALLBACK_NETWORKS = []
+    resolve_to(monkeypatch, address)
+
+    with pytest.raises(OSError, match="no address that may be called"):
+        allowed_address("mall.example.com", 443)
+
+
+def test_a_private_network_may_be_opened_by_setting(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.CALLBACK_NETWORKS = ["10.1.0.0/16"]
+    resolve_to(monkeypatch, "192.168.0.1", PRIVATE)
+
+    assert allowed_address("mall.internal", 80) == PRIVATE
+
+
+def test_the_checked_address_is_the_one_connected_to(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, endpoint: Endpoint
+) -> None:
+    """A name that resolves to something else a moment later (DNS rebinding) gains nothing."""
+    answers = iter([PRIVATE, "127.0.0.1"])
+    settings.CALLBACK_NETWORKS = []
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, port, *args, **kwargs: [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))
+        ],
+    )
+    url = endpoint.url.replace("127.0.0.1", "mall.example.com")
+
+    error = failure(url, channel=make_channel(callback_hosts="http://mall.example.com"))
+
+    assert "no address that may be called" in str(error)
+    assert endpoint.received == []
+
+
+def test_the_hosts_name_stays_in_the_request(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    resolve_to(monkeypatch, "127.0.0.1")
+    url = endpoint.url.replace("127.0.0.1", "mall.example.com")
+
+    assert send(url, channel=make_channel(callback_hosts="http://mall.example.com")) == 200
+    assert endpoint.received[0][0]["host"].startswith("mall.example.com:")
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "allowed"),
+    [
+        ("https://mall.example.com/x", "mall.example.com", True),
+        ("https://MALL.example.com/x", "mall.example.com", True),
+        ("https://mall.example.com:8443/x", "mall.example.com", True),
+        ("http://mall.example.com/x", "mall.example.com", False),
+        ("http://mall.example.com/x", "http://mall.example.com", True),
+        ("https://mall.example.com/x", "http://mall.example.com", False),
+        ("https://mall.example.com:8443/x", "mall.example.com:443", False),
+        ("https://mall.example.com/x", "mall.example.com:443", True),
+        ("https://evil.example/x", "other.example\nevil.example", True),
+        ("https://mall.example.com.evil.example/x", "mall.example.com", False),
+        ("https://mall.example.com@evil.example/x", "mall.example.com", False),
+        ("https://user:pw@mall.example.com/x", "mall.example.com", False),
+        ("http://[::1]:80/x", "http://[::1]", True),
+        ("http://pay_mall:8092/x", "http://pay_mall:8092", True),
+        ("ftp://mall.example.com/x", "mall.example.com", False),
+        ("https:///x", "mall.example.com", False),
+        ("https://mall.example.com:0x50/x", "mall.example.com", False),
+        ("//mall.example.com/x", "mall.example.com", False),
+        ("https://mall.example.com/x", "", False),
+    ],
+)
+def test_the_allow_list(url: str, hosts: str, allowed: bool) -> None:
+    assert is_allowed(url, hosts) is allowed
