@@ -52,10 +52,9 @@ class ActivityAdmin(ModelAdmin):
         "crowd",
     ]
     list_display_links = ["id", "name"]
-    list_filter = ["status", "group_type", "crowd"]
+    list_filter = ["status", "group_type", "start_at", "crowd"]
     list_select_related = ["discount", "crowd"]
     search_fields = ["=id", "name"]
-    date_hierarchy = "start_at"
     inlines = [OfferInline]
     fieldsets = [
         (None, {"fields": ["name", "status", "discount", ("start_at", "end_at")]}),

@@ -1,4 +1,8 @@
-"""Console pages of teams, orders and notifications. All read-only: rules change rows here."""
+"""Console pages of teams, orders and notifications. All read-only: rules change rows here.
+
+Dates are filters and not date_hierarchy, which asks MySQL for time zone tables that many
+servers do not have.
+"""
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
@@ -52,10 +56,9 @@ class TeamAdmin(ReadOnly, ModelAdmin):
         "created_at",
         "expires_at",
     ]
-    list_filter = ["status", "completed_by_shop", "channel", "activity"]
+    list_filter = ["status", "completed_by_shop", "created_at", "channel", "activity"]
     list_select_related = ["activity"]
     search_fields = ["=id", "=goods_id"]
-    date_hierarchy = "created_at"
     ordering = ["-id"]
     inlines = [OrderInline]
 
@@ -77,10 +80,9 @@ class OrderAdmin(ReadOnly, ModelAdmin):
         "team",
         "created_at",
     ]
-    list_filter = ["status", "close_reason", "channel", "activity"]
+    list_filter = ["status", "close_reason", "created_at", "channel", "activity"]
     list_select_related = ["channel", "team"]
     search_fields = ["=id", "=out_trade_no", "=user_id", "=team__id"]
-    date_hierarchy = "created_at"
     ordering = ["-id"]
 
 
@@ -103,10 +105,9 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
         "next_attempt_at",
         "last_error",
     ]
-    list_filter = ["state", "event", "transport", "channel", "endpoint"]
+    list_filter = ["state", "event", "created_at", "channel", "endpoint"]
     list_select_related = ["channel"]
     search_fields = ["=key", "target", "payload"]
-    date_hierarchy = "created_at"
     ordering = ["-id"]
     inlines = [AttemptInline]
     actions = ["send_again"]
