@@ -57,7 +57,7 @@ class ActivityAdmin(ModelAdmin):
     search_fields = ["=id", "name"]
     inlines = [OfferInline]
     fieldsets = [
-        (None, {"fields": ["name", "status", "discount", ("start_at", "end_at")]}),
+        (None, {"fields": ["name", "status", "discount", "start_at", "end_at"]}),
         (
             _("Team"),
             {

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
+
+from django.utils import timezone
 
 from activity import discounts
-from activity.models import Activity, Offer
+from activity.models import LONGEST_TEAM, Activity, Offer
 from groupbuy import switches
 from groupbuy.snapshots import Snapshot
 
@@ -23,6 +26,9 @@ class Price:
     @property
     def deduction(self) -> Decimal:
         return self.original - self.pay
+
+    def without_discount(self) -> "Price":
+        return Price(self.original, self.original)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,10 @@ def find_offer(
 
 
 def _load() -> Mapping[tuple[str, str, str], Sequence[LiveOffer]]:
-    rows = Offer.objects.select_related("channel", "sku", "activity__discount").order_by(
-        "-activity_id"
+    rows = (
+        Offer.objects.filter(activity__end_at__gt=timezone.now() - LONGEST_TEAM)
+        .select_related("channel", "sku", "activity__discount")
+        .order_by("-activity_id")
     )
     offers = defaultdict(list)
     for row in rows:
@@ -73,9 +81,14 @@ def _price(row: Offer) -> Price | None:
     try:
         pay = discounts.pay_price(discount.plan, discount.expression, original)
     except ValueError as exc:
-        logger.warning("discount %s cannot be calculated: %s", discount.pk, exc)
+        _warn_once(discount.pk, discount.plan, discount.expression, str(exc))
         return None
     return Price(original, pay)
+
+
+@lru_cache(maxsize=1000)
+def _warn_once(discount_id: int, plan: str, expression: str, reason: str) -> None:
+    logger.warning("discount %s (%s %s): %s", discount_id, plan, expression, reason)
 
 
 _offers = Snapshot(_load, bypass=switches.caches_off)

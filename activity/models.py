@@ -1,6 +1,6 @@
 """Goods, discounts (折扣), activities (拼团活动), and which channel offers what."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.core.exceptions import ValidationError
@@ -13,6 +13,8 @@ from activity import discounts
 from groupbuy.models import Channel
 from groupbuy.money import FEN
 from tag.models import CrowdTag
+
+LONGEST_TEAM = timedelta(days=90)  # how long after its activity's end a team may still be joined
 
 
 class Sku(models.Model):
@@ -63,7 +65,7 @@ class Discount(models.Model):
         verbose_name_plural = _("discounts")
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.plan} {self.expression})"
+        return self.name
 
     def clean(self) -> None:
         self.expression = self.expression.replace("，", ",").strip()
@@ -99,7 +101,7 @@ class Activity(models.Model):
     )
     valid_minutes = models.PositiveIntegerField(
         _("minutes a team has"),
-        validators=[MinValueValidator(1), MaxValueValidator(60 * 24 * 90)],
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_TEAM // timedelta(minutes=1))],
     )
     hold_minutes = models.PositiveIntegerField(
         _("minutes to pay"),
@@ -171,8 +173,9 @@ class Offer(models.Model):
         return f"{self.channel} · {self.sku} · {self.activity}"
 
     def clean(self) -> None:
-        if self.activity_id and self.channel_id and self.sku_id:
-            self.refuse_overlap(self.activity)
+        activity = getattr(self, "activity", None)  # not saved yet when it is added with its offers
+        if activity and activity.start_at and activity.end_at and self.channel_id and self.sku_id:
+            self.refuse_overlap(activity)
 
     def refuse_overlap(self, activity: Activity) -> None:
         """Two live activities of one channel and goods may not overlap in time.

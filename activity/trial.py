@@ -28,7 +28,8 @@ class TrialQuery:
 @dataclass(frozen=True, slots=True)
 class Trial:
     offer: LiveOffer | None
-    price: Price | None
+    price: Price | None  # what this shopper pays in a team opened now
+    discounted: bool  # not outside the discount's crowd
     visible: bool
     joinable: bool
     refusals: tuple[ErrorCode, ...]
@@ -60,15 +61,24 @@ def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
     )
     if offer is None:
         refusals.append(ErrorCode.NO_OFFER)
-        return Trial(None, None, visible=False, joinable=False, refusals=tuple(refusals))
+        return Trial(
+            None, None, discounted=False, visible=False, joinable=False, refusals=tuple(refusals)
+        )
     if offer.price is None:
         refusals.append(ErrorCode.UNKNOWN_DISCOUNT)
     visible, joinable = _crowd_scope(offer.activity, query.user_id)
     if not joinable:
         refusals.append(ErrorCode.OUTSIDE_CROWD)
     refusals += _not_open(offer.activity, now)
-    price = _price_for(offer, query.user_id)
-    return Trial(offer, price, visible=visible, joinable=joinable, refusals=tuple(refusals))
+    discounted = offer.discount_crowd is None or is_member(offer.discount_crowd, query.user_id)
+    return Trial(
+        offer,
+        offer.price if discounted or not offer.price else offer.price.without_discount(),
+        discounted=discounted,
+        visible=visible,
+        joinable=joinable,
+        refusals=tuple(refusals),
+    )
 
 
 def _switched_off(user_id: str) -> list[ErrorCode]:
@@ -78,13 +88,6 @@ def _switched_off(user_id: str) -> list[ErrorCode]:
     if not switches.in_cut_range(user_id):
         refusals.append(ErrorCode.OUTSIDE_CUT_RANGE)
     return refusals
-
-
-def _price_for(offer: LiveOffer, user_id: str) -> Price | None:
-    crowd = offer.discount_crowd
-    if offer.price and crowd and not is_member(crowd, user_id):
-        return Price(offer.price.original, offer.price.original)
-    return offer.price
 
 
 def _crowd_scope(activity: Activity, user_id: str) -> tuple[bool, bool]:

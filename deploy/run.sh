@@ -8,10 +8,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 
-if [ -f .env ]; then # what is set outside it wins, as in settings.py
-  while IFS='=' read -r name value; do
-    [[ ! $name =~ ^[A-Z_]+$ ]] || [ -n "${!name+set}" ] || export "$name=$value"
-  done <.env
+if [ -f .env ]; then # read as settings.py reads it; what is set outside wins
+  eval "$(python - <<'PY'
+import os, shlex
+import environ
+before = set(os.environ)
+environ.Env.read_env(".env")
+for name in os.environ.keys() - before:
+    print(f"export {name}={shlex.quote(os.environ[name])}")
+PY
+)"
 fi
 
 mkdir -p "${VAR_DIR:=var}"

@@ -4,6 +4,7 @@
 #   deploy/services.sh start [mariadb] [redis] [rabbitmq]    default: all three
 #   deploy/services.sh stop
 #   deploy/services.sh client                                what compiling mysqlclient needs
+#   deploy/services.sh load                                  the load generator
 #   deploy/services.sh env                                   variables that point the project there
 #
 # start installs missing Debian packages where root or passwordless sudo allows it, and exits 3
@@ -102,9 +103,10 @@ case ${1:-} in
   stop) stop ;;
   client) # what building mysqlclient needs
     command -v mariadb_config >/dev/null || install mariadb_config libmariadb-dev pkg-config gcc python3-dev ;;
+  load) install wrk wrk ;; # the load generator of make bench
   env)
     echo "DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy"
     echo "REDIS_URL=redis://127.0.0.1:$REDIS_SERVICE_PORT/0"
     echo "CELERY_BROKER_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT//" ;;
-  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

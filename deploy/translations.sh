@@ -15,7 +15,7 @@ fi
 
 collect() {
   python manage.py makemessages --locale zh_Hans --no-location --no-wrap --no-obsolete \
-    --ignore .venv --ignore var --verbosity 0
+    --ignore .venv --ignore var --ignore locale/unfold --verbosity 0
   sed -i '/^"POT-Creation-Date/d' "$po"
 }
 
@@ -30,7 +30,9 @@ case ${1:-} in
       missing=$(msgattrib "$flag" --no-obsolete "$po" | sed 1d)
       [ -z "$missing" ] || { echo "not translated:"; echo "$missing"; exit 1; } >&2
     done
-    msgfmt --check "$po" -o - | cmp - "${po%.po}.mo" ||
-      { echo "the compiled catalog is old: make translations" >&2; exit 1; } ;;
+    for catalog in "$po" locale/unfold/zh_Hans/LC_MESSAGES/django.po; do
+      msgfmt --check "$catalog" -o - | cmp - "${catalog%.po}.mo" ||
+        { echo "the compiled catalog is old: make translations" >&2; exit 1; }
+    done ;;
   *) sed -n '2,3s/^# //p' "$0"; exit 2 ;;
 esac

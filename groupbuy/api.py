@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
@@ -20,13 +20,13 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.response import Response
 
+from groupbuy import rows
 from groupbuy.errors import ErrorCode, GroupBuyError
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024  # bytes; the longest honest request is under 2 kB
 BY_STATUS = {401: ErrorCode.UNAUTHENTICATED, 403: ErrorCode.FORBIDDEN}
-COLLISIONS = {1205, 1213}  # MySQL: lock wait timeout, deadlock
 
 
 def answer(data: Any, error: ErrorCode = ErrorCode.SUCCESS) -> Response:
@@ -121,7 +121,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
                 response["WWW-Authenticate"] = header
         case Http404():
             response = refusal(ErrorCode.ILLEGAL_PARAMETER, _("no such path"), 404)
-        case OperationalError() if is_collision(exc):
+        case OperationalError() if rows.is_collision(exc):
             response = refusal(ErrorCode.TRY_AGAIN)
         case OperationalError() | InterfaceError():
             logger.error("database away: %s", exc)
@@ -130,12 +130,6 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
             logger.error("bug in %s", context["request"].path, exc_info=exc)
             response = refusal(ErrorCode.UNKNOWN)
     return response
-
-
-def is_collision(exc: DatabaseError) -> bool:
-    """Did two transactions get in each other's way, so that trying again is safe?"""
-    reason = exc.args[0] if exc.args else None
-    return reason in COLLISIONS or reason == "database is locked"
 
 
 def _flatten(detail: Any, path: str = "") -> list[str]:

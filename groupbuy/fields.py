@@ -1,7 +1,7 @@
 """Request fields. Strict about what cannot be read, tolerant of what Java clients send.
 
-Serializers are used as shared instances (style of groupbuy.api.read), so a field must not
-keep a translated message: DRF's own length and range validators do, hence the checks here.
+Serializers are used as shared instances (trade/views.py), so a field must not keep a translated
+message: DRF's own length and range validators do, hence the checks here.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,22 @@ from rest_framework import serializers
 MAX_BIGINT = 2**63 - 1
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def read_id(text: str) -> int:
+    """A positive 64-bit number in ASCII digits; 0 for anything else, which no row has."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
+    return number if number <= MAX_BIGINT else 0
+
+
+class IgnoredField(serializers.Field):
+    """Whatever is sent is accepted and dropped."""
+
+    def to_internal_value(self, data: Any) -> None:
+        return None
+
+    def to_representation(self, value: Any) -> None:
+        return None
 
 
 class TextField(serializers.CharField):
@@ -37,11 +53,9 @@ class IdNumberField(serializers.Field):
     default_error_messages = {"invalid": _("A valid positive integer is required.")}
 
     def to_internal_value(self, data: Any) -> int:
-        text = str(data) if isinstance(data, int | str) and not isinstance(data, bool) else ""
-        if not (text.isascii() and text.isdigit() and len(text) <= 19):
-            self.fail("invalid")
-        number = int(text)
-        if not 0 < number <= MAX_BIGINT:
+        readable = isinstance(data, int | str) and not isinstance(data, bool)
+        number = read_id(str(data)) if readable else 0
+        if not number:
             self.fail("invalid")
         return number
 

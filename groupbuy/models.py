@@ -35,6 +35,7 @@ def validate_http_url(value: str) -> None:
     try:
         parts = urlsplit(value)
         readable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        readable = readable and len(parts.netloc) <= 255
     except ValueError:
         readable = False
     if not readable or not value.isprintable() or " " in value:

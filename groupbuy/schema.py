@@ -16,6 +16,13 @@ class TextFieldSchema(OpenApiSerializerFieldExtension):
         return {"type": "string", "minLength": shortest, "maxLength": self.target.longest}
 
 
+class IgnoredFieldSchema(OpenApiSerializerFieldExtension):
+    target_class = "groupbuy.fields.IgnoredField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        return {}
+
+
 class IdNumberFieldSchema(OpenApiSerializerFieldExtension):
     target_class = "groupbuy.fields.IdNumberField"
 

@@ -1,6 +1,7 @@
 """Settings. Everything that differs by machine is an environment variable (see .env.example)."""
 
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ if env.bool("BEHIND_HTTPS_PROXY", default=False):
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
 # Callbacks go to public addresses; a mall inside one's own network needs that network here.
-CALLBACK_NETWORKS = env.list("CALLBACK_NETWORKS", default=[])
+CALLBACK_NETWORKS = [ip_network(each) for each in env.list("CALLBACK_NETWORKS", default=[])]
 
 # --- Django ---------------------------------------------------------------------------------
 
@@ -66,6 +67,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "groupbuy.urls"
 WSGI_APPLICATION = "groupbuy.wsgi.application"
 APPEND_SLASH = True  # for the admin; API paths match with and without
+LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -141,8 +143,9 @@ CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=REDIS_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_TIMEOUT = 1
 if CELERY_BROKER_URL.startswith("redis"):
-    CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 0.5}
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 5}
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_RESULT_EXPIRES = None  # no results, so beat needs no clean-up task
 CELERY_TASK_ACKS_LATE = True  # every task may run twice; none may be lost
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -164,6 +167,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["groupbuy.auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["groupbuy.auth.IsOwnChannel"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "groupbuy.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
@@ -186,7 +190,7 @@ SPECTACULAR_SETTINGS = {
 
 LANGUAGE_CODE = "zh-hans"
 LANGUAGES = [("zh-hans", "简体中文"), ("en", "English")]
-LOCALE_PATHS = [BASE_DIR / "locale"]
+LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "locale" / "unfold"]
 TIME_ZONE = "Asia/Shanghai"
 USE_TZ = True
 STATIC_URL = "static/"
@@ -195,13 +199,28 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 UNFOLD = {
     "SITE_TITLE": _("Group buying console"),
     "SITE_HEADER": _("Group buying console"),
-    "SITE_SYMBOL": "groups",
+    "SITE_URL": reverse_lazy("start"),
+    "SITE_ICON": lambda request: static("logo.svg"),
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("logo.svg")}
     ],
     "SHOW_LANGUAGES": True,
-    "SITE_URL": reverse_lazy("start"),
     "SIDEBAR": {"show_search": True, "show_all_applications": False},
+    "COLORS": {  # the red of the logo
+        "primary": {
+            "50": "254 242 242",
+            "100": "254 226 226",
+            "200": "254 202 202",
+            "300": "252 165 165",
+            "400": "248 113 113",
+            "500": "232 72 63",
+            "600": "214 54 46",
+            "700": "185 28 28",
+            "800": "153 27 27",
+            "900": "127 29 29",
+            "950": "69 10 10",
+        },
+    },
 }
 
 # --- Log ------------------------------------------------------------------------------------
@@ -211,5 +230,6 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"django": {"handlers": [], "propagate": True}},  # not twice while DEBUG is on
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

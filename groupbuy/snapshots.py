@@ -1,14 +1,15 @@
 """In-process copies of configuration, so that the hot path reads no database.
 
 A copy is immutable and at most MAX_AGE old: an operator's change is in force everywhere a
-second later. One thread loads, the others wait for it.
+second later. One thread loads; whoever asks meanwhile gets what that load brings, its failure
+included, so that a slow database is asked once and not once per request.
 """
 
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 T = TypeVar("T")
 MAX_AGE = 1.0  # seconds
@@ -20,36 +21,64 @@ def never() -> bool:
     return False
 
 
+class _Copy(NamedTuple):
+    begun: float  # what was committed after this may be missing
+    good_until: float
+    value: Any
+    failure: Exception | None
+
+    def open(self) -> Any:
+        if self.failure:
+            raise self.failure
+        return self.value
+
+
 class Snapshot(Generic[T]):
     """What load() returned at most MAX_AGE ago, or just now where bypass() says so.
 
-    A failing load() raises: stale configuration is not served past its age.
+    A failing load() raises: stale configuration is not served past its age. With share < 1
+    the copy may grow older where load() is slow, so that loading takes no more than that share
+    of the time; the old copy is served meanwhile.
     """
 
-    def __init__(self, load: Callable[[], T], *, bypass: Callable[[], bool] = never) -> None:
+    def __init__(
+        self, load: Callable[[], T], *, bypass: Callable[[], bool] = never, share: float = 1
+    ) -> None:
         self._load = load
         self._bypass = bypass
+        self._share = share
         self._lock = threading.Lock()
-        self._copy: tuple[float, T] | None = None
+        self._copy: _Copy | None = None
         _snapshots.add(self)
 
     def get(self) -> T:
         if self._bypass():
             return self._load()
-        copy = self._copy
-        if copy and time.monotonic() - copy[0] < MAX_AGE:
-            return copy[1]
+        asked, copy = time.monotonic(), self._copy
+        if copy and (asked < copy.good_until or self._may_serve_old(copy)):
+            return cast(T, copy.open())
         with self._lock:
             copy = self._copy
-            if copy and time.monotonic() - copy[0] < MAX_AGE:
-                return copy[1]
-            started = time.monotonic()  # what was committed after this may be missing
-            value = self._load()
-            self._copy = started, value
-            return value
+            if copy is None or (copy.begun < asked and asked >= copy.good_until):
+                copy = self._copy = self._renew()
+        return cast(T, copy.open())
 
     def drop(self) -> None:
         self._copy = None
+
+    def _may_serve_old(self, copy: _Copy) -> bool:
+        return self._share < 1 and copy.failure is None and self._lock.locked()
+
+    def _renew(self) -> _Copy:
+        begun = time.monotonic()
+        try:
+            value = self._load()
+        except Exception as exc:  # noqa: BLE001  raised in every thread that waited for it
+            return _Copy(begun, begun, None, exc)
+        age = MAX_AGE
+        if self._share < 1:
+            age = max(age, (time.monotonic() - begun) / self._share) if age else 0
+        return _Copy(begun, begun + age, value, None)
 
 
 def drop_all() -> None:

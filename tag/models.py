@@ -19,7 +19,7 @@ class CrowdTag(models.Model):
         verbose_name_plural = _("crowd tags")
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.tag_id})"
+        return self.name
 
 
 class CrowdUser(models.Model):

@@ -11,7 +11,7 @@ from trade.lock import LockCommand, lock_order
 from trade.models import NotifyTask, Order, Team, Transport
 from trade.settle import SettleCommand, settle_order
 
-NOW = datetime(2026, 5, 1, 4, 0, tzinfo=UTC)
+NOW = datetime(2036, 5, 1, 4, 0, tzinfo=UTC)
 URL = "http://127.0.0.1:9/callback"
 GOODS = "9890001"
 

@@ -41,6 +41,7 @@ NOT_CONFIG += [
     {"notifyType": "HTTP", "notifyUrl": "http://user@127.0.0.1/"},
     {"notifyType": "HTTP", "notifyUrl": "http://127.0.0.1/\r\nX: y"},
     {"notifyType": "HTTP", "notifyUrl": "http://127.0.0.1/" + "x" * 512},
+    {"notifyType": "HTTP", "notifyUrl": f"http://127.0.0.1:{'0' * 300}9/"},
     {"notifyType": "HTTP", "notifyUrl": "http://evil.example/"},
 ]
 
@@ -151,12 +152,25 @@ def test_a_body_that_is_no_object_is_refused(
 
 
 @pytest.mark.parametrize("path", ["teams", "orders"])
-@pytest.mark.parametrize("given", ["%00", "%F0%9F%90%BC", "x" * 3000, "'", "%2e%2e", "-1", "1e9"])
+@pytest.mark.parametrize(
+    "given", ["%00", "%F0%9F%90%BC", "x" * 3000, "9" * 5000, "１", "'", "%2e%2e", "-1", "1e9"]
+)
 def test_odd_paths_are_not_found_and_never_a_500(mall: APIClient, path: str, given: str) -> None:
     response = mall.get(f"{BASE}/trade/{path}/{given}")
 
     assert response.status_code in (200, 404)
     assert response.json()["code"] in ("E0010", "E0104")
+
+
+def test_notify_mq_is_ignored_whatever_it_is(mall: APIClient) -> None:
+    make_activity()
+    deep = json.loads("[" * 900 + "]" * 900)
+    config = {"notifyType": "HTTP", "notifyUrl": "http://127.0.0.1/", "notifyMQ": deep}
+    body = json.dumps(lock_body(notifyConfigVO=config))
+
+    response = mall.post(LOCK, body, content_type="application/json")
+
+    assert response.json()["code"] == "0000"
 
 
 def test_a_payment_a_moment_too_far_ahead_names_its_field(mall: APIClient) -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from activity.models import Activity
 from groupbuy.models import ApiKey, Switch, digest
 from tag.models import CrowdTag
 from tests.factories import lock, make_activity, make_channel, make_promise, make_team, settle
@@ -73,11 +75,12 @@ def test_a_given_up_notification_is_sent_again(operator: Client) -> None:
     url = reverse("admin:trade_notifytask_changelist")
 
     body = {"action": "send_again", "_selected_action": [task.pk]}
-    response = operator.post(url, body, follow=True)
+    response = operator.post(f"{url}?state__exact=3", body, follow=True)
 
     task.refresh_from_db()
     assert "1 notification will be sent again." in response.content.decode()
     assert (task.state, task.attempts) == (NotifyTask.State.NEW, 0)
+    assert LogEntry.objects.get().object_id == str(task.pk)
 
 
 def test_a_viewer_cannot_send_again() -> None:
@@ -146,3 +149,36 @@ def test_a_team_is_found_by_its_id(operator: Client) -> None:
     page = operator.get(reverse("admin:trade_team_changelist"), {"q": str(team.pk)})
 
     assert "1 / 2 / 3" in page.content.decode()
+
+
+def test_an_activity_added_with_an_offer_that_overlaps_is_refused(operator: Client) -> None:
+    first = make_activity()
+    offer = first.offers.get()
+    body = {
+        "name": "second",
+        "status": 1,
+        "discount": first.discount_id,
+        "group_type": 1,
+        "target_count": 2,
+        "valid_minutes": 15,
+        "hold_minutes": 30,
+        "take_limit": 1,
+        "start_at_0": first.start_at.strftime("%Y-%m-%d"),
+        "start_at_1": "00:00",
+        "end_at_0": "2036-06-01",
+        "end_at_1": "00:00",
+        "offers-TOTAL_FORMS": 1,
+        "offers-INITIAL_FORMS": 0,
+        "offers-0-channel": offer.channel_id,
+        "offers-0-sku": offer.sku_id,
+    }
+
+    response = operator.post(reverse("admin:activity_activity_add"), body)
+
+    assert response.status_code == 200
+    assert "is already offered on this channel" in response.content.decode()
+    assert Activity.objects.count() == 1
+
+    body["offers-0-channel"] = make_channel("s03", "c03").pk
+    operator.post(reverse("admin:activity_activity_add"), body)
+    assert Activity.objects.count() == 2

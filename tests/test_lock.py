@@ -259,7 +259,7 @@ def test_a_failed_team_cannot_be_joined() -> None:
     assert_refused(ErrorCode.TEAM_NOT_JOINABLE, team_id=str(team.pk))
 
 
-def test_a_full_team_is_full_before_and_after_it_completes() -> None:
+def test_a_full_team_is_full_until_it_completes_and_no_longer_forms() -> None:
     make_activity()
     team = make_team("a", "b", "c")
 
@@ -267,8 +267,7 @@ def test_a_full_team_is_full_before_and_after_it_completes() -> None:
 
     for user_id in "abc":
         settle(user_id)
-    assert_refused(ErrorCode.TEAM_FULL, team_id=str(team.pk))
-    assert_refused(ErrorCode.TEAM_NOT_JOINABLE, team_id=str(team.pk), now=team.expires_at)
+    assert_refused(ErrorCode.TEAM_NOT_JOINABLE, team_id=str(team.pk))
 
 
 def test_the_teams_price_stays_what_it_was_when_the_team_opened() -> None:
@@ -289,6 +288,10 @@ def test_outside_the_discounts_crowd_the_original_price_is_paid() -> None:
     insider = lock("insider", team_id=str(outsider.team_id))
 
     assert (outsider.pay_price, insider.pay_price) == (Decimal("100.00"), Decimal("80.00"))
+
+    Discount.objects.update(plan="MJ", expression="500,10")  # gives nothing to anybody now
+    late = lock("late", team_id=str(outsider.team_id))
+    assert late.pay_price == Decimal("100.00")
 
 
 def test_callback_hosts_and_transport_are_checked_at_lock() -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
 from groupbuy.errors import ErrorCode
 from tests.factories import (
@@ -64,9 +63,8 @@ def test_one_seat_is_sold_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_seat_taken_by_reading_first_is_sold_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """The race is real: this is how the seat is lost without the conditional UPDATE."""
 
-    def naive(ctx: lock_module.LockContext) -> Team:
-        assert ctx.team is not None
-        team = Team.objects.get(pk=ctx.team.pk)
+    def naive(ctx: lock_module.LockContext, team: Team) -> Team:
+        team = Team.objects.get(pk=team.pk)
         time.sleep(0.1)
         Team.objects.filter(pk=team.pk).update(locked_count=team.locked_count + 1)
         return team
@@ -85,7 +83,7 @@ def test_a_seat_taken_by_reading_first_is_sold_twice(monkeypatch: pytest.MonkeyP
 
 
 def test_the_last_two_payments_complete_the_team_once() -> None:
-    """Mutation: lock_team_and_order reads the team without select_for_update."""
+    """Mutation: lock_team_and_order reads the team instead of locking it."""
     make_activity(target_count=2, take_limit=20)
     for n in range(10):
         team = _team_of_two(n)
@@ -203,7 +201,7 @@ def test_lock_and_settlement_crossing_never_deadlock() -> None:
 
 
 def test_a_late_payment_repeated_at_once_is_refunded_once() -> None:
-    """Mutation: lock_team_and_order reads the rows without select_for_update."""
+    """Mutation: lock_team_and_order reads the rows instead of locking them."""
     make_activity()
     lock("a")
     late = NOW + timedelta(minutes=16)
@@ -219,7 +217,7 @@ def test_a_late_payment_repeated_at_once_is_refunded_once() -> None:
 def test_a_turn_is_not_given_to_a_lock_and_a_late_reseat_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Mutation: settle_order does not try again on IntegrityError."""
+    """Mutation: TRIES = 1 in settle."""
 
     looked = Event()
 
@@ -248,7 +246,7 @@ def test_a_turn_is_not_given_to_a_lock_and_a_late_reseat_both(
 
 @on_mariadb
 def test_team_is_locked_before_order() -> None:
-    """Mutation: swap the two select_for_update lines."""
+    """Mutation: swap the two rows.lock lines."""
     make_activity()
     lock("a")
 
@@ -256,7 +254,7 @@ def test_team_is_locked_before_order() -> None:
         settle("a")
 
     locking = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
-    tables = [sql.split(" FROM ")[1].split()[0].strip("`") for sql in locking]
+    tables = [sql.split(" FROM ")[1].split()[0] for sql in locking]
     assert tables == ["trade_team", "trade_order"]
 
 
@@ -274,7 +272,7 @@ def test_four_workers_send_every_promise_once(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(transports, "send", send)
 
-    counts = race(*[partial(outbox.deliver_due, clock=timezone.now)] * 4)
+    counts = race(*[partial(outbox.deliver_due, clock=lambda: NOW)] * 4)
 
     assert sum(counts) == 40
     assert Counter(sent) == {f"team_success-{n}": 1 for n in range(40)}

@@ -168,6 +168,14 @@ def test_rows_are_written_as_the_orm_writes_them() -> None:
     written = {field.attname: getattr(order, field.attname) for field in Order._meta.fields}
 
     assert Order.objects.values().get() == written
+    for model in (Order, Team):
+        fetched = rows.read(model, pk=model._default_manager.get().pk)
+        assert fetched is not None
+        for field in model._meta.fields:
+            kept = getattr(model._default_manager.get(), field.attname)
+            assert getattr(fetched, field.attname) == kept
+            assert type(getattr(fetched, field.attname)) is type(kept)
+    assert rows.read(Order, pk=1) is None
 
     order.paid_at = NOW
     order.status = Order.Status.PAID

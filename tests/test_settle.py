@@ -214,13 +214,22 @@ def test_unknown_orders_are_not_found() -> None:
     assert state() == before
 
 
-def test_a_blacklisted_channel_does_not_settle() -> None:
+def test_a_blacklisted_channels_payment_is_refunded_and_its_repeats_are_answered() -> None:
     make_activity()
-    lock("a")
+    order = lock("a")
+    lock("b")
+    settle("b")
     Switch.objects.create(key=Switch.Key.BLACKLIST, value="s02c02,s01c01")
-    before = state()
 
     assert refusal_of("a") is ErrorCode.BLACKLISTED
+
+    order.refresh_from_db()
+    assert (order.status, order.close_reason) == (Order.Status.CLOSED, "blacklisted")
+    assert NotifyTask.objects.get().key == f"team_refund-{order.pk}-paid_unformed"
+    before = state()
+    assert refusal_of("a") is ErrorCode.BLACKLISTED
+    assert refusal_of("nobody") is ErrorCode.BLACKLISTED
+    assert settle("b").status == Order.Status.PAID
     assert state() == before
 
 
@@ -248,6 +257,7 @@ def test_switching_an_activity_off_does_not_touch_its_payments() -> None:
 S, R = Team.Status, Order.CloseReason
 
 
+@pytest.mark.parametrize("blocked", [False, True])
 @pytest.mark.parametrize(
     ("team", "order", "paid_at", "payment"),
     [
@@ -262,12 +272,18 @@ S, R = Team.Status, Order.CloseReason
         (S.COMPLETE, (2, None, R.HOLD_TIMEOUT), IN_TIME, Payment.LATE),
         (S.FORMING, (2, None, ""), IN_TIME, Payment.LATE),
         (S.FAILED, (2, TOO_LATE, R.LATE_PAYMENT), IN_TIME, Payment.LATE_REPEATED),
+        (S.FORMING, (2, IN_TIME, R.BLACKLISTED), IN_TIME, Payment.BLOCKED_REPEATED),
         (S.FORMING, (2, IN_TIME, ""), IN_TIME, Payment.REFUNDED),
     ],
 )
 def test_what_becomes_of_a_payment(
-    team: Team.Status, order: tuple[int, Any, str], paid_at: datetime, payment: Payment
+    team: Team.Status,
+    order: tuple[int, Any, str],
+    paid_at: datetime,
+    payment: Payment,
+    blocked: bool,
 ) -> None:
+    """A blacklisted channel's first payments are refunded, its repeats answered as before."""
     status, was_paid_at, reason = order
     locked = Team(status=team, target_count=3, locked_count=2, expires_at=TOO_LATE)
 
@@ -275,6 +291,7 @@ def test_what_becomes_of_a_payment(
         locked,
         Order(status=status, paid_at=was_paid_at, close_reason=reason),
         paid_at=paid_at,
+        blocked=blocked,
     )
 
-    assert judged is payment
+    assert judged is (Payment.BLOCKED if blocked and was_paid_at is None else payment)

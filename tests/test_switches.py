@@ -1,6 +1,7 @@
 """Live switches (动态配置) and the copies they are read through."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -112,6 +113,59 @@ def test_a_copy_that_cannot_be_renewed_is_not_served(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(IndexError):
         snapshot.get()
+
+
+def ask_at_once(snapshot: Snapshot[Any], threads: int) -> list[Any]:
+    def ask(_n: int) -> Any:
+        try:
+            return snapshot.get()
+        except ZeroDivisionError as exc:
+            return exc
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(ask, range(threads)))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_whoever_waits_for_a_slow_load_gets_what_it_brings(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Not one load after the other: a database that is slow or away is asked once or twice."""
+    loads: list[int] = []
+
+    def slow() -> int:
+        loads.append(1)
+        time.sleep(0.2)
+        return 1 // 0 if fails else 7
+
+    monkeypatch.setattr(snapshots, "MAX_AGE", 0.1)  # old before it is there
+
+    answers = ask_at_once(Snapshot(slow), 8)
+
+    assert len(loads) <= 2
+    assert {type(answer) for answer in answers} == {ZeroDivisionError if fails else int}
+
+
+def test_a_copy_with_a_small_share_is_served_old_while_it_loads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads: list[int] = []
+
+    def slow() -> int:
+        loads.append(1)
+        time.sleep(0.1 if len(loads) > 1 else 0)
+        return len(loads)
+
+    monkeypatch.setattr(snapshots, "MAX_AGE", 0.01)
+    snapshot = Snapshot(slow, share=0.1)
+    assert snapshot.get() == 1
+    time.sleep(0.05)
+
+    answers = ask_at_once(snapshot, 4)
+
+    assert sorted(answers) == [1, 1, 1, 2]
+    time.sleep(0.1)  # loading took 0.1 s, so the copy is kept for a second
+    assert snapshot.get() == 2
 
 
 @pytest.mark.django_db

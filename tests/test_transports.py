@@ -5,7 +5,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -120,6 +123,39 @@ def test_retry_after_and_gone_are_told(endpoint: Endpoint) -> None:
     assert (error.final, error.retry_after) == (True, 120)
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("9" * 5000, 0), ("soon", 0), ("-5", 0), ("0", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0)],
+)
+def test_an_unreadable_retry_after_is_ignored(
+    endpoint: Endpoint, header: str, seconds: int
+) -> None:
+    endpoint.status, endpoint.headers = 503, {"Retry-After": header}
+
+    assert failure(endpoint.url).retry_after == seconds
+
+
+def test_retry_after_may_be_a_date(endpoint: Endpoint) -> None:
+    later = format_datetime(timezone.now() + timedelta(seconds=300), usegmt=True)
+    endpoint.status, endpoint.headers = 503, {"Retry-After": later}
+
+    assert 290 <= failure(endpoint.url).retry_after <= 300
+
+
+def test_a_slow_look_up_counts(monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint) -> None:
+    resolve = socket.getaddrinfo
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.2)
+        return resolve(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(transports, "TIMEOUT", 0.1)
+
+    assert "took too long" in str(failure(endpoint.url))
+    assert endpoint.received == []
+
+
 def test_a_redirect_is_not_followed(endpoint: Endpoint) -> None:
     endpoint.status, endpoint.headers = 302, {"Location": endpoint.url}
 
@@ -149,7 +185,15 @@ def test_an_endpoint_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPa
     assert time.monotonic() - started < 1.5
 
 
-@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", b"HTTP/1.1"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.1",
+    ],
+)
 def test_an_endpoint_that_answers_drop_by_drop_is_given_up_in_time(
     monkeypatch: pytest.MonkeyPatch, start: bytes
 ) -> None:
@@ -222,6 +266,9 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
         "fe80::1%eth0",
         "fd00::1",
         "::ffff:10.1.2.3",
+        "::10.1.2.3",
+        "64:ff9b::a01:203",
+        "2002:a01:203::1",
     ],
 )
 def test_addresses_inside_are_not_called(
@@ -237,7 +284,7 @@ def test_addresses_inside_are_not_called(
 def test_a_private_network_may_be_opened_by_setting(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    settings.CALLBACK_NETWORKS = ["10.1.0.0/16"]
+    settings.CALLBACK_NETWORKS = [ip_network("10.1.0.0/16")]
     resolve_to(monkeypatch, "192.168.0.1", PRIVATE)
 
     assert allowed_address("mall.internal", 80) == PRIVATE

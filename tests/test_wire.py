@@ -3,17 +3,21 @@
 import json
 import re
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
 import time_machine
 from django.db import OperationalError, connection
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from activity.models import Offer, Sku
 from groupbuy import snapshots
 from groupbuy.errors import ErrorCode
 from groupbuy.models import ApiKey, Channel, Switch
+from groupbuy.wsgi import application
 from tests.factories import GOODS, NOW, URL, lock, make_activity, make_channel, make_team, settle
 from trade.models import NotifyTask, Order, Team
 
@@ -148,9 +152,9 @@ def test_numbers_as_ids_are_read_as_java_clients_send_them(mall: APIClient) -> N
     "moment",
     [
         int(NOW.timestamp() * 1000),
-        "2026-05-01T04:00:00.000+00:00",
-        "2026-05-01T12:00:00+0800",
-        "2026-05-01T04:00:00Z",
+        "2036-05-01T04:00:00.000+00:00",
+        "2036-05-01T12:00:00+0800",
+        "2036-05-01T04:00:00Z",
     ],
 )
 def test_out_trade_time_is_epoch_milliseconds_or_iso(mall: APIClient, moment: Any) -> None:
@@ -203,8 +207,8 @@ def test_index_shows_ones_own_team_and_masks_the_others(client: APIClient) -> No
     data = post(client, INDEX, shopper())["data"]
 
     times = {
-        "validStartTime": "2026-05-01T04:00:00.000+00:00",
-        "validEndTime": "2026-05-01T04:15:00.000+00:00",
+        "validStartTime": "2036-05-01T04:00:00.000+00:00",
+        "validEndTime": "2036-05-01T04:15:00.000+00:00",
         "validTimeCountdown": "00:15:00",
     }
     assert data["teamList"] == [
@@ -248,6 +252,20 @@ def test_index_shows_two_other_teams_at_most_and_no_ended_or_full_ones(client: A
 
     assert len(teams) == 2
     assert all(re.fullmatch(r"op\*\*\*\d", team["userId"]) for team in teams)
+
+
+def test_index_shows_only_teams_of_this_offer(client: APIClient) -> None:
+    activity = make_activity()
+    other = make_channel("s03", "c03")
+    Offer.objects.create(channel=other, sku=Sku.objects.get(), activity=activity)
+    lock("here")
+    lock("there", source="s03", channel="c03")
+
+    here = post(client, INDEX, shopper("stranger"))["data"]["teamList"]
+    there = post(client, INDEX, shopper("here", source="s03", channel="c03"))["data"]["teamList"]
+
+    assert [team["userId"] for team in here] == ["he***e"]
+    assert [team["userId"] for team in there] == ["th***e"]
 
 
 def test_index_tells_the_trials_refusals_by_their_own_code(client: APIClient) -> None:
@@ -320,8 +338,8 @@ def test_team_progress_for_the_mall(mall: APIClient) -> None:
         "targetCount": 3,
         "lockCount": 2,
         "completeCount": 1,
-        "validStartTime": "2026-05-01T04:00:00.000+00:00",
-        "validEndTime": "2026-05-01T04:15:00.000+00:00",
+        "validStartTime": "2036-05-01T04:00:00.000+00:00",
+        "validEndTime": "2036-05-01T04:15:00.000+00:00",
         "validTimeCountdown": "00:15:00",
         "members": [
             {"userId": "a", "outTradeNo": "t-a", "tradeOrderStatus": 1},
@@ -348,14 +366,14 @@ def test_order_state_has_a_timeline(mall: APIClient) -> None:
         "payPrice": 80.0,
         "tradeOrderStatus": 1,
         "closeReason": "",
-        "payDeadline": "2026-05-01T04:30:00.000+00:00",
+        "payDeadline": "2036-05-01T04:30:00.000+00:00",
         "teamId": str(order.team_id),
         "teamStatus": 1,
         "timeline": [
-            {"event": "locked", "at": "2026-05-01T04:00:00.000+00:00"},
-            {"event": "paid", "at": "2026-05-01T04:02:00.000+00:00"},
-            {"event": "team_complete", "at": "2026-05-01T04:02:00.000+00:00"},
-            {"event": "team_success_delivered", "at": "2026-05-01T04:03:00.000+00:00"},
+            {"event": "locked", "at": "2036-05-01T04:00:00.000+00:00"},
+            {"event": "paid", "at": "2036-05-01T04:02:00.000+00:00"},
+            {"event": "team_complete", "at": "2036-05-01T04:02:00.000+00:00"},
+            {"event": "team_success_delivered", "at": "2036-05-01T04:03:00.000+00:00"},
         ],
     }
 
@@ -477,6 +495,23 @@ def test_transport_faults_carry_the_envelope(mall: APIClient) -> None:
     for response in (not_json, form, wrong_method, nowhere):
         assert set(response.json()) == {"code", "info", "data"}
         assert response.json()["data"] is None
+
+
+@pytest.mark.usefixtures("_one_connection")
+def test_a_chunked_body_is_read(mall: APIClient) -> None:
+    make_activity()
+    body = json.dumps(lock_body()).encode()
+    started: list[str] = []
+    environ = RequestFactory().post(LOCK, content_type="application/json").environ | {
+        "wsgi.input": BytesIO(body),
+        "CONTENT_LENGTH": "",
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "HTTP_AUTHORIZATION": mall._credentials["HTTP_AUTHORIZATION"],  # type: ignore[attr-defined]
+    }
+
+    answer = b"".join(application(environ, lambda status, headers: started.append(status)))
+
+    assert (started, json.loads(answer)["code"]) == (["200 OK"], "0000")
 
 
 def test_json_is_answered_whatever_is_accepted(mall: APIClient) -> None:

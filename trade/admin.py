@@ -117,8 +117,9 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
 
     @admin.action(description=_("Send again"), permissions=["send"])
     def send_again(self, request: HttpRequest, tasks: QuerySet[NotifyTask]) -> None:
+        chosen = list(tasks)  # before requeue() takes them out of a list filtered by state
         count = outbox.requeue(tasks, now=timezone.now())
-        for task in tasks:
+        for task in chosen:
             self.log_change(request, task, "send again")
         self.message_user(
             request,

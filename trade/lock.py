@@ -9,21 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
-from activity.catalog import LiveOffer, Price
-from activity.trial import TrialQuery, run_trial
+from activity.catalog import LiveOffer
+from activity.trial import Trial, TrialQuery, run_trial
 from groupbuy import rows
-from groupbuy.api import is_collision
 from groupbuy.auth import KnownChannel, find_channel
 from groupbuy.errors import ErrorCode, GroupBuyError
+from groupbuy.fields import read_id
 from groupbuy.models import is_allowed
 from trade.models import Order, Team, Transport
 from trade.turns import free_turn, live_seats
 
-TRIES = 3
+TRIES = 5  # of a lock that collides with others of the same shopper
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class LockCommand:
 class LockContext:
     command: LockCommand
     channel: KnownChannel
+    trial: Trial
     offer: LiveOffer
-    price: Price  # what this shopper would pay in a team opened now
     team: Team | None  # the one to join, when it exists
     seats: dict[int, int]  # the shopper's live seats: team id -> turn
     now: datetime
@@ -56,21 +56,19 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
     Sent again with the same out_trade_no it returns the same order, also when a check would
     now refuse. Raises GroupBuyError with the first refusal in the contract's order.
     """
-    for attempt in range(1, TRIES + 1):
+    for _attempt in range(TRIES):
         try:
             return _lock(_read(command, now))
         except GroupBuyError:
             if order := _replayed(command):
                 return order
             raise
-        except (IntegrityError, OperationalError) as exc:
+        except DatabaseError as exc:
+            if not rows.is_collision(exc):
+                raise
             if order := _replayed(command):
                 return order  # the same request, a moment earlier
-            if isinstance(exc, OperationalError) and not is_collision(exc):
-                raise
-            if attempt == TRIES:
-                raise
-    raise AssertionError("unreachable")
+    raise GroupBuyError(ErrorCode.TRY_AGAIN)
 
 
 def require_under_take_limit(ctx: LockContext) -> None:
@@ -87,11 +85,11 @@ def require_joinable_team(ctx: LockContext) -> None:
     if not ctx.command.team_id:
         return
     team, offer = ctx.team, ctx.offer
+    wanted = (offer.activity.pk, offer.channel_id, offer.goods_id)
     if (
         team is None
-        or (team.activity_id, team.channel_id, team.goods_id)
-        != (offer.activity.pk, offer.channel_id, offer.goods_id)
-        or not (team.is_joinable(ctx.now) or _is_full_and_in_time(team, ctx.now))
+        or (team.activity_id, team.channel_id, team.goods_id) != wanted
+        or not team.is_joinable(ctx.now)
     ):
         raise GroupBuyError(ErrorCode.TEAM_NOT_JOINABLE)
 
@@ -115,20 +113,18 @@ def _read(command: LockCommand, now: datetime) -> LockContext:
     if channel is None:
         raise GroupBuyError(ErrorCode.NO_OFFER)
     _require_callback(command, channel)
-    trial = run_trial(
-        TrialQuery(
-            command.user_id, command.source, command.channel, command.goods_id, command.activity_id
-        ),
-        now=now,
+    query = TrialQuery(
+        command.user_id, command.source, command.channel, command.goods_id, command.activity_id
     )
+    trial = run_trial(query, now=now)
     # A team may outlive its activity: joining asks the team's end, not the activity's window.
-    offer, price = trial.accept(despite={ErrorCode.OUTSIDE_WINDOW} if command.team_id else ())
+    offer, _price = trial.accept(despite={ErrorCode.OUTSIDE_WINDOW} if command.team_id else ())
     return LockContext(
         command=command,
         channel=channel,
+        trial=trial,
         offer=offer,
-        price=price,
-        team=_find_team(command.team_id),
+        team=rows.read(Team, pk=read_id(command.team_id)) if command.team_id else None,
         seats=live_seats(activity_id=offer.activity.pk, user_id=command.user_id),
         now=now,
     )
@@ -147,33 +143,25 @@ def _require_callback(command: LockCommand, channel: KnownChannel) -> None:
         )
 
 
-def _find_team(team_id: str) -> Team | None:
-    return Team.objects.filter(pk=team_id).first() if team_id.isdecimal() else None
-
-
-def _is_full_and_in_time(team: Team, now: datetime) -> bool:
-    """A team that completed is answered as full for as long as it could have been joined."""
-    return team.status == Team.Status.COMPLETE and team.is_full() and now < team.expires_at
-
-
 def _lock(ctx: LockContext) -> Order:
     for check in LOCK_CHECKS:
         check(ctx)
     with transaction.atomic(durable=True):
-        team = _take_seat(ctx) if ctx.team else _open_team(ctx)
+        team = _take_seat(ctx, ctx.team) if ctx.team else _open_team(ctx)
         return _create_order(ctx, team)
 
 
 def _open_team(ctx: LockContext) -> Team:
-    activity, command = ctx.offer.activity, ctx.command
+    activity, command, price = ctx.offer.activity, ctx.command, ctx.offer.price
+    assert price is not None  # else the trial refused
     team = Team(
         activity_id=activity.pk,
         channel_id=ctx.channel.pk,
         goods_id=ctx.offer.goods_id,
         target_count=activity.target_count,
         locked_count=1,
-        original_price=ctx.price.original,
-        pay_price=ctx.offer.price.pay if ctx.offer.price else ctx.price.pay,
+        original_price=price.original,
+        pay_price=price.pay,
         hold_minutes=activity.hold_minutes,
         created_at=ctx.now,
         expires_at=ctx.now + timedelta(minutes=activity.valid_minutes),
@@ -184,18 +172,17 @@ def _open_team(ctx: LockContext) -> Team:
     return team
 
 
-def _take_seat(ctx: LockContext) -> Team:
+def _take_seat(ctx: LockContext, team: Team) -> Team:
     """One seat more, only while there is one. Call inside a transaction."""
-    assert ctx.team is not None
     joinable = Team.objects.filter(
-        pk=ctx.team.pk,
+        pk=team.pk,
         status=Team.Status.FORMING,
         expires_at__gt=ctx.now,
         locked_count__lt=F("target_count"),
     )
     if joinable.update(locked_count=F("locked_count") + 1) == 1:
-        return ctx.team
-    team = Team.objects.get(pk=ctx.team.pk)
+        return team
+    team.refresh_from_db()
     if team.is_full():
         raise GroupBuyError(ErrorCode.SEAT_LOST)
     if team.is_joinable(ctx.now):
@@ -205,7 +192,6 @@ def _take_seat(ctx: LockContext) -> Team:
 
 def _create_order(ctx: LockContext, team: Team) -> Order:
     command = ctx.command
-    entitled = ctx.price == ctx.offer.price  # not outside the crowd of the discount
     order = Order(
         team=team,
         activity_id=team.activity_id,
@@ -214,7 +200,7 @@ def _create_order(ctx: LockContext, team: Team) -> Order:
         goods_id=team.goods_id,
         out_trade_no=command.out_trade_no,
         original_price=team.original_price,
-        pay_price=team.pay_price if entitled else team.original_price,
+        pay_price=team.pay_price if ctx.trial.discounted else team.original_price,
         take_no=free_turn(ctx.seats.values(), ctx.offer.activity.take_limit),
         seat_of=command.user_id,
         created_at=ctx.now,
@@ -227,11 +213,10 @@ def _create_order(ctx: LockContext, team: Team) -> Order:
 def _replayed(command: LockCommand) -> Order | None:
     """The order that this outTradeNo already has."""
     channel = find_channel(command.source, command.channel)
-    order = (
-        channel
-        and Order.objects.filter(channel_id=channel.pk, out_trade_no=command.out_trade_no).first()
-    )
-    if not order:
+    if channel is None:
+        return None
+    order = rows.read(Order, channel_id=channel.pk, out_trade_no=command.out_trade_no)
+    if order is None:
         return None
     if order.user_id != command.user_id:
         raise GroupBuyError(ErrorCode.NOT_YOUR_ORDER)

@@ -1,7 +1,7 @@
 """What a shopper sees of an offer: its price, open teams to join, and how popular it is."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
@@ -15,8 +15,10 @@ from groupbuy import switches
 from groupbuy.errors import ErrorCode
 from groupbuy.snapshots import Snapshot
 from trade.models import Order, Team
+from trade.turns import live_seats
 
 OTHERS = 2  # teams of other people shown to a shopper
+LOAD_SHARE = 0.05  # of a process's time may go into counting the teams of a huge activity
 POOL = 200  # open teams to pick those from: the ones that end soonest
 
 
@@ -57,14 +59,13 @@ def read_market(query: TrialQuery, *, now: datetime) -> Market:
     """Raises what the trial refuses, except the crowd: that is told by visible and enable."""
     trial = run_trial(query, now=now)
     offer, price = trial.accept(despite={ErrorCode.OUTSIDE_CROWD})
-    activity_id = offer.activity.pk
     return Market(
         offer=offer,
         price=price,
         visible=trial.visible,
         enable=trial.joinable,
-        team_list=_teams_for(query.user_id, activity_id, offer, now),
-        team_statistic=_statistic(activity_id).get(),
+        team_list=_teams_for(query.user_id, offer, now),
+        team_statistic=_statistic(offer.activity.pk).get(),
     )
 
 
@@ -81,32 +82,33 @@ def countdown(end: datetime, now: datetime) -> str:
     return f"{left // 3600:02}:{left // 60 % 60:02}:{left % 60:02}"
 
 
-def _teams_for(user_id: str, activity_id: int, offer: LiveOffer, now: datetime) -> list[TeamCard]:
+def _teams_for(user_id: str, offer: LiveOffer, now: datetime) -> list[TeamCard]:
     """At most one team of the shopper's own, then a random few of the others."""
-    own = list(
-        Order.objects.filter(activity_id=activity_id, user_id=user_id, take_no__isnull=False)
-        .select_related("team")
-        .order_by("-pk")
-    )
-    mine = [
-        _card(order.team, order.user_id, now, order.out_trade_no)
-        for order in own
-        if _is_listed(order.team, offer, now)
-    ]
-    own_teams = {order.team_id for order in own}
+    seats = live_seats(activity_id=offer.activity.pk, user_id=user_id)
+    mine = _own_teams(user_id, seats, offer, now) if seats else []
     others = [
         (team, member)
-        for team, member in _pool(activity_id).get()
-        if team.pk not in own_teams and _is_listed(team, offer, now)
+        for team, member in _pool(offer.activity.pk, offer.channel_id, offer.goods_id).get()
+        if team.pk not in seats and _is_open(team, now)
     ]
     picked = random.sample(others, min(OTHERS, len(others)))
     return mine[:1] + [_card(team, mask(member), now) for team, member in picked]
 
 
-def _is_listed(team: Team, offer: LiveOffer, now: datetime) -> bool:
-    """Still to be joined by these goods on this channel."""
-    of_offer = (team.channel_id, team.goods_id) == (offer.channel_id, offer.goods_id)
-    return of_offer and team.is_joinable(now) and not team.is_full()
+def _own_teams(
+    user_id: str, team_ids: Collection[int], offer: LiveOffer, now: datetime
+) -> list[TeamCard]:
+    orders = Order.objects.filter(team_id__in=team_ids, seat_of=user_id).select_related("team")
+    return [
+        _card(order.team, user_id, now, order.out_trade_no)
+        for order in orders.order_by("-pk")
+        if _is_open(order.team, now)
+        and (order.channel_id, order.goods_id) == (offer.channel_id, offer.goods_id)
+    ]
+
+
+def _is_open(team: Team, now: datetime) -> bool:
+    return team.is_joinable(now) and not team.is_full()
 
 
 def _card(team: Team, user_id: str, now: datetime, out_trade_no: str | None = None) -> TeamCard:
@@ -125,19 +127,23 @@ def _card(team: Team, user_id: str, now: datetime, out_trade_no: str | None = No
 
 
 @lru_cache(maxsize=1024)
-def _pool(activity_id: int) -> Snapshot[list[tuple[Team, str]]]:
-    return Snapshot(partial(_load_pool, activity_id), bypass=switches.caches_off)
+def _pool(activity_id: int, channel_id: int, goods_id: str) -> Snapshot[list[tuple[Team, str]]]:
+    load = partial(_load_pool, activity_id, channel_id, goods_id)
+    return Snapshot(load, bypass=switches.caches_off, share=LOAD_SHARE)
 
 
 @lru_cache(maxsize=1024)
 def _statistic(activity_id: int) -> Snapshot[Statistic]:
-    return Snapshot(partial(_load_statistic, activity_id), bypass=switches.caches_off)
+    load = partial(_load_statistic, activity_id)
+    return Snapshot(load, bypass=switches.caches_off, share=LOAD_SHARE)
 
 
-def _load_pool(activity_id: int) -> list[tuple[Team, str]]:
+def _load_pool(activity_id: int, channel_id: int, goods_id: str) -> list[tuple[Team, str]]:
     """Open teams, each with its earliest live member."""
     open_teams = Team.objects.filter(
         activity_id=activity_id,
+        channel_id=channel_id,
+        goods_id=goods_id,
         status=Team.Status.FORMING,
         expires_at__gt=timezone.now(),
         locked_count__lt=F("target_count"),

@@ -18,6 +18,14 @@ class Transport(models.TextChoices):
     MQ = "MQ", "MQ"
 
 
+class RefundType(models.TextChoices):
+    """What a closed order's mall is told; the wire's type of a team_refund."""
+
+    UNPAID_UNLOCK = "unpaid_unlock", _("was not paid")
+    PAID_UNFORMED = "paid_unformed", _("paid, the team had not completed")
+    PAID_FORMED = "paid_formed", _("paid, the team had completed")
+
+
 class Team(models.Model):
     """People who buy together. The rules it was opened under are frozen in it."""
 
@@ -91,6 +99,8 @@ class Order(models.Model):
     class CloseReason(models.TextChoices):
         HOLD_TIMEOUT = "hold_timeout", _("not paid in time")
         LATE_PAYMENT = "late_payment", _("paid too late")
+        BLACKLISTED = "blacklisted", _("paid on a blacklisted channel")
+        OTHER = "", _("other")
 
     id = models.BigIntegerField(_("order id"), primary_key=True, default=new_id)
     team = models.ForeignKey(

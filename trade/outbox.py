@@ -17,12 +17,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from celery import current_app
 from django.db import transaction
 from django.db.models import QuerySet
 
 from trade import endpoints, transports
 from trade.models import NotifyAttempt, NotifyTask, Team
+from trade.nudges import nudge
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +50,12 @@ def record(
         event=event,
         transport=team.notify_transport,
         target=target,
-        endpoint=urlsplit(target).netloc,
+        endpoint=_endpoint(target),
         payload=json.dumps(payload, ensure_ascii=False, separators=(",", ":")),
         next_attempt_at=now,
         created_at=now,
     )
-    # robust: without it a broker that is away would turn a committed order into a 500.
-    # A lambda: Django 5.2 fails to report the failure of a functools.partial.
-    transaction.on_commit(lambda: _nudge(task.pk), robust=True)
+    transaction.on_commit(lambda: nudge(task.pk), robust=True)
     return task
 
 
@@ -86,10 +84,9 @@ def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
     )
 
 
-def _nudge(task_id: int) -> None:
-    current_app.send_task(
-        "trade.tasks.deliver_notification", args=[task_id], retry=False, expires=60
-    )
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or parts.scheme}" if parts.hostname else ""
 
 
 def _claim(tasks: QuerySet[NotifyTask], now: datetime) -> NotifyTask | None:
@@ -116,7 +113,12 @@ def _send(task: NotifyTask | None, clock: Callable[[], datetime]) -> bool:
             attempt.status_code = transports.send(task, now=attempt.started_at)
     except transports.SendError as exc:
         failure = exc
-        attempt.status_code, attempt.error = exc.status_code, str(exc)[:255]
+    except Exception as exc:
+        # A bug must not keep a promise for ever: it counts as an attempt and is given up in time.
+        logger.exception("notification %s", task.key)
+        failure = transports.SendError(f"{type(exc).__name__}: {exc}")
+    if failure:
+        attempt.status_code, attempt.error = failure.status_code, str(failure)[:255]
     attempt.duration_ms = round((time.monotonic() - started) * 1000)
     _record_outcome(task, attempt, failure, clock())
     return failure is None

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
-
 from groupbuy.errors import ErrorCode, GroupBuyError
+from groupbuy.fields import read_id
 from trade.market import countdown
-from trade.models import NotifyTask, Order, Team
+from trade.models import NotifyTask, Order, RefundType, Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class OrderState:
 def team_progress(*, channel_id: int, team_id: str, now: datetime) -> TeamProgress:
     """Raises TEAM_NOT_JOINABLE for a team that this channel does not have."""
     teams = Team.objects.filter(channel_id=channel_id)
-    team = teams.filter(pk=team_id).first() if team_id.isdecimal() else None
+    team = teams.filter(pk=read_id(team_id)).first()
     if team is None:
         raise GroupBuyError(ErrorCode.TEAM_NOT_JOINABLE)
     members = list(team.orders.filter(seat_of__isnull=False).order_by("pk"))
@@ -47,12 +46,15 @@ def order_state(*, channel_id: int, out_trade_no: str) -> OrderState:
     if order is None:
         raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
     promises = NotifyTask.objects.filter(
-        Q(key=f"team_success-{order.team_id}") | Q(key__startswith=f"team_refund-{order.pk}-")
+        key__in=[
+            *(f"team_refund-{order.pk}-{kind}" for kind in RefundType),
+            *([] if order.status == Order.Status.CLOSED else [f"team_success-{order.team_id}"]),
+        ]
     )
     moments = [
         ("locked", order.created_at),
         ("paid", order.settled_at),
-        ("team_complete", order.team.completed_at),
+        ("team_complete", None if order.closed_at else order.team.completed_at),
         ("closed", order.closed_at),
         *((f"{promise.event}_delivered", promise.delivered_at) for promise in promises),
     ]

@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from activity.serializers import GoodsResponse
 from activity.trial import TrialQuery
-from groupbuy.fields import IdNumberField, MomentField, MomentOut, MoneyOut, TextField
+from groupbuy.fields import IdNumberField, IgnoredField, MomentField, MomentOut, MoneyOut, TextField
 from groupbuy.models import validate_http_url
 from trade.lock import LockCommand
 from trade.models import Transport
@@ -42,9 +42,7 @@ class MarketRequest(ShopperRequest):
 class NotifyConfig(serializers.Serializer):
     notifyType = serializers.ChoiceField(choices=Transport.choices)
     notifyUrl = TextField(longest=512, required=False, allow_null=True, allow_blank=True)
-    notifyMQ = serializers.JSONField(
-        required=False, allow_null=True, help_text="Accepted and ignored."
-    )
+    notifyMQ = IgnoredField(required=False, allow_null=True, help_text="Accepted and ignored.")
 
 
 class LockRequest(ShopperRequest):

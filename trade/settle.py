@@ -1,27 +1,27 @@
 """Settlement (结算): a shopper's money has arrived.
 
-decide() says what becomes of the payment, settle_order() applies it. Every payment ends in
-exactly one of: seated, or its refund promised in the same transaction.
+decide() says what becomes of the payment, settle_order() applies it, ANSWERS says what the mall
+is told. Every payment ends in exactly one of: seated, or its refund promised in the same
+transaction.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import DatabaseError, transaction
 from django.utils.translation import gettext as _
 
 from groupbuy import rows, switches
-from groupbuy.api import is_collision
 from groupbuy.auth import find_channel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from trade import outbox
-from trade.models import NotifyTask, Order, Team
+from trade.models import NotifyTask, Order, RefundType, Team
 from trade.rowlocks import lock_team_and_order
 from trade.turns import free_turn, live_seats
 
 CLOCK_SKEW = timedelta(minutes=5)  # how far a mall's clock may be ahead of ours
-TRIES = 3
+TRIES = 5  # of a settlement that collides with a lock of the same shopper
 SEAT_FIELDS = ("take_no", "seat_of", "closed_at", "close_reason")
 
 
@@ -41,48 +41,67 @@ class Payment(Enum):
     SEATED = "the held seat is paid"
     RESEATED = "the hold had timed out, but the seat is still free"
     LATE = "nothing to give for it: refund"
-    LATE_REPEATED = "its refund is already promised"
+    BLOCKED = "its channel is blacklisted: refund"
+    LATE_REPEATED = "late, and its refund is already promised"
+    BLOCKED_REPEATED = "blacklisted, and its refund is already promised"
     REFUNDED = "it was seated and refunded before"
 
 
-def settle_order(command: SettleCommand, *, now: datetime) -> Order:
-    """Seat the payment, or promise its refund and raise PAID_TOO_LATE.
+ANSWERS = {
+    Payment.LATE: ErrorCode.PAID_TOO_LATE,
+    Payment.LATE_REPEATED: ErrorCode.PAID_TOO_LATE,
+    Payment.BLOCKED: ErrorCode.BLACKLISTED,
+    Payment.BLOCKED_REPEATED: ErrorCode.BLACKLISTED,
+    Payment.REFUNDED: ErrorCode.ORDER_NOT_FOUND,
+}
+REFUNDS = {
+    Payment.LATE: Order.CloseReason.LATE_PAYMENT,
+    Payment.BLOCKED: Order.CloseReason.BLACKLISTED,
+}
 
-    Sent again it returns the same order and changes nothing.
+
+def settle_order(command: SettleCommand, *, now: datetime) -> Order:
+    """Seat the payment, or promise its refund and raise why.
+
+    Sent again it returns the same order, or raises the same refusal, and changes nothing.
     """
     _require_plausible_time(command, now)
-    if switches.is_blacklisted(command.source, command.channel):
-        raise GroupBuyError(ErrorCode.BLACKLISTED)
-    for attempt in range(1, TRIES + 1):
+    blocked = switches.is_blacklisted(command.source, command.channel)
+    for _attempt in range(TRIES):
         try:
-            order, payment = _settle(command, now)
+            order, payment = _settle(command, blocked=blocked, now=now)
             break
-        except (IntegrityError, OperationalError) as exc:
+        except DatabaseError as exc:
             # A turn taken by a lock at the same moment, or a deadlock: decide again.
-            if attempt == TRIES or not (isinstance(exc, IntegrityError) or is_collision(exc)):
+            if not rows.is_collision(exc):
                 raise
-    if payment in (Payment.LATE, Payment.LATE_REPEATED):
-        raise GroupBuyError(ErrorCode.PAID_TOO_LATE)
-    if payment is Payment.REFUNDED:
-        raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
+    else:
+        raise GroupBuyError(ErrorCode.TRY_AGAIN)
+    if error := ANSWERS.get(payment):
+        raise GroupBuyError(error)
     return order
 
 
-def decide(team: Team, order: Order, *, paid_at: datetime) -> Payment:
+def decide(team: Team, order: Order, *, paid_at: datetime, blocked: bool) -> Payment:
     """Judge locked rows. RESEATED still needs the shopper to have a turn left."""
     in_time = team.status == Team.Status.FORMING and paid_at < team.expires_at
     match order.status:
         case Order.Status.PAID:
             return Payment.REPEATED
-        case Order.Status.LOCKED:
-            return Payment.SEATED if in_time else Payment.LATE
-        case _closed if order.paid_at is not None:
-            late = order.close_reason == Order.CloseReason.LATE_PAYMENT
-            return Payment.LATE_REPEATED if late else Payment.REFUNDED
-        case _closed:
+        case Order.Status.CLOSED if order.paid_at is not None:
+            return {
+                Order.CloseReason.LATE_PAYMENT: Payment.LATE_REPEATED,
+                Order.CloseReason.BLACKLISTED: Payment.BLOCKED_REPEATED,
+            }.get(Order.CloseReason(order.close_reason), Payment.REFUNDED)
+        case _unpaid if blocked:
+            return Payment.BLOCKED
+        case Order.Status.LOCKED if in_time:
+            return Payment.SEATED
+        case Order.Status.CLOSED if in_time and not team.is_full():
             timed_out = order.close_reason == Order.CloseReason.HOLD_TIMEOUT
-            free = timed_out and in_time and not team.is_full()
-            return Payment.RESEATED if free else Payment.LATE
+            return Payment.RESEATED if timed_out else Payment.LATE
+        case _unpaid:
+            return Payment.LATE
 
 
 def _require_plausible_time(command: SettleCommand, now: datetime) -> None:
@@ -92,21 +111,25 @@ def _require_plausible_time(command: SettleCommand, now: datetime) -> None:
         )
 
 
-def _settle(command: SettleCommand, now: datetime) -> tuple[Order, Payment]:
+def _settle(command: SettleCommand, *, blocked: bool, now: datetime) -> tuple[Order, Payment]:
+    unknown = ErrorCode.BLACKLISTED if blocked else ErrorCode.ORDER_NOT_FOUND
     channel = find_channel(command.source, command.channel)
     if channel is None:
-        raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
+        raise GroupBuyError(unknown)
     with transaction.atomic(durable=True):
-        team, order = lock_team_and_order(
+        found = lock_team_and_order(
             channel_id=channel.pk, user_id=command.user_id, out_trade_no=command.out_trade_no
         )
-        payment = decide(team, order, paid_at=command.paid_at)
+        if found is None:
+            raise GroupBuyError(unknown)
+        team, order = found
+        payment = decide(team, order, paid_at=command.paid_at, blocked=blocked)
         if payment is Payment.RESEATED and not _take_seat_again(team, order):
             payment = Payment.LATE
         if payment in (Payment.SEATED, Payment.RESEATED):
             _mark_paid(team, order, paid_at=command.paid_at, now=now)
-        elif payment is Payment.LATE:
-            _refund_late(team, order, paid_at=command.paid_at, now=now)
+        elif reason := REFUNDS.get(payment):
+            _refund(team, order, reason, paid_at=command.paid_at, now=now)
     return order, payment
 
 
@@ -150,22 +173,24 @@ def complete_team(team: Team, *, now: datetime) -> None:
     )
 
 
-def _refund_late(team: Team, order: Order, *, paid_at: datetime, now: datetime) -> None:
+def _refund(
+    team: Team, order: Order, reason: Order.CloseReason, *, paid_at: datetime, now: datetime
+) -> None:
     if order.status == Order.Status.LOCKED:
         team.locked_count -= 1
         rows.update(team, "locked_count")
     order.status = Order.Status.CLOSED
-    order.close_reason = Order.CloseReason.LATE_PAYMENT
+    order.close_reason = reason
     order.take_no = order.seat_of = None
     order.paid_at, order.settled_at, order.closed_at = paid_at, now, now
     rows.update(order, "status", "paid_at", "settled_at", *SEAT_FIELDS)
     outbox.record(
         NotifyTask.Event.TEAM_REFUND,
-        key=f"team_refund-{order.pk}-paid_unformed",
+        key=f"team_refund-{order.pk}-{RefundType.PAID_UNFORMED}",
         team=team,
         target=team.channel.refund_notify_url,
         payload={
-            "type": "paid_unformed",
+            "type": RefundType.PAID_UNFORMED,
             "userId": order.user_id,
             "teamId": str(team.pk),
             "orderId": str(order.pk),

@@ -7,13 +7,16 @@ allow-list whose address, as resolved for this very connection, may be called.
 import ipaddress
 import socket
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
 from django.conf import settings
+from django.utils import timezone
 from requests.adapters import HTTPAdapter
 from standardwebhooks.webhooks import Webhook
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -25,6 +28,9 @@ from trade.models import NotifyTask
 
 TIMEOUT = 5  # seconds, from connecting to the end of the answer
 LONGEST_ANSWER = 1024  # bytes; an honest one has seven
+TUNNELS = [  # IPv6 ranges that lead to IPv4 addresses: 6to4, NAT64, IPv4-compatible
+    ipaddress.ip_network(network) for network in ("2002::/16", "64:ff9b::/96", "::/96")
+]
 
 
 class SendError(Exception):
@@ -71,7 +77,7 @@ def signed_headers(key: str, body: bytes, channel: Channel, now: datetime) -> di
 
 
 def _post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
-    with requests.Session() as session:
+    with requests.Session() as session, _cut_after(TIMEOUT):
         session.trust_env = False  # a proxy would connect where the address check cannot see
         session.mount("http://", _CheckedAdapter())
         session.mount("https://", _CheckedAdapter())
@@ -93,13 +99,20 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
     raise SendError(
         f"answered {status} {text[:80].decode(errors='replace')!r}",
         status_code=status,
-        retry_after=_seconds(response.headers.get("Retry-After", "")),
+        retry_after=_seconds(response.headers.get("Retry-After", ""), timezone.now()),
         final=status == requests.codes.gone,
     )
 
 
-def _seconds(retry_after: str) -> int:
-    return int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0
+def _seconds(retry_after: str, now: datetime) -> int:
+    """Retry-After as seconds, from a number or an HTTP date; 0 when it is neither."""
+    if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10:
+        return int(retry_after)
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0
+    return max(0, round((moment - now).total_seconds())) if moment.tzinfo else 0
 
 
 def allowed_address(host: str, port: int) -> str:
@@ -107,50 +120,78 @@ def allowed_address(host: str, port: int) -> str:
 
     Public addresses may; private, loopback and link-local ones only inside CALLBACK_NETWORKS.
     """
-    networks = [ipaddress.ip_network(network) for network in settings.CALLBACK_NETWORKS]
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     for *_family, sockaddr in found:
-        address: Any = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        public = address.is_global and not address.is_multicast
-        if public or any(address in network for network in networks):
+        address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        tunnel = any(address in network for network in TUNNELS)
+        public = address.is_global and not address.is_multicast and not tunnel
+        if public or any(address in network for network in settings.CALLBACK_NETWORKS):
             return str(address)
     raise OSError(f"{host} resolves to no address that may be called")
 
 
-class _CheckedConnection(HTTPConnection):
-    """Connects to the address that was checked, so a second look-up cannot differ.
+class _Watch:
+    """The socket of the send that this thread is doing, and whether its time is up."""
 
-    A receiver that drips its answer never trips a socket's timeout, so the connection is cut
-    when its time is up.
+    def __init__(self) -> None:
+        self.socket: socket.socket | None = None
+        self.is_over = False
+        self.lock = threading.Lock()
+
+    def cut(self) -> None:
+        with self.lock:
+            self.is_over = True
+            if self.socket:
+                with suppress(OSError):  # the other side has closed it
+                    self.socket.shutdown(socket.SHUT_RDWR)
+
+
+_watch: ContextVar[_Watch] = ContextVar("watch")
+
+
+@contextmanager
+def _cut_after(seconds: float) -> Iterator[None]:
+    """Cut the connection opened inside when the time is up.
+
+    A receiver that drips its answer never trips a socket's own timeout.
     """
+    watch = _Watch()
+    token = _watch.set(watch)
+    timer = threading.Timer(seconds, watch.cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _watch.reset(token)
+        with watch.lock:
+            if watch.socket:
+                watch.socket.close()
+                watch.socket = None
 
-    _cutter: threading.Timer | None = None
 
-    def connect(self) -> None:
-        self._cutter = threading.Timer(TIMEOUT, self._cut)
-        self._cutter.daemon = True
-        self._cutter.start()
-        super().connect()
-
-    def close(self) -> None:
-        if self._cutter:
-            self._cutter.cancel()
-        super().close()
-
-    def _cut(self) -> None:
-        with suppress(OSError, AttributeError):  # closed meanwhile, or not yet open
-            self.sock.shutdown(socket.SHUT_RDWR)
+class _CheckedConnection(HTTPConnection):
+    """Connects to the address that was checked, so a second look-up cannot differ."""
 
     def _new_conn(self) -> socket.socket:
         host = self._dns_host  # the name stays in self.host for Host, SNI and certificate
         try:
             self._dns_host = allowed_address(host, self.port)
-            return super()._new_conn()
+            connected = super()._new_conn()
         except OSError as exc:
             raise NewConnectionError(self, str(exc)) from exc
         finally:
             self._dns_host = host
+        watch = _watch.get()
+        with watch.lock:
+            if watch.is_over:
+                connected.close()
+                raise NewConnectionError(self, "resolving and connecting took too long")
+            watch.socket = connected.dup()  # TLS takes the original away
+        return connected
 
 
 class _CheckedHTTPSConnection(_CheckedConnection, HTTPSConnection):

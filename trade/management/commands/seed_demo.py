@@ -100,30 +100,49 @@ def _seed(demo: Demo, channel: Channel, crowd: CrowdTag) -> None:
             "picture": f"goods/{demo.goods_id}.svg",
         },
     )
-    discount, _ = Discount.objects.get_or_create(
-        plan=demo.plan,
-        expression=demo.expression,
-        crowd=crowd if demo.discount_crowd else None,
-        defaults={"name": f"{demo.plan} {demo.expression}"},
-    )
-    activity, _ = Activity.objects.get_or_create(
+    if Activity.objects.filter(pk=demo.activity_id).exists():
+        return  # what an operator has changed since stays
+    activity = Activity.objects.create(
         pk=demo.activity_id,
-        defaults={
-            "name": f"{demo.goods} 拼团",
-            "discount": discount,
-            "group_type": demo.group_type,
-            "target_count": demo.target,
-            "take_limit": demo.limit,
-            "valid_minutes": demo.minutes,
-            "status": Activity.Status.IN_EFFECT,
-            "start_at": now - timedelta(days=1),
-            "end_at": now + timedelta(days=365),
-            "crowd": crowd if demo.see_only or demo.join_only else None,
-            "restrict_visible": demo.see_only,
-            "restrict_join": demo.join_only,
-        },
+        name=f"{demo.goods} 拼团",
+        discount=_discount(demo, crowd),
+        group_type=demo.group_type,
+        target_count=demo.target,
+        take_limit=demo.limit,
+        valid_minutes=demo.minutes,
+        status=Activity.Status.IN_EFFECT,
+        start_at=now - timedelta(days=1),
+        end_at=now + timedelta(days=365),
+        crowd=crowd if demo.see_only or demo.join_only else None,
+        restrict_visible=demo.see_only,
+        restrict_join=demo.join_only,
     )
-    Offer.objects.get_or_create(channel=channel, sku=sku, activity=activity)
+    Offer.objects.create(channel=channel, sku=sku, activity=activity)
+
+
+def _discount(demo: Demo, crowd: CrowdTag) -> Discount:
+    terms = {
+        "plan": demo.plan,
+        "expression": demo.expression,
+        "crowd": crowd if demo.discount_crowd else None,
+    }
+    return Discount.objects.filter(**terms).first() or Discount.objects.create(
+        name=_name(demo), **terms
+    )
+
+
+def _name(demo: Demo) -> str:
+    """直减 20, 满 100 减 10, 8 折, 1.99 元购; the crowd's own ones say so."""
+    match demo.plan:
+        case Plan.MINUS:
+            name = f"直减 {demo.expression}"
+        case Plan.THRESHOLD:
+            name = "满 {} 减 {}".format(*demo.expression.split(","))
+        case Plan.RATE:
+            name = f"{(Decimal(demo.expression) * 10).normalize():f} 折"
+        case Plan.FIXED:
+            name = f"{demo.expression} 元购"
+    return f"{name}（仅人群）" if demo.discount_crowd else name
 
 
 def _credentials(channel: Channel) -> None:

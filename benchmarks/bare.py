@@ -1,0 +1,145 @@
+"""The same statements that lock and settlement emit, sent by mysqlclient and nothing else.
+
+Two processes of 16 threads, as many connections as the load generator has. Each thread works
+through its own share of rows until the time is up.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing import Process, Queue
+from typing import Any
+
+import MySQLdb
+
+from groupbuy.ids import new_id
+
+PROCESSES, THREADS = 2, 16
+
+INSERT_TEAM = (
+    "INSERT INTO trade_team (id, activity_id, channel_id, goods_id, status, target_count,"
+    " locked_count, paid_count, original_price, pay_price, hold_minutes, created_at, expires_at,"
+    " completed_at, completed_by_shop, notify_transport, notify_url) VALUES (%s, 100123, 1,"
+    " '9890001', 0, 3, 1, 0, 100, 80, 30, NOW(6), NOW(6) + INTERVAL 15 MINUTE, NULL, 0, 'HTTP',"
+    " 'http://127.0.0.1:9/notify')"
+)
+INSERT_ORDER = (
+    "INSERT INTO trade_order (id, team_id, activity_id, channel_id, user_id, goods_id,"
+    " out_trade_no, original_price, pay_price, status, take_no, seat_of, created_at, pay_deadline,"
+    " paid_at, settled_at, closed_at, close_reason) VALUES (%s, %s, 100123, 1, %s, '9890001', %s,"
+    " 100, 80, 0, 1, %s, NOW(6), NOW(6) + INTERVAL 30 MINUTE, NULL, NULL, NULL, '')"
+)
+SELECT_TURNS = (
+    "SELECT team_id, take_no FROM trade_order WHERE activity_id = 100123 AND user_id = %s"
+    " AND take_no IS NOT NULL"
+)
+TAKE_SEAT = (
+    "UPDATE trade_team SET locked_count = locked_count + 1 WHERE id = %s AND status = 0"
+    " AND expires_at > NOW(6) AND locked_count < target_count"
+)
+FIND_ORDER = (
+    "SELECT id, team_id, user_id FROM trade_order WHERE channel_id = 1 AND out_trade_no = %s"
+)
+MARK_ORDER = (
+    "UPDATE trade_order SET status = 1, paid_at = NOW(6), settled_at = NOW(6), take_no = 1,"
+    " seat_of = %s, closed_at = NULL, close_reason = '' WHERE id = %s"
+)
+MARK_TEAM = (
+    "UPDATE trade_team SET locked_count = 2, paid_count = paid_count + 1, status = 0,"
+    " completed_at = NULL WHERE id = %s"
+)
+STATEMENTS = {"open": 3, "join": 4, "settle": 5}  # in one go, without BEGIN and COMMIT
+
+
+def open_team(connection: Any, cursor: Any, line: list[str]) -> None:
+    user = line[0]
+    cursor.execute(SELECT_TURNS, (user,))
+    cursor.fetchall()
+    team_id = new_id()
+    cursor.execute(INSERT_TEAM, (team_id,))
+    cursor.execute(INSERT_ORDER, (new_id(), team_id, user, user, user))
+    connection.commit()
+
+
+def join_team(connection: Any, cursor: Any, line: list[str]) -> None:
+    user, team_id = line
+    cursor.execute("SELECT * FROM trade_team WHERE id = %s", (team_id,))
+    cursor.fetchall()
+    cursor.execute(SELECT_TURNS, (user,))
+    cursor.fetchall()
+    cursor.execute(TAKE_SEAT, (team_id,))
+    cursor.execute(INSERT_ORDER, (new_id(), team_id, user, user, user))
+    connection.commit()
+
+
+def settle(connection: Any, cursor: Any, line: list[str]) -> None:
+    user = line[0]
+    cursor.execute(FIND_ORDER, (user,))
+    order_id, team_id, _user = cursor.fetchone()
+    cursor.execute("SELECT * FROM trade_team WHERE id = %s FOR UPDATE", (team_id,))
+    cursor.fetchall()
+    cursor.execute("SELECT * FROM trade_order WHERE id = %s FOR UPDATE", (order_id,))
+    cursor.fetchall()
+    cursor.execute(MARK_ORDER, (user, order_id))
+    cursor.execute(MARK_TEAM, (team_id,))
+    connection.commit()
+
+
+ACTIONS = {"open": open_team, "join": join_team, "settle": settle}
+
+
+def per_second(action: str, lines: list[list[str]], seconds: float, database: Any) -> float:
+    """Run the action on as many lines as fit into the time; return how many a second."""
+    counts: Queue[float] = Queue()
+    shares = [lines[n::PROCESSES] for n in range(PROCESSES)]
+    processes = [
+        Process(target=_process, args=(action, share, seconds, database, counts))
+        for share in shares
+    ]
+    for process in processes:
+        process.start()
+    total = sum(counts.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return total
+
+
+def _process(
+    action: str, lines: list[list[str]], seconds: float, database: Any, counts: "Queue[float]"
+) -> None:
+    results = [0.0] * THREADS
+    threads = [
+        threading.Thread(
+            target=_thread, args=(action, iter(lines[n::THREADS]), seconds, database, results, n)
+        )
+        for n in range(THREADS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counts.put(sum(results))
+
+
+def _thread(
+    action: str,
+    lines: Iterator[list[str]],
+    seconds: float,
+    database: Any,
+    results: list[float],
+    place: int,
+) -> None:
+    connection = MySQLdb.connect(**database)
+    cursor = connection.cursor()
+    cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    connection.commit()
+    run, done, started = ACTIONS[action], 0, time.monotonic()
+    while time.monotonic() - started < seconds:
+        line = next(lines, None)
+        if line is None:
+            sys.exit("not enough rows for the bare statements")
+        run(connection, cursor, line)
+        done += 1
+    results[place] = done / (time.monotonic() - started)
+    connection.close()

@@ -1,0 +1,71 @@
+"""Rows to join, to settle and to be refused, written in bulk before the clock runs."""
+
+import uuid
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from groupbuy.ids import new_id
+from trade.models import Order, Team
+
+NOTIFY_URL = "http://127.0.0.1:9/notify"
+BATCH = 1000
+
+
+def users(count: int) -> list[str]:
+    return [uuid.uuid4().hex for _ in range(count)]
+
+
+def make_teams(count: int, members: int) -> list[tuple[str, list[str]]]:
+    """Teams of three with this many members: team id, out_trade_nos (each its shopper's id)."""
+    now = timezone.now()
+    made = []
+    for start in range(0, count, BATCH):
+        teams = [_team(members, now) for _ in range(min(BATCH, count - start))]
+        orders = [_order(team, now) for team in teams for _ in range(members)]
+        Team.objects.bulk_create(teams)
+        Order.objects.bulk_create(orders)
+        names: dict[int, list[str]] = {team.pk: [] for team in teams}
+        for order in orders:
+            names[order.team_id].append(order.out_trade_no)
+        made += [(str(team_id), members_of) for team_id, members_of in names.items()]
+    return made
+
+
+def _team(members: int, now: Any) -> Team:
+    return Team(
+        id=new_id(),
+        activity_id=100123,
+        channel_id=1,
+        goods_id="9890001",
+        target_count=3,
+        locked_count=members,
+        original_price=Decimal(100),
+        pay_price=Decimal(80),
+        hold_minutes=30,
+        created_at=now,
+        expires_at=now + timedelta(hours=2),
+        notify_transport="HTTP",
+        notify_url=NOTIFY_URL,
+    )
+
+
+def _order(team: Team, now: Any) -> Order:
+    user_id = uuid.uuid4().hex
+    return Order(
+        id=new_id(),
+        team=team,
+        activity_id=100123,
+        channel_id=1,
+        user_id=user_id,
+        goods_id="9890001",
+        out_trade_no=user_id,
+        original_price=Decimal(100),
+        pay_price=Decimal(80),
+        take_no=1,
+        seat_of=user_id,
+        created_at=now,
+        pay_deadline=now + timedelta(minutes=30),
+    )
