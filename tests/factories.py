@@ -9,6 +9,7 @@ from activity.models import Activity, Discount, Offer, Sku
 from groupbuy.models import Channel
 from trade.lock import LockCommand, lock_order
 from trade.models import NotifyTask, Order, Team, Transport
+from trade.refund import Refund, RefundCommand, refund_order
 from trade.settle import SettleCommand, settle_order
 
 NOW = datetime(2036, 5, 1, 4, 0, tzinfo=UTC)
@@ -82,6 +83,16 @@ def lock(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> Or
 
 def settle(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> Order:
     return settle_order(settle_command(user_id, **fields), now=now)
+
+
+def refund(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> Refund:
+    defaults = {
+        "source": "s01",
+        "channel": "c01",
+        "user_id": user_id,
+        "out_trade_no": f"t-{user_id}",
+    }
+    return refund_order(RefundCommand(**(defaults | fields)), now=now)
 
 
 def make_team(*user_ids: str, paid: int = 0, **fields: Any) -> Team:

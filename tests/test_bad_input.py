@@ -9,7 +9,17 @@ import time_machine
 from rest_framework.test import APIClient
 
 from tests.factories import NOW, lock, make_activity
-from tests.test_wire import BASE, INDEX, LOCK, SETTLE, TRIAL, lock_body, settle_body, shopper
+from tests.test_wire import (
+    BASE,
+    INDEX,
+    LOCK,
+    REFUND,
+    SETTLE,
+    TRIAL,
+    lock_body,
+    settle_body,
+    shopper,
+)
 from trade.models import NotifyTask, Order, Team
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
@@ -55,6 +65,7 @@ CASES = [
     *((LOCK, lock_body, "notify", bad) for bad in NOT_CONFIG),
     *((SETTLE, settle_body, name, bad) for name in ("userId", "outTradeNo") for bad in NOT_TEXT),
     *((SETTLE, settle_body, "outTradeTime", bad) for bad in NOT_MOMENT),
+    *((REFUND, settle_body, name, bad) for name in TEXT if name != "goodsId" for bad in NOT_TEXT),
 ]
 
 
@@ -141,7 +152,7 @@ def test_ids_are_told_apart_byte_by_byte(mall: APIClient) -> None:
         (b'"text"', 200),
     ],
 )
-@pytest.mark.parametrize("path", [INDEX, TRIAL, LOCK, SETTLE])
+@pytest.mark.parametrize("path", [INDEX, TRIAL, LOCK, SETTLE, REFUND])
 def test_a_body_that_is_no_object_is_refused(
     mall: APIClient, path: str, body: bytes, status: int
 ) -> None:

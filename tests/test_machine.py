@@ -1,4 +1,4 @@
-"""Random shoppers against a model of thirty lines; the invariants hold after every step."""
+"""Random shoppers against a small model; the invariants hold after every step."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from groupbuy.errors import ErrorCode, GroupBuyError
-from tests.factories import NOW, lock, make_activity, settle
+from tests.factories import NOW, lock, make_activity, refund, settle
 from trade import invariants
 from trade.models import NotifyTask, Order, Team
 
@@ -23,7 +23,9 @@ class Model:
     """What should happen, with dictionaries for tables."""
 
     def __init__(self) -> None:
-        self.teams: list[dict[str, int]] = []  # end, taken, paid
+        self.teams: list[dict[str, int]] = []  # end, taken, paid, completed
+        self.settled: set[int] = set()  # numbers that were seated once
+        self.late: set[int] = set()  # numbers whose payment came too late
         self.orders: dict[int, tuple[str, int, str]] = {}  # number -> user, team, state
 
     def lock(self, user: str, number: int, team: int | None, now: int) -> ErrorCode | None:
@@ -38,11 +40,11 @@ class Model:
         if len(mine) >= LIMIT:
             return ErrorCode.TAKE_LIMIT_REACHED
         if team is None:
-            self.teams.append({"end": now + MINUTES, "taken": 0, "paid": 0})
+            self.teams.append({"end": now + MINUTES, "taken": 0, "paid": 0, "completed": 0})
             team = len(self.teams) - 1
         elif team in mine:
             return ErrorCode.ALREADY_IN_TEAM
-        elif now >= self.teams[team]["end"]:
+        elif now >= self.teams[team]["end"] or self.teams[team]["completed"]:
             return ErrorCode.TEAM_NOT_JOINABLE
         elif self.teams[team]["taken"] == TARGET:
             return ErrorCode.TEAM_FULL
@@ -56,11 +58,28 @@ class Model:
             return ErrorCode.ORDER_NOT_FOUND
         if state == "locked" and now < self.teams[team]["end"]:
             self.teams[team]["paid"] += 1
+            self.teams[team]["completed"] |= self.teams[team]["paid"] == TARGET
             self.orders[number] = (user, team, "paid")
         elif state == "locked":
             self.teams[team]["taken"] -= 1
             self.orders[number] = (user, team, "closed")
-        return ErrorCode.PAID_TOO_LATE if self.orders[number][2] == "closed" else None
+            self.late.add(number)
+        elif state == "closed" and number not in self.settled:
+            self.late.add(number)
+        if self.orders[number][2] == "paid":
+            self.settled.add(number)
+            return None
+        return ErrorCode.PAID_TOO_LATE if number in self.late else ErrorCode.ORDER_NOT_FOUND
+
+    def refund(self, user: str, number: int) -> ErrorCode | None:
+        owner, team, state = self.orders.get(number, ("", 0, ""))
+        if owner != user:
+            return ErrorCode.ORDER_NOT_FOUND
+        if state != "closed":
+            self.teams[team]["taken"] -= 1
+            self.teams[team]["paid"] -= state == "paid"
+            self.orders[number] = (user, team, "closed")
+        return None
 
 
 class Shoppers(RuleBasedStateMachine):
@@ -92,6 +111,11 @@ class Shoppers(RuleBasedStateMachine):
             lambda: settle(user, out_trade_no=f"t{number}", paid_at=self.now, now=self.now)
         )
 
+    @rule(user=USERS, number=NUMBERS)
+    def give_back(self, user: str, number: int) -> None:
+        expected = self.model.refund(user, number)
+        assert expected == refusal(lambda: refund(user, out_trade_no=f"t{number}", now=self.now))
+
     def _lock(self, user: str, number: int, team: int | None) -> None:
         before = len(self.model.teams)
         expected = self.model.lock(user, number, team, self.minute)
@@ -112,8 +136,8 @@ class Shoppers(RuleBasedStateMachine):
         rows = {str(team.pk): (team.locked_count, team.paid_count) for team in Team.objects.all()}
         counts = [(team["taken"], team["paid"]) for team in self.model.teams]
         assert rows == dict(zip(self.team_ids, counts, strict=True))
-        complete = [team["paid"] == TARGET for team in self.model.teams]
-        assert Team.objects.filter(status=Team.Status.COMPLETE).count() == sum(complete)
+        completed = sum(team["completed"] for team in self.model.teams)
+        assert Team.objects.exclude(completed_at=None).count() == completed
 
     @invariant()
     def invariants_hold(self) -> None:

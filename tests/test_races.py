@@ -25,6 +25,7 @@ from tests.factories import (
     make_channel,
     make_promise,
     make_team,
+    refund,
     settle,
     settle_command,
 )
@@ -212,6 +213,75 @@ def test_a_late_payment_repeated_at_once_is_refunded_once() -> None:
     assert refusals(results) == [ErrorCode.PAID_TOO_LATE] * 4
     assert NotifyTask.objects.count() == 1
     assert Team.objects.get().locked_count == 0
+
+
+def test_refund_and_settlement_of_one_order_end_in_one_place() -> None:
+    """Mutation: lock_team_and_order reads the rows instead of locking them.
+
+    Either the payment came first and is given back, or it came after and is late.
+    """
+    make_activity(take_limit=99)
+    for n in range(20):
+        order = lock("a", out_trade_no=f"t{n}")
+
+        race(
+            partial(settle_order, settle_command("a", out_trade_no=f"t{n}"), now=NOW),
+            partial(refund, "a", out_trade_no=f"t{n}"),
+        )
+
+        order.refresh_from_db()
+        promises = NotifyTask.objects.filter(key__startswith=f"team_refund-{order.pk}-")
+        kinds = sorted(promise.key.rsplit("-", 1)[1] for promise in promises)
+        assert order.status == Order.Status.CLOSED
+        assert kinds in (["paid_unformed"], ["paid_unformed", "unpaid_unlock"])
+    assert invariants.broken() == {}
+
+
+def test_a_refund_against_the_completing_settlement() -> None:
+    """Mutation: lock_team_and_order reads the rows instead of locking them.
+
+    Either the team completes and loses a member, or it goes on forming; never both.
+    """
+    make_activity(target_count=2, take_limit=99)
+    for n in range(20):
+        team = _team_of_two(n)
+        settle("a", out_trade_no=f"a{n}")
+
+        results = race(
+            partial(settle_order, settle_command("b", out_trade_no=f"b{n}"), now=NOW),
+            partial(refund, "a", out_trade_no=f"a{n}"),
+        )
+
+        assert refusals(results) == []
+        team.refresh_from_db()
+        assert (team.locked_count, team.paid_count) == (1, 1)
+        completed = NotifyTask.objects.filter(key=f"team_success-{team.pk}").exists()
+        formed = NotifyTask.objects.filter(
+            key__endswith="-paid_formed", payload__contains=str(team.pk)
+        )
+        assert (completed, formed.exists()) == (
+            (True, True) if team.status == Team.Status.COMPLETE_WITH_REFUNDS else (False, False)
+        )
+    assert invariants.broken() == {}
+
+
+def test_a_joiner_takes_the_seat_that_a_refund_frees_or_is_told_full() -> None:
+    """Mutation: drop locked_count__lt=F("target_count") and the constraint team_never_oversold."""
+    make_activity(target_count=2, take_limit=99)
+    for n in range(10):
+        team = _team_of_two(n)
+        joiner = lock_command("c", out_trade_no=f"c{n}", team_id=str(team.pk))
+
+        results = race(
+            partial(refund, "a", out_trade_no=f"a{n}"),
+            partial(lock_order, joiner, now=NOW),
+        )
+
+        seats = {ErrorCode.TEAM_FULL, ErrorCode.SEAT_LOST, ErrorCode.SEAT_REFUSED}
+        assert set(refusals(results)) <= seats
+        team.refresh_from_db()
+        assert team.locked_count == 2 - len(refusals(results))
+    assert invariants.broken() == {}
 
 
 def test_a_turn_is_not_given_to_a_lock_and_a_late_reseat_both(

@@ -9,7 +9,7 @@ import pytest
 from activity.models import Activity
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.models import Switch
-from tests.factories import NOW, close, lock, make_activity, make_channel, make_team, settle
+from tests.factories import NOW, close, lock, make_activity, make_channel, make_team, refund, settle
 from trade.models import NotifyTask, Order, Team
 from trade.settle import Payment, decide
 
@@ -184,7 +184,7 @@ def test_a_hold_that_timed_out_is_refunded_when_its_shopper_took_another_seat_th
 def test_money_for_an_order_that_was_given_up_unpaid_is_refunded() -> None:
     make_activity()
     order = lock("a")
-    close(order, "")  # type: ignore[arg-type]
+    close(order, Order.CloseReason.REFUNDED)
 
     assert refusal_of("a") is ErrorCode.PAID_TOO_LATE
     assert NotifyTask.objects.get().event == "team_refund"
@@ -194,7 +194,9 @@ def test_a_seated_and_then_refunded_order_is_not_found() -> None:
     make_activity()
     order = lock("a")
     settle("a")
-    Order.objects.filter(pk=order.pk).update(status=2, take_no=None, seat_of=None)
+    refund("a")
+    order.refresh_from_db()
+    assert order.close_reason == Order.CloseReason.REFUNDED
     before = state()
 
     assert refusal_of("a") is ErrorCode.ORDER_NOT_FOUND
@@ -270,10 +272,10 @@ S, R = Team.Status, Order.CloseReason
         (S.FORMING, (2, None, R.HOLD_TIMEOUT), IN_TIME, Payment.RESEATED),
         (S.FORMING, (2, None, R.HOLD_TIMEOUT), TOO_LATE, Payment.LATE),
         (S.COMPLETE, (2, None, R.HOLD_TIMEOUT), IN_TIME, Payment.LATE),
-        (S.FORMING, (2, None, ""), IN_TIME, Payment.LATE),
+        (S.FORMING, (2, None, R.REFUNDED), IN_TIME, Payment.LATE),
         (S.FAILED, (2, TOO_LATE, R.LATE_PAYMENT), IN_TIME, Payment.LATE_REPEATED),
         (S.FORMING, (2, IN_TIME, R.BLACKLISTED), IN_TIME, Payment.BLOCKED_REPEATED),
-        (S.FORMING, (2, IN_TIME, ""), IN_TIME, Payment.REFUNDED),
+        (S.FORMING, (2, IN_TIME, R.REFUNDED), IN_TIME, Payment.REFUNDED),
     ],
 )
 def test_what_becomes_of_a_payment(

@@ -1,4 +1,4 @@
-"""The wire, byte for byte. Source: the wire contract, sections 1 to 2.3 and 2.6."""
+"""The wire, byte for byte. Source: the wire contract, sections 1 to 2.4 and 2.6."""
 
 import json
 import re
@@ -27,6 +27,7 @@ INDEX = f"{BASE}/index/query_group_buy_market_config"
 TRIAL = f"{BASE}/trade/trial"
 LOCK = f"{BASE}/trade/lock_market_pay_order"
 SETTLE = f"{BASE}/trade/settlement_market_pay_order"
+REFUND = f"{BASE}/trade/refund_market_pay_order"
 
 
 @pytest.fixture
@@ -104,6 +105,22 @@ def test_settlement_answers_exactly_these_keys_and_the_same_again(mall: APIClien
     ]
 
 
+def test_refund_answers_exactly_these_keys_and_then_repeat(mall: APIClient) -> None:
+    make_activity()
+    order = lock()
+    body = {"userId": "xiaofuge", "source": "s01", "channel": "c01", "outTradeNo": "t-xiaofuge"}
+
+    answers = [post(mall, REFUND, body) for _ in range(2)]
+
+    data = {"userId": "xiaofuge", "orderId": str(order.pk), "teamId": str(order.team_id)}
+    assert answers == [
+        {"code": "0000", "info": "成功", "data": {**data, "code": "success", "info": "成功"}},
+        {"code": "0000", "info": "成功", "data": {**data, "code": "repeat", "info": "重复"}},
+    ]
+    unknown = post(mall, REFUND, body | {"outTradeNo": "nothing"})
+    assert (unknown["code"], unknown["data"]) == ("E0104", None)
+
+
 def test_a_refusal_is_http_200_with_null_data(mall: APIClient) -> None:
     make_activity()
 
@@ -165,7 +182,7 @@ def test_out_trade_time_is_epoch_milliseconds_or_iso(mall: APIClient, moment: An
     assert Order.objects.get().paid_at == NOW
 
 
-@pytest.mark.parametrize("path", [INDEX, TRIAL, LOCK, SETTLE])
+@pytest.mark.parametrize("path", [INDEX, TRIAL, LOCK, SETTLE, REFUND])
 def test_paths_answer_with_and_without_a_slash(mall: APIClient, path: str) -> None:
     make_activity()
     for slash in ("", "/"):
@@ -391,7 +408,7 @@ def answer_of(response: Any) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
 
 
-@pytest.mark.parametrize("path", [TRIAL, LOCK, SETTLE])
+@pytest.mark.parametrize("path", [TRIAL, LOCK, SETTLE, REFUND])
 @pytest.mark.parametrize(
     "header", [None, "Bearer", "Bearer nonsense", "Bearer gbm_1_2", "Basic x", "Bearer gbm_"]
 )
@@ -423,7 +440,7 @@ def test_a_revoked_key_is_refused(mall: APIClient) -> None:
     assert answer_of(mall.post(TRIAL, shopper(), format="json")) == (401, "0401")
 
 
-@pytest.mark.parametrize("path", [TRIAL, LOCK, SETTLE])
+@pytest.mark.parametrize("path", [TRIAL, LOCK, SETTLE, REFUND])
 @pytest.mark.parametrize("named", [{"source": "s02"}, {"channel": "c02"}])
 def test_a_key_speaks_for_its_own_channel_only(
     mall: APIClient, path: str, named: dict[str, str]

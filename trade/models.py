@@ -100,7 +100,7 @@ class Order(models.Model):
         HOLD_TIMEOUT = "hold_timeout", _("not paid in time")
         LATE_PAYMENT = "late_payment", _("paid too late")
         BLACKLISTED = "blacklisted", _("paid on a blacklisted channel")
-        OTHER = "", _("other")
+        REFUNDED = "refunded", _("given back")
 
     id = models.BigIntegerField(_("order id"), primary_key=True, default=new_id)
     team = models.ForeignKey(

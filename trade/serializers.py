@@ -1,4 +1,4 @@
-"""The wire shapes of trade. Field names are the contract's, sections 2.1 to 2.3 and 2.6.
+"""The wire shapes of trade. Field names are the contract's, sections 2.1 to 2.4 and 2.6.
 
 Requests and answers are shared instances: building a serializer for every request costs more
 than the rest of a trial.
@@ -15,6 +15,7 @@ from groupbuy.fields import IdNumberField, IgnoredField, MomentField, MomentOut,
 from groupbuy.models import validate_http_url
 from trade.lock import LockCommand
 from trade.models import Transport
+from trade.refund import Outcome, RefundCommand
 from trade.settle import SettleCommand
 
 
@@ -114,6 +115,23 @@ class SettledResponse(serializers.Serializer):
     teamId = serializers.CharField(source="team_id")
     activityId = serializers.IntegerField(source="activity_id")
     outTradeNo = serializers.CharField(source="out_trade_no")
+
+
+class RefundRequest(ShopperRequest):
+    outTradeNo = TextField(source="out_trade_no", longest=64)
+
+    def to_command(self, body: Any) -> RefundCommand:
+        return RefundCommand(**self.run_validation(body))
+
+
+class RefundResponse(serializers.Serializer):
+    """Answer of refund. The mall's Java client fails on any further key."""
+
+    userId = serializers.CharField(source="order.user_id")
+    orderId = serializers.CharField(source="order.pk")
+    teamId = serializers.CharField(source="order.team_id")
+    code = serializers.ChoiceField([outcome.code for outcome in Outcome], source="outcome.code")
+    info = serializers.CharField(source="outcome.info")
 
 
 class TeamCardResponse(serializers.Serializer):

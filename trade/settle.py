@@ -16,6 +16,7 @@ from groupbuy import rows, switches
 from groupbuy.auth import find_channel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from trade import outbox
+from trade.closing import EFFECTS, NO_EFFECT, close_order
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.rowlocks import lock_team_and_order
 from trade.turns import free_turn, live_seats
@@ -129,7 +130,11 @@ def _settle(command: SettleCommand, *, blocked: bool, now: datetime) -> tuple[Or
         if payment in (Payment.SEATED, Payment.RESEATED):
             _mark_paid(team, order, paid_at=command.paid_at, now=now)
         elif reason := REFUNDS.get(payment):
-            _refund(team, order, reason, paid_at=command.paid_at, now=now)
+            was_live = order.status == Order.Status.LOCKED
+            order.paid_at, order.settled_at = command.paid_at, now
+            # The payment was never counted; a closed order has given its seat back already.
+            effect = EFFECTS[RefundType.UNPAID_UNLOCK] if was_live else NO_EFFECT
+            close_order(team, order, RefundType.PAID_UNFORMED, reason, effect=effect, now=now)
     return order, payment
 
 
@@ -168,34 +173,6 @@ def complete_team(team: Team, *, now: datetime) -> None:
         payload={
             "teamId": str(team.pk),
             "outTradeNoList": list(paid.values_list("out_trade_no", flat=True)),
-        },
-        now=now,
-    )
-
-
-def _refund(
-    team: Team, order: Order, reason: Order.CloseReason, *, paid_at: datetime, now: datetime
-) -> None:
-    if order.status == Order.Status.LOCKED:
-        team.locked_count -= 1
-        rows.update(team, "locked_count")
-    order.status = Order.Status.CLOSED
-    order.close_reason = reason
-    order.take_no = order.seat_of = None
-    order.paid_at, order.settled_at, order.closed_at = paid_at, now, now
-    rows.update(order, "status", "paid_at", "settled_at", *SEAT_FIELDS)
-    outbox.record(
-        NotifyTask.Event.TEAM_REFUND,
-        key=f"team_refund-{order.pk}-{RefundType.PAID_UNFORMED}",
-        team=team,
-        target=team.channel.refund_notify_url,
-        payload={
-            "type": RefundType.PAID_UNFORMED,
-            "userId": order.user_id,
-            "teamId": str(team.pk),
-            "orderId": str(order.pk),
-            "outTradeNo": order.out_trade_no,
-            "activityId": order.activity_id,
         },
         now=now,
     )

@@ -1,4 +1,4 @@
-"""The endpoints of the contract, sections 2.1 to 2.3 and 2.6: read, call, answer."""
+"""The endpoints of the contract, sections 2.1 to 2.4 and 2.6: read, call, answer."""
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -16,12 +16,15 @@ from groupbuy.errors import ErrorCode
 from trade.lock import lock_order
 from trade.market import read_market
 from trade.progress import order_state, team_progress
+from trade.refund import refund_order
 from trade.serializers import (
     LockRequest,
     MarketRequest,
     MarketResponse,
     OrderResponse,
     OrderStateResponse,
+    RefundRequest,
+    RefundResponse,
     SettledResponse,
     SettleRequest,
     TeamResponse,
@@ -33,6 +36,7 @@ market_request, market_response = MarketRequest(), MarketResponse()
 trial_request, trial_response = TrialRequest(), TrialResponse()
 lock_request, order_response = LockRequest(), OrderResponse()
 settle_request, settled_response = SettleRequest(), SettledResponse()
+refund_request, refund_response = RefundRequest(), RefundResponse()
 
 CHANNEL = [
     OpenApiParameter("source", description="Only for a channel open without a key."),
@@ -98,6 +102,18 @@ class TradeViewSet(viewsets.ViewSet):
         command = settle_request.to_command(request.data)
         order = settle_order(command, now=timezone.now())
         return answer(settled_response.to_representation(order))
+
+    @extend_schema(
+        operation_id="refund",
+        tags=["trade"],
+        summary="Refund (退单): the shopper gives the order back",
+        request=RefundRequest,
+        responses=enveloped("RefundAnswer", RefundResponse(allow_null=True)),
+    )
+    def refund(self, request: Request) -> Response:
+        command = refund_request.to_command(request.data)
+        refund = refund_order(command, now=timezone.now())
+        return answer(refund_response.to_representation(refund))
 
     @extend_schema(
         operation_id="team",

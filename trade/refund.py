@@ -1,0 +1,81 @@
+"""Refund (退单): a shopper gives an order back.
+
+decide() says which kind of refund it is, closing.EFFECTS what that kind changes, and
+refund_order() applies it. Nothing else decides what a refund is.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from django.db import transaction
+
+from groupbuy.auth import find_channel
+from groupbuy.errors import ErrorCode, GroupBuyError
+from trade.closing import EFFECTS, close_order
+from trade.models import Order, RefundType, Team
+from trade.rowlocks import lock_team_and_order
+
+
+@dataclass(frozen=True, slots=True)
+class RefundCommand:
+    source: str
+    channel: str
+    user_id: str
+    out_trade_no: str
+
+
+class Outcome(Enum):
+    """The answer's inner code and info. Source: the wire contract, section 2.4."""
+
+    SUCCESS = "success", "成功"
+    REPEAT = "repeat", "重复"
+    FAIL = "fail", "失败"
+
+    def __init__(self, code: str, info: str) -> None:
+        self.code = code
+        self.info = info
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    order: Order
+    outcome: Outcome
+
+
+def refund_order(command: RefundCommand, *, now: datetime) -> Refund:
+    """Close the order once and promise what is due; asked again it changes nothing.
+
+    Raises ORDER_NOT_FOUND for an order that this user does not have.
+    """
+    channel = find_channel(command.source, command.channel)
+    if channel is None:
+        raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
+    with transaction.atomic(durable=True):
+        found = lock_team_and_order(
+            channel_id=channel.pk, user_id=command.user_id, out_trade_no=command.out_trade_no
+        )
+        if found is None:
+            raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
+        team, order = found
+        if order.status == Order.Status.CLOSED:
+            return Refund(order, Outcome.REPEAT)
+        kind = decide(Team.Status(team.status), Order.Status(order.status))
+        if kind is None:
+            return Refund(order, Outcome.FAIL)
+        reason = Order.CloseReason.REFUNDED
+        close_order(team, order, kind, reason, effect=EFFECTS[kind], now=now)
+    return Refund(order, Outcome.SUCCESS)
+
+
+def decide(team: Team.Status, order: Order.Status) -> RefundType | None:
+    """Which kind of refund, or None for a pair that no rule produces."""
+    match team, order:
+        case Team.Status.FORMING, Order.Status.LOCKED:
+            return RefundType.UNPAID_UNLOCK
+        case Team.Status.FORMING, Order.Status.PAID:
+            return RefundType.PAID_UNFORMED
+        case ((Team.Status.COMPLETE | Team.Status.COMPLETE_WITH_REFUNDS), Order.Status.PAID):
+            return RefundType.PAID_FORMED
+        case _:
+            return None
