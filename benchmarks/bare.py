@@ -18,11 +18,11 @@ from groupbuy.ids import new_id
 PROCESSES, THREADS = 2, 16
 
 INSERT_TEAM = (
-    "INSERT INTO trade_team (id, activity_id, channel_id, goods_id, status, target_count,"
-    " locked_count, paid_count, original_price, pay_price, hold_minutes, created_at, expires_at,"
-    " completed_at, completed_by_shop, notify_transport, notify_url) VALUES (%s, 100123, 1,"
-    " '9890001', 0, 3, 1, 0, 100, 80, 30, NOW(6), NOW(6) + INTERVAL 15 MINUTE, NULL, 0, 'HTTP',"
-    " 'http://127.0.0.1:9/notify')"
+    "INSERT INTO trade_team (id, activity_id, channel_id, goods_id, status, group_type,"
+    " target_count, locked_count, paid_count, original_price, pay_price, hold_minutes,"
+    " created_at, expires_at, completed_at, completed_by_shop, notify_transport, notify_url)"
+    " VALUES (%s, 100123, 1, '9890001', 0, 1, 3, 1, 0, 100, 80, 30, NOW(6),"
+    " NOW(6) + INTERVAL 15 MINUTE, NULL, 0, 'HTTP', 'http://127.0.0.1:9/notify')"
 )
 INSERT_ORDER = (
     "INSERT INTO trade_order (id, team_id, activity_id, channel_id, user_id, goods_id,"
@@ -45,10 +45,7 @@ MARK_ORDER = (
     "UPDATE trade_order SET status = 1, paid_at = NOW(6), settled_at = NOW(6), take_no = 1,"
     " seat_of = %s, closed_at = NULL, close_reason = '' WHERE id = %s"
 )
-MARK_TEAM = (
-    "UPDATE trade_team SET locked_count = 2, paid_count = paid_count + 1, status = 0,"
-    " completed_at = NULL WHERE id = %s"
-)
+MARK_TEAM = "UPDATE trade_team SET locked_count = 2, paid_count = paid_count + 1 WHERE id = %s"
 STATEMENTS = {"open": 3, "join": 4, "settle": 5}  # in one go, without BEGIN and COMMIT
 
 

@@ -40,6 +40,7 @@ def _team(members: int, now: Any) -> Team:
         activity_id=100123,
         channel_id=1,
         goods_id="9890001",
+        group_type=1,
         target_count=3,
         locked_count=members,
         original_price=Decimal(100),

@@ -20,13 +20,15 @@ def read(model: type[Row], **where: Any) -> Row | None:
     return _select(model, where, "")
 
 
-def lock(model: type[Row], **where: Any) -> Row | None:
+def lock(model: type[Row], *, skip_locked: bool = False, **where: Any) -> Row | None:
     """read(), and nobody else may change the row until this transaction ends.
 
-    SQLite has no row locks and needs none: its transactions are IMMEDIATE.
+    With skip_locked also None where somebody else has locked it. SQLite has no row locks and
+    needs none: its transactions are IMMEDIATE.
     """
+    suffix = " FOR UPDATE SKIP LOCKED" if skip_locked else " FOR UPDATE"
     can_lock = connections[DEFAULT_DB_ALIAS].features.has_select_for_update
-    return _select(model, where, " FOR UPDATE" if can_lock else "")
+    return _select(model, where, suffix if can_lock else "")
 
 
 def is_collision(exc: DatabaseError) -> bool:

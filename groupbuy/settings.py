@@ -150,12 +150,18 @@ CELERY_TASK_ACKS_LATE = True  # every task may run twice; none may be lost
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
-CELERY_BEAT_SCHEDULE = {
-    "deliver due notifications": {
-        "task": "trade.tasks.deliver_due_notifications",
-        "schedule": timedelta(seconds=5),
-        "options": {"expires": 5},
-    },
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    name: {
+        "task": f"trade.tasks.{name.replace(' ', '_')}",
+        "schedule": timedelta(seconds=seconds),
+        "options": {"expires": seconds},
+    }
+    for name, seconds in (
+        ("deliver due notifications", 5),
+        ("close overdue holds", 10),
+        ("end overdue teams", 10),
+        ("expire activities", 60),
+    )
 }
 
 # --- API ------------------------------------------------------------------------------------

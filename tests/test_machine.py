@@ -11,20 +11,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from groupbuy.errors import ErrorCode, GroupBuyError
 from tests.factories import NOW, lock, make_activity, refund, settle
-from trade import invariants
+from trade import expire, invariants
 from trade.models import NotifyTask, Order, Team
 
 USERS = st.sampled_from(["a", "b", "c", "d", "e"])
 NUMBERS = st.integers(0, 11)  # out_trade_no: few, so that they repeat
-TARGET, LIMIT, MINUTES = 2, 2, 15
+TARGET, LIMIT, MINUTES, HOLD, GRACE = 2, 2, 15, 6, 2
 
 
 class Model:
     """What should happen, with dictionaries for tables."""
 
     def __init__(self) -> None:
-        self.teams: list[dict[str, int]] = []  # end, taken, paid, completed
+        self.teams: list[dict[str, int]] = []  # end, taken, paid, completed, over
         self.settled: set[int] = set()  # numbers that were seated once
+        self.deadlines: dict[int, int] = {}  # number -> minute until it has to be paid
+        self.timed_out: set[int] = set()
         self.late: set[int] = set()  # numbers whose payment came too late
         self.orders: dict[int, tuple[str, int, str]] = {}  # number -> user, team, state
 
@@ -40,36 +42,67 @@ class Model:
         if len(mine) >= LIMIT:
             return ErrorCode.TAKE_LIMIT_REACHED
         if team is None:
-            self.teams.append({"end": now + MINUTES, "taken": 0, "paid": 0, "completed": 0})
+            self.teams.append(
+                {"end": now + MINUTES, "taken": 0, "paid": 0, "completed": 0, "over": 0}
+            )
             team = len(self.teams) - 1
         elif team in mine:
             return ErrorCode.ALREADY_IN_TEAM
-        elif now >= self.teams[team]["end"] or self.teams[team]["completed"]:
+        elif now >= self.teams[team]["end"] or self.teams[team]["over"]:
             return ErrorCode.TEAM_NOT_JOINABLE
         elif self.teams[team]["taken"] == TARGET:
             return ErrorCode.TEAM_FULL
         self.teams[team]["taken"] += 1
         self.orders[number] = (user, team, "locked")
+        self.deadlines[number] = now + HOLD
         return None
 
     def settle(self, user: str, number: int, now: int) -> ErrorCode | None:
         owner, team, state = self.orders.get(number, ("", 0, ""))
         if owner != user:
             return ErrorCode.ORDER_NOT_FOUND
-        if state == "locked" and now < self.teams[team]["end"]:
-            self.teams[team]["paid"] += 1
-            self.teams[team]["completed"] |= self.teams[team]["paid"] == TARGET
+        row = self.teams[team]
+        in_time = now < row["end"] and not row["over"]
+        if in_time and self._may_come_back(number):
+            row["taken"] += 1
+            state = "locked"
+        if state == "locked" and in_time:
+            row["paid"] += 1
+            full = row["paid"] == TARGET
+            row.update(completed=row["completed"] | full, over=row["over"] | full)
             self.orders[number] = (user, team, "paid")
-        elif state == "locked":
-            self.teams[team]["taken"] -= 1
-            self.orders[number] = (user, team, "closed")
-            self.late.add(number)
-        elif state == "closed" and number not in self.settled:
-            self.late.add(number)
-        if self.orders[number][2] == "paid":
             self.settled.add(number)
-            return None
-        return ErrorCode.PAID_TOO_LATE if number in self.late else ErrorCode.ORDER_NOT_FOUND
+        elif state == "locked":
+            row["taken"] -= 1
+            self.orders[number] = (user, team, "closed")
+        if number not in self.settled:
+            self.late.add(number)
+            return ErrorCode.PAID_TOO_LATE
+        return None if self.orders[number][2] == "paid" else ErrorCode.ORDER_NOT_FOUND
+
+    def _may_come_back(self, number: int) -> bool:
+        user, team, _state = self.orders[number]
+        mine = self._mine(user)
+        room = self.teams[team]["taken"] < TARGET and len(mine) < LIMIT and team not in mine
+        return room and number in self.timed_out - self.late - self.settled
+
+    def sweep(self, now: int) -> None:
+        for number, (user, team, state) in self.orders.items():
+            if state == "locked" and self.deadlines[number] <= now:
+                self.teams[team]["taken"] -= 1
+                self.orders[number] = (user, team, "closed")
+                self.timed_out.add(number)
+        for place, row in enumerate(self.teams):
+            if row["end"] + GRACE <= now and not row["over"]:
+                row.update(taken=0, paid=0, over=1)
+                for number, (user, team, _state) in self.orders.items():
+                    if team == place:
+                        self.orders[number] = (user, team, "closed")
+
+    def _mine(self, user: str) -> list[int]:
+        return [
+            t for owner, t, state in self.orders.values() if owner == user and state != "closed"
+        ]
 
     def refund(self, user: str, number: int) -> ErrorCode | None:
         owner, team, state = self.orders.get(number, ("", 0, ""))
@@ -110,6 +143,12 @@ class Shoppers(RuleBasedStateMachine):
         assert expected == refusal(
             lambda: settle(user, out_trade_no=f"t{number}", paid_at=self.now, now=self.now)
         )
+
+    @rule()
+    def sweeps(self) -> None:
+        self.model.sweep(self.minute)
+        expire.close_overdue_holds(clock=lambda: self.now)
+        expire.end_overdue_teams(clock=lambda: self.now)
 
     @rule(user=USERS, number=NUMBERS)
     def give_back(self, user: str, number: int) -> None:
@@ -158,6 +197,7 @@ def test_shoppers_follow_the_model() -> None:
         target_count=TARGET,
         take_limit=LIMIT,
         valid_minutes=MINUTES,
+        hold_minutes=HOLD,
         end_at=NOW + timedelta(days=365),
     )
     run_state_machine_as_test(

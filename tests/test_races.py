@@ -30,7 +30,7 @@ from tests.factories import (
     settle_command,
 )
 from tests.racing import deadlocks, meet_after, race, refusals
-from trade import invariants, outbox, transports
+from trade import expire, invariants, outbox, transports
 from trade import lock as lock_module
 from trade import settle as settle_module
 from trade.lock import lock_order
@@ -281,6 +281,70 @@ def test_a_joiner_takes_the_seat_that_a_refund_frees_or_is_told_full() -> None:
         assert set(refusals(results)) <= seats
         team.refresh_from_db()
         assert team.locked_count == 2 - len(refusals(results))
+    assert invariants.broken() == {}
+
+
+def test_a_hold_that_times_out_as_it_is_paid_is_seated() -> None:
+    """Mutation: lock_hold reads the rows instead of locking them."""
+    make_activity(take_limit=99)
+    later = NOW + timedelta(minutes=31)
+    for n in range(10):
+        order = lock("a", out_trade_no=f"t{n}")
+        Team.objects.filter(pk=order.team_id).update(expires_at=NOW + timedelta(hours=1))
+
+        race(
+            partial(settle_order, settle_command("a", out_trade_no=f"t{n}"), now=NOW),
+            partial(expire.close_overdue_holds, clock=lambda: later),
+        )
+
+        order.refresh_from_db()
+        assert (order.status, order.close_reason) == (Order.Status.PAID, "")
+    assert invariants.broken() == {}
+
+
+def test_a_team_that_ends_with_its_last_payment_ends_once() -> None:
+    """Mutation: lock_next_team does not lock. Completed or refunded, never both."""
+    make_activity(target_count=2, take_limit=99)
+    later = NOW + timedelta(minutes=17)
+    outcomes = set()
+    for n in range(20):
+        team = _team_of_two(n)
+        settle("a", out_trade_no=f"a{n}")
+
+        results = race(
+            partial(settle_order, settle_command("b", out_trade_no=f"b{n}"), now=later),
+            partial(expire.end_overdue_teams, clock=lambda: later),
+        )
+
+        team.refresh_from_db()
+        promises = NotifyTask.objects.filter(payload__contains=str(team.pk))
+        events = sorted(promises.values_list("event", flat=True))
+        outcomes.add(team.status)
+        if team.status == Team.Status.COMPLETE:
+            assert (refusals(results), events) == ([], ["team_success"])
+        else:
+            assert refusals(results) == [ErrorCode.PAID_TOO_LATE]
+            assert events[:2] == ["team_refund", "team_refund"]
+            assert (team.locked_count, team.paid_count) == (0, 0)
+    assert outcomes <= {Team.Status.COMPLETE, Team.Status.FAILED}
+    assert invariants.broken() == {}
+
+
+def test_sweeps_of_four_workers_end_every_team_and_hold_once() -> None:
+    """Mutation: lock_next_team and lock_hold do not lock."""
+    make_activity(take_limit=99)
+    for n in range(20):
+        lock("a", out_trade_no=f"a{n}")
+        settle("a", out_trade_no=f"a{n}")
+        lock("b", out_trade_no=f"b{n}")
+    later = NOW + timedelta(minutes=31)
+
+    holds = race(*[partial(expire.close_overdue_holds, clock=lambda: later)] * 4)
+    teams = race(*[partial(expire.end_overdue_teams, clock=lambda: later)] * 4)
+
+    assert (sum(holds), sum(teams)) == (20, 40)
+    assert NotifyTask.objects.count() == 40
+    assert set(Team.objects.values_list("status", "locked_count")) == {(Team.Status.FAILED, 0)}
     assert invariants.broken() == {}
 
 

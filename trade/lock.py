@@ -158,6 +158,7 @@ def _open_team(ctx: LockContext) -> Team:
         activity_id=activity.pk,
         channel_id=ctx.channel.pk,
         goods_id=ctx.offer.goods_id,
+        group_type=activity.group_type,
         target_count=activity.target_count,
         locked_count=1,
         original_price=price.original,

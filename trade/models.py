@@ -44,6 +44,9 @@ class Team(models.Model):
     status = models.PositiveSmallIntegerField(
         _("status"), choices=Status.choices, default=Status.FORMING
     )
+    group_type = models.PositiveSmallIntegerField(
+        _("group type"), choices=Activity.GroupType.choices
+    )
     target_count = models.PositiveSmallIntegerField(_("people per team"))
     locked_count = models.PositiveSmallIntegerField(_("seats taken"))
     paid_count = models.PositiveSmallIntegerField(_("seats paid"), default=0)
@@ -72,6 +75,7 @@ class Team(models.Model):
         ]
         indexes = [
             models.Index(fields=["activity", "status", "expires_at"], name="team_by_activity"),
+            models.Index(fields=["status", "expires_at"], name="team_by_end"),
         ]
 
     def __str__(self) -> str:
@@ -101,6 +105,7 @@ class Order(models.Model):
         LATE_PAYMENT = "late_payment", _("paid too late")
         BLACKLISTED = "blacklisted", _("paid on a blacklisted channel")
         REFUNDED = "refunded", _("given back")
+        TEAM_ENDED = "team_ended", _("the team's time was up")
 
     id = models.BigIntegerField(_("order id"), primary_key=True, default=new_id)
     team = models.ForeignKey(
@@ -156,6 +161,7 @@ class Order(models.Model):
                 name="order_holds_turn_and_seat_while_live",
             ),
         ]
+        indexes = [models.Index(fields=["status", "pay_deadline"], name="order_by_deadline")]
 
     def __str__(self) -> str:
         return self.out_trade_no

@@ -1,6 +1,6 @@
 """Refund (退单): a shopper gives an order back.
 
-decide() says which kind of refund it is, closing.EFFECTS what that kind changes, and
+decide() says which kind of refund it is, endings.EFFECTS what that kind changes, and
 refund_order() applies it. Nothing else decides what a refund is.
 """
 
@@ -12,7 +12,7 @@ from django.db import transaction
 
 from groupbuy.auth import find_channel
 from groupbuy.errors import ErrorCode, GroupBuyError
-from trade.closing import EFFECTS, close_order
+from trade.endings import EFFECTS, close_order
 from trade.models import Order, RefundType, Team
 from trade.rowlocks import lock_team_and_order
 

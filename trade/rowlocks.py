@@ -4,6 +4,9 @@ Lock order is always Team, then Order. A transaction that needs both takes them 
 transactions can never wait for each other.
 """
 
+from collections.abc import Collection
+from datetime import datetime
+
 from groupbuy import rows
 from trade.models import Order, Team
 
@@ -18,3 +21,20 @@ def lock_team_and_order(
     team = rows.lock(Team, pk=found.team_id)
     order = rows.lock(Order, pk=found.pk)
     return (team, order) if team and order else None
+
+
+def lock_hold(*, order_id: int, team_id: int) -> tuple[Team, Order] | None:
+    """An order and its team, or None while somebody else works on the team."""
+    team = rows.lock(Team, skip_locked=True, pk=team_id)
+    order = rows.lock(Order, pk=order_id) if team else None
+    return (team, order) if team and order else None
+
+
+def lock_next_team(*, ended_before: datetime, but_not: Collection[int]) -> Team | None:
+    """The forming team that ended first, of those that nobody else works on.
+
+    The order follows the index team_by_end, so only the row that is returned is locked.
+    """
+    ended = Team.objects.filter(status=Team.Status.FORMING, expires_at__lte=ended_before)
+    waiting = ended.exclude(pk__in=but_not).order_by("expires_at")
+    return waiting.select_for_update(skip_locked=True).first()

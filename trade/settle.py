@@ -15,9 +15,8 @@ from django.utils.translation import gettext as _
 from groupbuy import rows, switches
 from groupbuy.auth import find_channel
 from groupbuy.errors import ErrorCode, GroupBuyError
-from trade import outbox
-from trade.closing import EFFECTS, NO_EFFECT, close_order
-from trade.models import NotifyTask, Order, RefundType, Team
+from trade.endings import EFFECTS, NO_EFFECT, close_order, complete_team
+from trade.models import Order, RefundType, Team
 from trade.rowlocks import lock_team_and_order
 from trade.turns import free_turn, live_seats
 
@@ -156,23 +155,6 @@ def _mark_paid(team: Team, order: Order, *, paid_at: datetime, now: datetime) ->
     rows.update(order, "status", "paid_at", "settled_at", *SEAT_FIELDS)
     team.paid_count += 1
     if team.paid_count == team.target_count:
-        complete_team(team, now=now)
-    rows.update(team, "locked_count", "paid_count", "status", "completed_at")
-
-
-def complete_team(team: Team, *, now: datetime) -> None:
-    """Mark the locked team complete and promise its mall the call; the caller saves it."""
-    team.status = Team.Status.COMPLETE
-    team.completed_at = now
-    paid = team.orders.filter(status=Order.Status.PAID).order_by("pk")
-    outbox.record(
-        NotifyTask.Event.TEAM_SUCCESS,
-        key=f"team_success-{team.pk}",
-        team=team,
-        target=team.notify_url,
-        payload={
-            "teamId": str(team.pk),
-            "outTradeNoList": list(paid.values_list("out_trade_no", flat=True)),
-        },
-        now=now,
-    )
+        complete_team(team, by_shop=False, now=now)
+    else:
+        rows.update(team, "locked_count", "paid_count")

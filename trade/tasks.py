@@ -3,12 +3,27 @@
 from celery import shared_task
 from django.utils import timezone
 
-from trade import outbox
+from trade import expire, outbox
 
 
 @shared_task
 def deliver_notification(task_id: int) -> None:
     outbox.deliver(task_id, clock=timezone.now)
+
+
+@shared_task
+def close_overdue_holds() -> None:
+    expire.close_overdue_holds(clock=timezone.now)
+
+
+@shared_task
+def end_overdue_teams() -> None:
+    expire.end_overdue_teams(clock=timezone.now)
+
+
+@shared_task
+def expire_activities() -> None:
+    expire.expire_activities(now=timezone.now())
 
 
 @shared_task

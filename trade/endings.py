@@ -1,6 +1,6 @@
-"""Close an order: give back its seat and turn, and promise its mall what is due.
+"""How a team is completed and how an order is closed, each with its promise to the mall.
 
-Refund, late payment and time all end here, so there is one place where an order closes.
+Settlement, refund and time all end here. Call inside a transaction that has locked the rows.
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,26 @@ EFFECTS = {
 NO_EFFECT = Effect(locked=0, paid=0)
 
 
+def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
+    """Mark the team complete, save it, and promise its mall the call."""
+    team.status = Team.Status.COMPLETE
+    team.completed_at = now
+    team.completed_by_shop = by_shop
+    rows.update(team, "locked_count", "paid_count", "status", "completed_at", "completed_by_shop")
+    paid = team.orders.filter(status=Order.Status.PAID).order_by("pk")
+    outbox.record(
+        NotifyTask.Event.TEAM_SUCCESS,
+        key=f"team_success-{team.pk}",
+        team=team,
+        target=team.notify_url,
+        payload={
+            "teamId": str(team.pk),
+            "outTradeNoList": list(paid.values_list("out_trade_no", flat=True)),
+        },
+        now=now,
+    )
+
+
 def close_order(
     team: Team,
     order: Order,
@@ -36,7 +56,7 @@ def close_order(
     effect: Effect,
     now: datetime,
 ) -> None:
-    """Close a locked order of a locked team. Call inside a transaction; saves both rows.
+    """Close the order, give back its seat and turn, save both, and promise what is due.
 
     A completed team never reopens: it becomes complete with refunds, or failed with the last.
     """
