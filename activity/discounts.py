@@ -1,13 +1,14 @@
 """What a discount (折扣) makes of a price. Source: the wire contract, section 4."""
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import assert_never
 
 from django.db.models import TextChoices
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from groupbuy.money import FEN, MAX, to_money
+from groupbuy.money import FEN, to_money
 
 
 class Plan(TextChoices):
@@ -37,9 +38,11 @@ def pay_price(plan: str, expression: str, original: Decimal) -> Decimal:
             threshold, comma, minus = expression.partition(",")
             if not comma:
                 raise ValueError(_("Expected threshold,amount such as 100,10."))
+            if _amount(minus) >= _amount(threshold):
+                raise ValueError(_("The amount must be less than the threshold."))
             price = original - _amount(minus) if original >= _amount(threshold) else original
         case Plan.RATE:
-            rate = _amount(expression)
+            rate = _amount(expression, places=4)
             if rate > 1:
                 raise ValueError(_("A rate is between 0 and 1, such as 0.8."))
             price = original * rate
@@ -50,11 +53,22 @@ def pay_price(plan: str, expression: str, original: Decimal) -> Decimal:
     return max(to_money(price), FEN)
 
 
-def _amount(text: str) -> Decimal:
-    try:
-        amount = Decimal(text.strip())
-    except InvalidOperation as exc:
-        raise ValueError(_("“%(text)s” is not a number.") % {"text": text.strip()}) from exc
-    if not amount.is_finite() or not 0 < amount <= MAX:
-        raise ValueError(_("“%(text)s” must be a number above 0.") % {"text": text.strip()})
+def uses_up(plan: str, expression: str, original: Decimal) -> bool:
+    """Does the discount take away the whole price, or more?"""
+    if Plan(plan) is Plan.FIXED:
+        return False  # one fen may be meant
+    return original > FEN == pay_price(plan, expression, original)
+
+
+def _amount(text: str, places: int = 2) -> Decimal:
+    """A plain number above 0 with at most so many decimals."""
+    text = text.strip()
+    if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]+)?", text):
+        raise ValueError(_("“%(text)s” is not a plain number such as 20 or 9.9.") % {"text": text})
+    amount = Decimal(text)
+    if not amount:
+        raise ValueError(_("“%(text)s” must be above 0.") % {"text": text})
+    if amount != round(amount, places):
+        values = {"text": text, "places": places}
+        raise ValueError(_("“%(text)s” has more than %(places)d decimals.") % values)
     return amount

@@ -50,7 +50,9 @@ class Discount(models.Model):
 
     name = models.CharField(_("name"), max_length=64)
     plan = models.CharField(_("plan"), max_length=4, choices=discounts.Plan.choices)
-    expression = models.CharField(_("expression"), max_length=64)
+    expression = models.CharField(
+        _("expression"), max_length=64, help_text=_("As the plan shows in brackets.")
+    )
     crowd = models.ForeignKey(
         CrowdTag,
         verbose_name=_("crowd"),
@@ -176,6 +178,16 @@ class Offer(models.Model):
         activity = getattr(self, "activity", None)  # not saved yet when it is added with its offers
         if activity and activity.start_at and activity.end_at and self.channel_id and self.sku_id:
             self.refuse_overlap(activity)
+        discount = getattr(activity, "discount", None)
+        if discount and self.sku_id:
+            self._refuse_giving_away(discount)
+
+    def _refuse_giving_away(self, discount: Discount) -> None:
+        if discounts.uses_up(discount.plan, discount.expression, self.sku.original_price):
+            raise ValidationError(
+                _("The discount “%(discount)s” leaves nothing of the price %(price)s."),
+                params={"discount": discount, "price": self.sku.original_price},
+            )
 
     def refuse_overlap(self, activity: Activity) -> None:
         """Two live activities of one channel and goods may not overlap in time.

@@ -37,7 +37,8 @@ def main() -> int:
             with stack(Path(var_dir)) as (base, demo), sink() as (url, received):
                 play(base, demo, url, received)
         except StepError as failure:
-            print(f"\nNOT as it should be: {failure}")
+            print(f"\nNOT as it should be: {failure}\n\nThe stack's log:")
+            print((Path(var_dir) / "stack.log").read_text("utf-8"))
             return 1
     print("\nEverything was as it should be.")
     return 0
@@ -142,9 +143,8 @@ def stack(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
     own = {"PORT": str(port), "REDIS_PORT": str(redis_port), "VAR_DIR": str(var_dir)}
     empty = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"), "")
     defaults = {"DEBUG": "true", "DEMO": "true", "CALLBACK_NETWORKS": "127.0.0.0/8"}
-    log_path = var_dir / "stack.log"
     print("Starting a stack of its own …", flush=True)
-    with log_path.open("w") as log:
+    with (var_dir / "stack.log").open("w") as log:
         process = subprocess.Popen(
             [ROOT / "deploy" / "run.sh"],
             env=os.environ | own | empty | defaults,
@@ -154,14 +154,14 @@ def stack(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
         )
     base = f"http://127.0.0.1:{port}"
     try:
-        wait_until_up(base, process, log_path)
+        wait_until_up(base, process)
         yield base, json.loads((var_dir / "demo.json").read_text("utf-8"))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
 
-def wait_until_up(base: str, process: subprocess.Popen[bytes], log_path: Path) -> None:
+def wait_until_up(base: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -172,7 +172,7 @@ def wait_until_up(base: str, process: subprocess.Popen[bytes], log_path: Path) -
                     return
         except requests.ConnectionError:
             time.sleep(0.2)
-    raise StepError(f"the stack did not start:\n{log_path.read_text()}")
+    raise StepError("the stack did not start")
 
 
 @contextmanager

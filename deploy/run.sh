@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Prepare and run the embedded stack on loopback until Ctrl-C: web, worker with beat, Redis.
 #
+#   deploy/run.sh                                      the stack
+#   deploy/run.sh manage create_api_key s01 c01        a command of manage.py, for that stack
+#
 #   PORT (8000)  REDIS_PORT (16379)  VAR_DIR (./var)  WEB_WORKERS (2)  WEB_THREADS (4)
 #
 # With DATABASE_URL, REDIS_URL or CELERY_BROKER_URL set (here or in .env) those are used.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PATH="$PWD/.venv/bin:$PATH"
+export PATH="$PWD/.venv/bin:$PATH" PYTHONWARNINGS=ignore::UserWarning:celery.platforms
 
 if [ -f .env ]; then # read as settings.py reads it; what is set outside wins
   eval "$(python - <<'PY'
@@ -47,15 +50,23 @@ if [ -z "${DATABASE_URL:-}" ]; then # the embedded stack is the demo: it never l
 fi
 export CELERY_BROKER_URL=${CELERY_BROKER_URL:-$REDIS_URL}
 
+if [ "${1:-}" = manage ]; then
+  shift
+  exec python manage.py "$@"
+fi
+
 python - "${ports[@]}" <<'PY'
 import socket, sys
-for port in sys.argv[1:]:
+for port, variable in zip(sys.argv[1:], ("PORT", "REDIS_PORT")):
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        sys.exit(f"{variable}={port} is no port: expected a number from 1 to 65535.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", int(port)))
         except OSError as exc:
-            sys.exit(f"Port {port} is taken ({exc.strerror}). Try: make run PORT=8001 REDIS_PORT=16390")
+            free = {"PORT": 8001, "REDIS_PORT": 16390}[variable]
+            sys.exit(f"Port {port} is taken ({exc.strerror}). Try: make run {variable}={free}")
 PY
 
 python manage.py migrate --verbosity 0

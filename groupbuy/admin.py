@@ -71,6 +71,16 @@ class SwitchForm(forms.ModelForm):
         model = Switch
         fields = ["key", "value"]
         widgets = {"key": UnfoldAdminSelectWidget, "value": UnfoldAdminTextInputWidget}
+        help_texts = {
+            "value": _(
+                "downgradeSwitch: 0 or 1. cutRange: 0 to 100. scBlacklist: s02c02,s03c01. "
+                "cacheSwitch: 0 or 1. Deleting a switch restores its default."
+            )
+        }
+
+    def clean_value(self) -> str:
+        value: str = self.cleaned_data["value"]
+        return value.replace(" ", "").replace("，", ",")
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
@@ -124,17 +134,24 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 
 
 class PeriodicTaskForm(beat.PeriodicTaskForm):
+    """Only tasks that exist can be chosen: a misspelt one would silently never run."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["task"].widget = UnfoldAdminTextInputWidget()
-        self.fields["regtask"].widget = UnfoldAdminSelectWidget(
-            choices=self.fields["regtask"].choices
+        tasks = beat.TaskSelectWidget().tasks_as_choices()
+        self.fields["regtask"] = forms.ChoiceField(
+            label=_("Task"),
+            choices=tasks,
+            initial=self.instance.task,
+            widget=UnfoldAdminSelectWidget,
         )
+        self.fields["task"].widget = forms.HiddenInput()
 
 
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ModelAdmin):
     form = PeriodicTaskForm
+    date_hierarchy = None  # asks MySQL for time zone tables
 
 
 @admin.register(IntervalSchedule)

@@ -143,7 +143,8 @@ def _flatten(detail: Any, path: str = "") -> list[str]:
     if isinstance(detail, list):
         return [text for inner in detail for text in _flatten(inner, path)]
     path = path.removesuffix(".non_field_errors").removesuffix("non_field_errors")
-    return [f"{path}: {detail}" if path else str(detail)]
+    text = str(detail).rstrip("。.")
+    return [f"{path}: {text}" if path else text]
 
 
 @csrf_exempt

@@ -3,7 +3,6 @@
 from decimal import ROUND_HALF_UP, Decimal
 
 FEN = Decimal("0.01")
-MAX = Decimal("9999999999.99")  # what DecimalField(12, 2) holds
 
 
 def to_money(amount: Decimal) -> Decimal:

@@ -211,6 +211,7 @@ UNFOLD = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("logo.svg")}
     ],
     "SHOW_LANGUAGES": True,
+    "STYLES": [lambda request: static("console.css")],
     "SIDEBAR": {"show_search": True, "show_all_applications": False},
     "COLORS": {  # the red of the logo
         "primary": {

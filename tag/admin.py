@@ -1,5 +1,6 @@
 """Console pages of crowds."""
 
+import re
 from typing import Any
 
 from django import forms
@@ -14,17 +15,19 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from tag import crowd
 from tag.models import CrowdMember, CrowdTag
 
+SEPARATORS = re.compile(r"[\s,，;；、]+")
+
 
 class CrowdTagForm(forms.ModelForm):
     new_members = forms.CharField(
         label=_("New members"),
         required=False,
         widget=UnfoldAdminTextareaWidget,
-        help_text=_("User ids, one per line. Who is in already stays in."),
+        help_text=_("User ids, one per line or with commas. Who is in already stays in."),
     )
 
     def clean_new_members(self) -> list[str]:
-        user_ids: list[str] = self.cleaned_data["new_members"].split()
+        user_ids = [each for each in SEPARATORS.split(self.cleaned_data["new_members"]) if each]
         if too_long := [user_id for user_id in user_ids if len(user_id) > 64]:
             raise ValidationError(
                 _("“%(user_id)s…” is longer than 64 characters."),
@@ -53,7 +56,8 @@ class CrowdTagAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: CrowdTag, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        crowd.add_members(obj, form.cleaned_data["new_members"])
+        count = crowd.add_members(obj, form.cleaned_data["new_members"])
+        self.message_user(request, _("The crowd has %(count)d members.") % {"count": count})
 
 
 @admin.register(CrowdMember)

@@ -8,6 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from activity.models import Activity
 from groupbuy.models import ApiKey, Switch, digest
@@ -130,16 +131,16 @@ def test_a_switch_remembers_who_changed_it(operator: Client) -> None:
 
 
 def test_members_are_added_to_a_crowd(operator: Client) -> None:
-    body = {"tag_id": "RQ", "name": "crowd", "new_members": "a b\na\n\nc"}
+    body = {"tag_id": "RQ", "name": "crowd", "new_members": "a b\na,，\nc；d"}
     operator.post(reverse("admin:tag_crowdtag_add"), body)
 
     tag = CrowdTag.objects.get()
-    assert sorted(tag.members.values_list("user__user_id", flat=True)) == ["a", "b", "c"]
+    assert sorted(tag.members.values_list("user__user_id", flat=True)) == ["a", "b", "c", "d"]
 
     url = reverse("admin:tag_crowdtag_change", args=["RQ"])
     response = operator.post(url, {"name": "crowd", "new_members": "x" * 65})
     assert list(response.context["adminform"].form.errors) == ["new_members"]
-    assert tag.members.count() == 3
+    assert tag.members.count() == 4
 
 
 def test_a_team_is_found_by_its_id(operator: Client) -> None:
@@ -182,3 +183,22 @@ def test_an_activity_added_with_an_offer_that_overlaps_is_refused(operator: Clie
     body["offers-0-channel"] = make_channel("s03", "c03").pk
     operator.post(reverse("admin:activity_activity_add"), body)
     assert Activity.objects.count() == 2
+
+
+def test_only_tasks_that_exist_can_be_scheduled(operator: Client) -> None:
+    every = IntervalSchedule.objects.create(every=5, period="seconds")
+    url = reverse("admin:django_celery_beat_periodictask_add")
+    body = {"name": "sweep", "interval": every.pk, "args": "[]", "kwargs": "{}", "headers": "{}"}
+
+    refused = operator.post(url, body | {"regtask": "nonsense", "enabled": "on"})
+    operator.post(url, body | {"regtask": "trade.tasks.end_overdue_teams", "enabled": "on"})
+
+    assert "regtask" in refused.context["adminform"].form.errors
+    assert PeriodicTask.objects.get().task == "trade.tasks.end_overdue_teams"
+
+
+def test_a_blacklist_with_spaces_is_understood(operator: Client) -> None:
+    body = {"key": "scBlacklist", "value": "s02c02， s03c03"}
+    operator.post(reverse("admin:groupbuy_switch_add"), body)
+
+    assert Switch.objects.get().value == "s02c02,s03c03"

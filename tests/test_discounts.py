@@ -7,9 +7,10 @@ from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.discounts import Plan, pay_price
+from activity.discounts import Plan, pay_price, uses_up
 
-MONEY = st.decimals("0.01", "9999999999.99", places=2)
+FEN, MOST = Decimal("0.01"), Decimal("9999999999.99")
+MONEY = st.decimals(FEN, MOST, places=2).filter(lambda amount: amount >= 2 * FEN)
 
 
 @pytest.mark.parametrize(
@@ -40,20 +41,26 @@ def test_price_in_a_team(plan: str, expression: str, original: str, price: str) 
 @pytest.mark.parametrize(
     ("plan", "expression", "sentence"),
     [
-        (Plan.MINUS, "", "is not a number"),
-        (Plan.MINUS, "x", "is not a number"),
+        (Plan.MINUS, "", "is not a plain number"),
+        (Plan.MINUS, "x", "is not a plain number"),
         (Plan.MINUS, "0", "above 0"),
-        (Plan.MINUS, "-1", "above 0"),
-        (Plan.MINUS, "NaN", "above 0"),
-        (Plan.MINUS, "Infinity", "above 0"),
-        (Plan.MINUS, "1e99", "above 0"),
+        (Plan.MINUS, "0.00", "above 0"),
+        (Plan.MINUS, "-1", "is not a plain number"),
+        (Plan.MINUS, "NaN", "is not a plain number"),
+        (Plan.MINUS, "1e5", "is not a plain number"),
+        (Plan.MINUS, "１０", "is not a plain number"),
+        (Plan.MINUS, "99999999999", "is not a plain number"),
+        (Plan.MINUS, "1.001", "more than 2 decimals"),
         (Plan.THRESHOLD, "100", "threshold,amount"),
-        (Plan.THRESHOLD, "100,", "is not a number"),
-        (Plan.THRESHOLD, ",10", "is not a number"),
-        (Plan.THRESHOLD, "100,10,1", "is not a number"),
+        (Plan.THRESHOLD, "100,", "is not a plain number"),
+        (Plan.THRESHOLD, ",10", "is not a plain number"),
+        (Plan.THRESHOLD, "100,10,1", "is not a plain number"),
+        (Plan.THRESHOLD, "10,100", "less than the threshold"),
         (Plan.RATE, "1.01", "between 0 and 1"),
         (Plan.RATE, "0", "above 0"),
+        (Plan.RATE, "0.00001", "more than 4 decimals"),
         (Plan.FIXED, "0", "above 0"),
+        (Plan.FIXED, "0.001", "more than 2 decimals"),
         ("XX", "1", "valid Plan"),
     ],
 )
@@ -64,18 +71,37 @@ def test_an_expression_that_makes_no_sense_is_refused(
         pay_price(plan, expression, Decimal(100))
 
 
-@given(plan=st.sampled_from(Plan), original=MONEY, amount=MONEY, threshold=MONEY)
+@given(
+    plan=st.sampled_from(Plan), original=MONEY, amount=MONEY, more=MONEY, rate=st.integers(1, 10000)
+)
 def test_a_price_is_always_between_one_fen_and_the_original(
-    plan: Plan, original: Decimal, amount: Decimal, threshold: Decimal
+    plan: Plan, original: Decimal, amount: Decimal, more: Decimal, rate: int
 ) -> None:
     expression = {
         Plan.MINUS: str(amount),
-        Plan.THRESHOLD: f"{threshold},{amount}",
-        Plan.RATE: str(amount / Decimal("9999999999.99")),
+        Plan.THRESHOLD: f"{min(amount + more, MOST)},{amount - FEN or FEN}",
+        Plan.RATE: str(Decimal(rate) / 10000),
         Plan.FIXED: str(amount),
     }[plan]
 
     price = pay_price(plan, expression, original)
 
-    assert Decimal("0.01") <= price <= original
-    assert price == price.quantize(Decimal("0.01"))
+    assert FEN <= price <= original
+    assert price == price.quantize(FEN)
+
+
+@pytest.mark.parametrize(
+    ("plan", "expression", "original", "used_up"),
+    [
+        (Plan.MINUS, "20", "20.00", True),
+        (Plan.MINUS, "500", "88.00", True),
+        (Plan.MINUS, "87.98", "88.00", False),
+        (Plan.RATE, "0.0001", "88.00", True),
+        (Plan.FIXED, "0.01", "88.00", False),
+        (Plan.MINUS, "20", "0.01", False),
+    ],
+)
+def test_a_discount_that_leaves_nothing_is_noticed(
+    plan: Plan, expression: str, original: str, used_up: bool
+) -> None:
+    assert uses_up(plan, expression, Decimal(original)) is used_up

@@ -127,6 +127,13 @@ def test_live_activities_of_one_channel_and_goods_may_not_overlap() -> None:
     second.full_clean()
 
 
+def test_an_offer_whose_discount_leaves_nothing_of_the_price_is_refused() -> None:
+    activity = make_activity(discount=make_discount(expression="100"))
+
+    with pytest.raises(ValidationError, match=r"100\.00"):
+        activity.offers.get().full_clean()
+
+
 def test_of_two_activities_that_overlap_all_the_same_the_newer_one_sells() -> None:
     make_activity()
     make_activity(100200, discount=make_discount(expression="30"))

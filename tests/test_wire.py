@@ -395,6 +395,15 @@ def test_order_state_has_a_timeline(mall: APIClient) -> None:
     }
 
 
+def test_an_order_number_may_have_slashes(mall: APIClient) -> None:
+    make_activity()
+    lock("a", out_trade_no="2036/05/a")
+
+    body = mall.get(f"{BASE}/trade/orders/2036%2F05%2Fa").json()
+
+    assert body["data"]["outTradeNo"] == "2036/05/a"
+
+
 def test_unknown_teams_and_orders(mall: APIClient) -> None:
     for team_id in ("404", "abc", "9" * 30):
         assert mall.get(f"{BASE}/trade/teams/{team_id}").json()["code"] == "E0010"

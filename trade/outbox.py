@@ -80,7 +80,7 @@ def deliver_due(*, clock: Callable[[], datetime]) -> int:
 def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
     """Make promises due again, with a full set of attempts; new ones are due anyway."""
     return tasks.exclude(state=NotifyTask.State.NEW).update(
-        state=NotifyTask.State.NEW, attempts=0, next_attempt_at=now, delivered_at=None
+        state=NotifyTask.State.NEW, attempts=0, next_attempt_at=now
     )
 
 

@@ -92,7 +92,7 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
             )
             text = response.raw.read(LONGEST_ANSWER, decode_content=True)
         except (requests.RequestException, HTTPError, OSError, ValueError) as exc:
-            raise SendError(f"{type(exc).__name__}: {exc}") from exc
+            raise SendError(_reason(exc)) from exc
     status = response.status_code
     if 200 <= status < 300 and text.strip() in (b"success", b""):
         return status
@@ -102,6 +102,12 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
         retry_after=_seconds(response.headers.get("Retry-After", ""), timezone.now()),
         final=status == requests.codes.gone,
     )
+
+
+def _reason(exc: Exception) -> str:
+    """ConnectionError: [Errno 111] Connection refused, without the library's wrappings."""
+    inner = getattr(exc.args[0], "reason", exc.args[0]) if exc.args else exc
+    return f"{type(exc).__name__}: {str(inner).rpartition('>: ')[2].rpartition('): ')[2]}"
 
 
 def _seconds(retry_after: str, now: datetime) -> int:
