@@ -64,7 +64,7 @@ def measure() -> None:
 def repeat(key: str, number: int) -> dict[str, Run]:
     """Everything once, what is compared side by side."""
     print(f"repeat {number} of {REPEATS} …", flush=True)
-    from benchmarks import bare, rows  # noqa: PLC0415  needs Django set up
+    from benchmarks import bare, rows
 
     room = ROOM * SECONDS
     asked = [body(user) for user in rows.users(200)]
@@ -129,7 +129,7 @@ def wrk(
 
 
 def bare_run(action: str, lines: list[list[str]]) -> Run:
-    from benchmarks import bare  # noqa: PLC0415
+    from benchmarks import bare
 
     database = {
         "host": "127.0.0.1",
@@ -143,9 +143,9 @@ def bare_run(action: str, lines: list[list[str]]) -> Run:
 
 def prepare() -> str:
     """An empty database with the demo in it; returns a key of its channel."""
-    import django  # noqa: PLC0415
-    from django.core.management import call_command  # noqa: PLC0415
-    from django.db import connection  # noqa: PLC0415
+    import django
+    from django.core.management import call_command
+    from django.db import connection
 
     django.setup()
     with connection.cursor() as cursor:
@@ -154,7 +154,7 @@ def prepare() -> str:
     connection.close()
     call_command("migrate", verbosity=0)
     call_command("seed_demo", verbosity=0)
-    from groupbuy.models import ApiKey, Channel  # noqa: PLC0415
+    from groupbuy.models import ApiKey, Channel
 
     key, text = ApiKey.issue(channel=Channel.objects.get(source="s01"), name="bench")
     key.save()
@@ -163,13 +163,13 @@ def prepare() -> str:
 
 def check_statement_counts() -> None:
     """The bare side runs as many statements as the project emits; else the ratio means nothing."""
-    from django.db import connection  # noqa: PLC0415
-    from django.test.utils import CaptureQueriesContext  # noqa: PLC0415
-    from django.utils import timezone  # noqa: PLC0415
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+    from django.utils import timezone
 
-    from benchmarks import bare, rows  # noqa: PLC0415
-    from trade.lock import LockCommand, lock_order  # noqa: PLC0415
-    from trade.settle import SettleCommand, settle_order  # noqa: PLC0415
+    from benchmarks import bare, rows
+    from trade.lock import LockCommand, lock_order
+    from trade.settle import SettleCommand, settle_order
 
     now = timezone.now()
 

@@ -69,38 +69,42 @@ class ApiKeyAdmin(ModelAdmin):
 class SwitchForm(forms.ModelForm):
     class Meta:
         model = Switch
-        fields = ["key", "value"]
-        widgets = {"key": UnfoldAdminSelectWidget, "value": UnfoldAdminTextInputWidget}
-        help_texts = {
-            "value": _(
-                "downgradeSwitch: 0 or 1. cutRange: 0 to 100. scBlacklist: s02c02,s03c01. "
-                "cacheSwitch: 0 or 1. Deleting a switch restores its default."
-            )
-        }
+        fields = ["value"]
+        widgets = {"value": UnfoldAdminTextInputWidget}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "value" in self.fields:  # not for those who may only look
+            self.fields["value"].help_text = str(switches.SWITCHES[self.instance.key].expects)
 
     def clean_value(self) -> str:
-        value: str = self.cleaned_data["value"]
-        return value.replace(" ", "").replace("，", ",")
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        key = self.instance.pk or self.cleaned_data.get("key", "")
-        if "value" in self.cleaned_data:
-            try:
-                switches.validate(key, self.cleaned_data["value"])
-            except ValidationError as exc:
-                self.add_error(None if "key" in exc.message_dict else "value", exc.messages)
-        return cleaned
+        value: str = self.cleaned_data["value"].replace(" ", "").replace("，", ",")
+        try:
+            switches.validate(self.instance.key, value)
+        except ValidationError as exc:
+            raise ValidationError(exc.messages) from exc
+        return value
 
 
 @admin.register(Switch)
 class SwitchAdmin(ModelAdmin):
-    form = SwitchForm
-    list_display = ["key", "value", "changed_at", "changed_by"]
-    list_select_related = ["changed_by"]
+    """Every switch has its row (migration 0002), so there is none to add or to delete."""
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Switch | None = None) -> list[str]:
-        return ["key"] if obj else []
+    form = SwitchForm
+    list_display = ["label", "value", "changed_at", "changed_by"]
+    list_select_related = ["changed_by"]
+    fields = ["key", "value"]
+    readonly_fields = ["key"]
+
+    @admin.display(description=_("switch"), ordering="key")
+    def label(self, switch: Switch) -> str:
+        return switch.get_key_display()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Switch | None = None) -> bool:
+        return False
 
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
         obj.changed_by_id = request.user.pk

@@ -167,7 +167,7 @@ def digest(text: str) -> str:
 
 
 class Switch(models.Model):
-    """A live switch that an operator has changed; what is not here has its default."""
+    """A live switch (groupbuy/switches.py says what each value means)."""
 
     class Key(models.TextChoices):
         DOWNGRADE = "downgradeSwitch", _("downgradeSwitch: refuse every trial")

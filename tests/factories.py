@@ -6,7 +6,7 @@ from typing import Any
 
 from activity.discounts import Plan
 from activity.models import Activity, Discount, Offer, Sku
-from groupbuy.models import Channel
+from groupbuy.models import Channel, Switch
 from trade.lock import LockCommand, lock_order
 from trade.models import NotifyTask, Order, Team, Transport
 from trade.refund import Refund, RefundCommand, refund_order
@@ -15,6 +15,10 @@ from trade.settle import SettleCommand, settle_order
 NOW = datetime(2036, 5, 1, 4, 0, tzinfo=UTC)
 URL = "http://127.0.0.1:9/callback"
 GOODS = "9890001"
+
+
+def set_switch(key: str, value: str) -> None:
+    Switch.objects.update_or_create(key=key, defaults={"value": value})
 
 
 def make_channel(source: str = "s01", channel: str = "c01", **fields: Any) -> Channel:

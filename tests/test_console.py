@@ -11,9 +11,17 @@ from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from activity.models import Activity
+from groupbuy import switches
 from groupbuy.models import ApiKey, Switch, digest
 from tag.models import CrowdTag
-from tests.factories import lock, make_activity, make_channel, make_promise, make_team, settle
+from tests.factories import (
+    lock,
+    make_activity,
+    make_channel,
+    make_promise,
+    make_team,
+    settle,
+)
 from trade.models import NotifyTask, Order, Team
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +40,6 @@ def _data() -> None:
     make_activity(target_count=1)
     lock("a")
     settle("a")
-    Switch.objects.create(key="cutRange", value="30")
     CrowdTag.objects.create(tag_id="RQ", name="crowd")
     ApiKey.issue(channel=make_channel(), name="k")[0].save()
 
@@ -48,7 +55,7 @@ def test_every_list_and_form_opens(operator: Client, meta: Any) -> None:
     assert response.status_code == 200
 
     added = operator.get(reverse(f"{base}_add"))
-    read_only = meta.model_name in ("team", "order", "notifytask", "crowdmember")
+    read_only = meta.model_name in ("team", "order", "notifytask", "crowdmember", "switch")
     assert added.status_code == (403 if read_only else 200)
 
     row = meta.model.objects.first()
@@ -111,23 +118,33 @@ def test_a_new_api_key_is_shown_once_and_kept_as_a_digest(operator: Client) -> N
     assert text not in operator.get(reverse("admin:groupbuy_apikey_changelist")).content.decode()
 
 
-def test_an_unreadable_switch_is_refused_with_the_field_named(operator: Client) -> None:
-    url = reverse("admin:groupbuy_switch_add")
+def test_the_console_lists_every_switch(operator: Client) -> None:
+    page = operator.get(reverse("admin:groupbuy_switch_changelist")).content.decode()
 
-    response = operator.post(url, {"key": "cutRange", "value": "200"})
+    assert set(Switch.objects.values_list("key", flat=True)) == set(switches.SWITCHES)
+    assert {key: setting.default for key, setting in switches.SWITCHES.items()} == dict(
+        Switch.objects.values_list("key", "value")
+    )
+    assert "cutRange: per cent of users let in" in page
+
+
+def test_an_unreadable_switch_is_refused_with_the_field_named(operator: Client) -> None:
+    url = reverse("admin:groupbuy_switch_change", args=["cutRange"])
+
+    response = operator.post(url, {"value": "200"})
 
     assert response.context["adminform"].form.errors == {
         "value": ["Expected: per cent of users let in, 0 to 100."]
     }
-    assert Switch.objects.count() == 0
+    assert Switch.objects.get(key="cutRange").value == "100"
 
 
 def test_a_switch_remembers_who_changed_it(operator: Client) -> None:
-    operator.post(reverse("admin:groupbuy_switch_add"), {"key": "cutRange", "value": "30"})
+    operator.post(reverse("admin:groupbuy_switch_change", args=["cutRange"]), {"value": "30"})
 
-    changed_by = Switch.objects.get().changed_by
-    assert changed_by is not None
-    assert changed_by.username == "operator"
+    switch = Switch.objects.get(key="cutRange")
+    assert switch.changed_by is not None
+    assert (switch.value, switch.changed_by.username) == ("30", "operator")
 
 
 def test_members_are_added_to_a_crowd(operator: Client) -> None:
@@ -198,7 +215,7 @@ def test_only_tasks_that_exist_can_be_scheduled(operator: Client) -> None:
 
 
 def test_a_blacklist_with_spaces_is_understood(operator: Client) -> None:
-    body = {"key": "scBlacklist", "value": "s02c02， s03c03"}
-    operator.post(reverse("admin:groupbuy_switch_add"), body)
+    url = reverse("admin:groupbuy_switch_change", args=["scBlacklist"])
+    operator.post(url, {"value": "s02c02， s03c03"})
 
-    assert Switch.objects.get().value == "s02c02,s03c03"
+    assert Switch.objects.get(key="scBlacklist").value == "s02c02,s03c03"

@@ -19,6 +19,7 @@ from tests.factories import (
     make_channel,
     make_discount,
     make_team,
+    set_switch,
     settle,
 )
 from trade.models import Order, Team
@@ -120,14 +121,14 @@ def test_another_channels_offer_is_no_offer_here() -> None:
 
 def test_downgrade_refuses_everybody() -> None:
     make_activity()
-    Switch.objects.create(key=Switch.Key.DOWNGRADE, value="1")
+    set_switch(Switch.Key.DOWNGRADE, "1")
 
     assert_refused(ErrorCode.DOWNGRADED)
 
 
 def test_cut_range_zero_refuses_everybody() -> None:
     make_activity()
-    Switch.objects.create(key=Switch.Key.CUT_RANGE, value="0")
+    set_switch(Switch.Key.CUT_RANGE, "0")
 
     assert_refused(ErrorCode.OUTSIDE_CUT_RANGE)
 

@@ -9,7 +9,17 @@ import pytest
 from activity.models import Activity
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.models import Switch
-from tests.factories import NOW, close, lock, make_activity, make_channel, make_team, refund, settle
+from tests.factories import (
+    NOW,
+    close,
+    lock,
+    make_activity,
+    make_channel,
+    make_team,
+    refund,
+    set_switch,
+    settle,
+)
 from trade.models import NotifyTask, Order, Team
 from trade.settle import Payment, decide
 
@@ -221,7 +231,7 @@ def test_a_blacklisted_channels_payment_is_refunded_and_its_repeats_are_answered
     order = lock("a")
     lock("b")
     settle("b")
-    Switch.objects.create(key=Switch.Key.BLACKLIST, value="s02c02,s01c01")
+    set_switch(Switch.Key.BLACKLIST, "s02c02,s01c01")
 
     assert refusal_of("a") is ErrorCode.BLACKLISTED
 

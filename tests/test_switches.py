@@ -8,14 +8,14 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from groupbuy import snapshots, switches
-from groupbuy.models import Switch
 from groupbuy.snapshots import Snapshot
+from tests.factories import set_switch
 
 USERS = [f"user{n}" for n in range(2000)]
 
 
 def let_in(per_cent: str) -> set[str]:
-    Switch.objects.update_or_create(key="cutRange", defaults={"value": per_cent})
+    set_switch("cutRange", per_cent)
     return {user for user in USERS if switches.in_cut_range(user)}
 
 
@@ -40,7 +40,7 @@ def test_cut_range_grows_from_nobody_to_everybody() -> None:
 @pytest.mark.django_db
 def test_cut_range_is_the_same_in_every_process() -> None:
     """zlib.crc32 is not salted as hash() is: these users are in for ever."""
-    Switch.objects.create(key="cutRange", value="50")
+    set_switch("cutRange", "50")
 
     assert [switches.in_cut_range(user) for user in ("xiaofuge", "liergou", "xfg01")] == [
         False,
@@ -177,7 +177,7 @@ def test_cache_switch_bypasses_the_copies(monkeypatch: pytest.MonkeyPatch) -> No
     snapshot.get()
     assert len(loads) == 1
 
-    Switch.objects.create(key="cacheSwitch", value="1")
+    set_switch("cacheSwitch", "1")
     snapshots.drop_all()
     snapshot.get()
     snapshot.get()

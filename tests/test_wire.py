@@ -16,9 +16,19 @@ from rest_framework.test import APIClient
 from activity.models import Offer, Sku
 from groupbuy import snapshots
 from groupbuy.errors import ErrorCode
-from groupbuy.models import ApiKey, Channel, Switch
+from groupbuy.models import ApiKey, Channel
 from groupbuy.wsgi import application
-from tests.factories import GOODS, NOW, URL, lock, make_activity, make_channel, make_team, settle
+from tests.factories import (
+    GOODS,
+    NOW,
+    URL,
+    lock,
+    make_activity,
+    make_channel,
+    make_team,
+    set_switch,
+    settle,
+)
 from trade.models import NotifyTask, Order, Team
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
@@ -287,7 +297,7 @@ def test_index_shows_only_teams_of_this_offer(client: APIClient) -> None:
 
 def test_index_tells_the_trials_refusals_by_their_own_code(client: APIClient) -> None:
     make_activity()
-    Switch.objects.create(key="downgradeSwitch", value="1")
+    set_switch("downgradeSwitch", "1")
 
     assert post(client, INDEX, shopper())["code"] == "E0003"
 
@@ -302,8 +312,8 @@ def test_index_tells_the_crowd_by_visible_and_enable(client: APIClient) -> None:
 
 def test_trial_collects_every_refusal(mall: APIClient) -> None:
     make_activity(restrict_join=True, status=3)
-    Switch.objects.create(key="downgradeSwitch", value="1")
-    Switch.objects.create(key="cutRange", value="0")
+    set_switch("downgradeSwitch", "1")
+    set_switch("cutRange", "0")
 
     body = post(mall, TRIAL, shopper(activityId=100123))
 
