@@ -213,6 +213,19 @@ def test_an_endpoint_that_answers_drop_by_drop_is_given_up_in_time(
     assert time.monotonic() - started < 2
 
 
+def test_an_answer_cut_off_before_its_body_is_not_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transports, "TIMEOUT", 0.2)
+
+    def hang(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        time.sleep(1)
+
+    assert "complete answer" in str(failure(_once(hang)))
+
+
 @pytest.mark.parametrize("reply", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 999999 x\r\n\r\n"])
 def test_an_endpoint_that_talks_rubbish_is_a_failed_attempt(reply: bytes) -> None:
     def answer(connection: socket.socket) -> None:

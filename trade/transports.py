@@ -77,22 +77,24 @@ def signed_headers(key: str, body: bytes, channel: Channel, now: datetime) -> di
 
 
 def _post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
-    with requests.Session() as session, _cut_after(TIMEOUT):
+    with requests.Session() as session, _cut_after(TIMEOUT) as watch:
         session.trust_env = False  # a proxy would connect where the address check cannot see
         session.mount("http://", _CheckedAdapter())
         session.mount("https://", _CheckedAdapter())
         try:
-            response = session.post(
+            with session.post(
                 url,
                 data=body,
                 headers=headers,
                 timeout=TIMEOUT,
                 allow_redirects=False,
                 stream=True,
-            )
-            text = response.raw.read(LONGEST_ANSWER, decode_content=True)
+            ) as response:
+                text = response.raw.read(LONGEST_ANSWER, decode_content=True)
         except (requests.RequestException, HTTPError, OSError, ValueError) as exc:
             raise SendError(_reason(exc)) from exc
+        if watch.is_over:  # the end of the answer was ours, not the receiver's
+            raise SendError(f"no complete answer within {TIMEOUT} s")
     status = response.status_code
     if 200 <= status < 300 and text.strip() in (b"success", b""):
         return status
@@ -158,7 +160,7 @@ _watch: ContextVar[_Watch] = ContextVar("watch")
 
 
 @contextmanager
-def _cut_after(seconds: float) -> Iterator[None]:
+def _cut_after(seconds: float) -> Iterator[_Watch]:
     """Cut the connection opened inside when the time is up.
 
     A receiver that drips its answer never trips a socket's own timeout.
@@ -169,7 +171,7 @@ def _cut_after(seconds: float) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield watch
     finally:
         timer.cancel()
         _watch.reset(token)
