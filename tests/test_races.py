@@ -80,7 +80,7 @@ def test_a_seat_taken_by_reading_first_is_sold_twice(monkeypatch: pytest.MonkeyP
     team.refresh_from_db()
     assert refusals(results) == []
     assert (team.locked_count, team.orders.count()) == (3, 4)
-    assert list(invariants.broken()) == ["counters_match_orders"]
+    assert [name[:2] for name in invariants.broken()] == ["2."]
 
 
 def test_the_last_two_payments_complete_the_team_once() -> None:

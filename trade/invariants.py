@@ -1,12 +1,21 @@
 """What must always hold. Each check returns the rows that break it, as sentences."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
 
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Q, QuerySet
 
+from groupbuy.fields import read_id
 from groupbuy.money import FEN
-from trade.models import NotifyTask, Order, Team
+from trade import outbox
+from trade.expire import GRACE
+from trade.models import NotifyTask, Order, RefundType, Team
 
+SWEEP_PERIOD = timedelta(seconds=10)  # the longest between two sweeps, see settings
+CHUNK = 500  # rows looked at at once
+PAID_KINDS = (RefundType.PAID_UNFORMED, RefundType.PAID_FORMED)
 COMPLETE = (Team.Status.COMPLETE, Team.Status.COMPLETE_WITH_REFUNDS)
 LIVE = Q(orders__status__lt=Order.Status.CLOSED)
 PAID = Q(orders__status=Order.Status.PAID)
@@ -45,19 +54,38 @@ def complete_means_target_reached() -> Iterator[str]:
         yield f"team {team.pk}: complete but never completed"
 
 
-def promises_are_made_once() -> Iterator[str]:
-    """5. A completed team has one team_success promise; a closed order one team_refund
-    promise for each time it was closed."""
-    promised = set(NotifyTask.objects.values_list("key", flat=True))
-    completed = set(Team.objects.exclude(completed_at=None).values_list("pk", flat=True).iterator())
-    expected = {f"team_success-{pk}" for pk in completed}
-    made = {key for key in promised if key.startswith("team_success-")}
-    yield from (f"missing {key}" for key in sorted(expected - made))
-    yield from (f"unfounded {key}" for key in sorted(made - expected))
-    refunds = {key.split("-")[1] for key in promised if key.startswith("team_refund-")}
-    for order in Order.objects.filter(status=Order.Status.CLOSED):
-        if str(order.pk) not in refunds:
-            yield f"order {order.pk}: closed without a team_refund promise"
+def forming_teams_end_in_time(now: datetime) -> Iterator[str]:
+    """4. A forming team is not past its end by more than the grace and two sweeps."""
+    forgotten = now - GRACE - 2 * SWEEP_PERIOD
+    for team in Team.objects.filter(status=Team.Status.FORMING, expires_at__lt=forgotten):
+        yield f"team {team.pk}: still forming, ended {team.expires_at}"
+
+
+def completions_are_promised_once() -> Iterator[str]:
+    """5. A team has its team_success promise exactly when it was completed."""
+    completed = Team.objects.exclude(completed_at=None).values_list("pk", flat=True)
+    for teams in _chunks(completed):
+        keys = {f"team_success-{pk}" for pk in teams}
+        yield from (f"missing {key}" for key in sorted(keys - _promised(keys)))
+    promises = NotifyTask.objects.filter(event=NotifyTask.Event.TEAM_SUCCESS)
+    for made in _chunks(promises.values_list("key", flat=True)):
+        named = {key: read_id(key.removeprefix("team_success-")) for key in made}
+        founded = set(completed.filter(pk__in=named.values()))
+        yield from (f"unfounded {key}" for key, pk in named.items() if pk not in founded)
+
+
+def closings_are_promised() -> Iterator[str]:
+    """5. A closed order has a team_refund promise, for its money where it was paid."""
+    closed = Order.objects.filter(status=Order.Status.CLOSED)
+    for orders in _chunks(closed.values_list("pk", "paid_at")):
+        for kinds, pks in (
+            ((RefundType.UNPAID_UNLOCK,), [pk for pk, paid_at in orders if not paid_at]),
+            (PAID_KINDS, [pk for pk, paid_at in orders if paid_at]),
+        ):
+            keys = {f"team_refund-{pk}-{kind}" for pk in pks for kind in kinds}
+            named = {key.split("-")[1] for key in _promised(keys)}
+            missing = [pk for pk in pks if str(pk) not in named]
+            yield from (f"order {pk}: closed without its promise" for pk in missing)
 
 
 def turns_within_limit() -> Iterator[str]:
@@ -84,18 +112,54 @@ def prices_are_fair() -> Iterator[str]:
         yield f"order {order.pk}: {order.pay_price} of {order.original_price}"
 
 
+def promises_are_tried_in_time(now: datetime) -> Iterator[str]:
+    """9. No promise has been due for longer than a sweep takes to come round."""
+    overdue = now - timedelta(seconds=outbox.SWEEP) - 2 * SWEEP_PERIOD
+    for promise in NotifyTask.objects.filter(next_attempt_at__lt=overdue):
+        yield f"{promise.key}: due since {promise.next_attempt_at}"
+
+
 INVARIANTS: tuple[Callable[[], Iterator[str]], ...] = (
     seats_within_target,
     counters_match_orders,
     complete_means_target_reached,
-    promises_are_made_once,
+    completions_are_promised_once,
+    closings_are_promised,
     turns_within_limit,
     paid_in_time,
     prices_are_fair,
 )
 
 
+IN_TIME: tuple[Callable[[datetime], Iterator[str]], ...] = (
+    forming_teams_end_in_time,
+    promises_are_tried_in_time,
+)
+
+
+def check_all(now: datetime | None = None) -> Iterator[tuple[str, list[str]]]:
+    """The sentence of each invariant and the rows that break it; without now not those in time."""
+    for check in INVARIANTS:
+        yield _sentence(check), list(check())
+    if now:
+        for timed in IN_TIME:
+            yield _sentence(timed), list(timed(now))
+
+
 def broken() -> dict[str, list[str]]:
-    """The name of each invariant that does not hold -> the rows that break it."""
-    found = {check.__name__: list(check()) for check in INVARIANTS}
-    return {name: rows for name, rows in found.items() if rows}
+    """The sentence of each timeless invariant that does not hold -> the rows that break it."""
+    return {sentence: rows for sentence, rows in check_all() if rows}
+
+
+def _sentence(check: Callable[..., Any]) -> str:
+    return " ".join((check.__doc__ or "").split())
+
+
+def _promised(keys: Collection[str]) -> set[str]:
+    return set(NotifyTask.objects.filter(key__in=keys).values_list("key", flat=True))
+
+
+def _chunks(rows: QuerySet[Any, Any]) -> Iterator[list[Any]]:
+    found = rows.order_by("pk").iterator(CHUNK)
+    while chunk := list(islice(found, CHUNK)):
+        yield chunk

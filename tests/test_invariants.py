@@ -1,0 +1,97 @@
+"""The invariants notice what they are for, and the command says so."""
+
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db.models import Model
+
+from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
+from trade import invariants
+from trade.models import NotifyTask, Order, Team
+
+pytestmark = pytest.mark.django_db
+
+
+def broken_numbers() -> list[str]:
+    return [sentence[:2] for sentence in invariants.broken()]
+
+
+@pytest.fixture
+def _trade() -> None:
+    """A complete team, one that lost a member, a forming one."""
+    make_activity(target_count=2, take_limit=9)
+    make_team("a", "b", paid=2)
+    make_team("c", "d", paid=2)
+    refund("c")
+    lock("e")
+    lock("f")
+    refund("f")
+
+
+@pytest.mark.usefixtures("_trade")
+@pytest.mark.parametrize(
+    ("model", "where", "change", "number"),
+    [
+        (Team, {"status": 0, "locked_count": 1}, {"locked_count": 2}, "2."),
+        (Team, {"status": 1}, {"status": 0}, "3."),
+        (Team, {"status": 0, "locked_count": 1}, {"completed_at": NOW}, "5."),
+        (NotifyTask, {"event": "team_success"}, {"key": "team_success-1"}, "5."),
+        (NotifyTask, {"key__endswith": "unpaid_unlock"}, {"key": "x"}, "5."),
+        (NotifyTask, {"key__endswith": "paid_formed"}, {"key": "x"}, "5."),
+        (Order, {"user_id": "a"}, {"paid_at": NOW + timedelta(days=1)}, "7."),
+    ],
+)
+def test_a_broken_row_is_found(
+    model: type[Model], where: dict[str, Any], change: dict[str, Any], number: str
+) -> None:
+    assert invariants.broken() == {}
+    row = model._default_manager.filter(**where).first()
+    assert row is not None
+    model._default_manager.filter(pk=row.pk).update(**change)
+
+    assert set(broken_numbers()) == {number}
+
+
+@pytest.mark.usefixtures("_trade")
+def test_a_limit_that_was_passed_is_found() -> None:
+    lock("e", out_trade_no="second")
+    activity = Order.objects.filter(user_id="e")[0].activity
+    activity.take_limit = 1
+    activity.save()
+
+    assert broken_numbers() == ["6."]
+
+
+def test_what_is_late_is_found() -> None:
+    make_activity()
+    lock("a")
+    make_promise("late", next_attempt_at=NOW)
+    in_time, late = NOW + timedelta(seconds=60), NOW + timedelta(minutes=18)
+
+    def timed(now: Any) -> dict[str, int]:
+        found = {sentence[:2]: len(rows) for sentence, rows in invariants.check_all(now)}
+        return {number: found[number] for number in ("4.", "9.")}
+
+    assert timed(in_time) == {"4.": 0, "9.": 0}
+    assert timed(late) == {"4.": 1, "9.": 1}
+
+
+@pytest.mark.usefixtures("_trade")
+def test_the_command_prints_every_invariant_and_exits_with_1() -> None:
+    NotifyTask.objects.update(next_attempt_at=None)
+    Team.objects.update(expires_at=NOW + timedelta(days=9999))
+    out = StringIO()
+
+    call_command("check_invariants", stdout=out)
+
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["ok"] * 10
+
+    settle("e")
+    Order.objects.filter(user_id="e").update(status=0)
+    with pytest.raises(SystemExit) as caught:
+        call_command("check_invariants", stdout=out)
+    assert caught.value.code == 1
+    assert "BROKEN 2." in out.getvalue()

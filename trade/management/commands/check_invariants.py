@@ -1,0 +1,23 @@
+"""Check what must always hold; print the rows that break it and exit with 1 if there are any."""
+
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from trade.invariants import check_all
+
+
+class Command(BaseCommand):
+    help = "Check the invariants of teams, orders and promises; exits with 1 when one is broken."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        is_broken = False
+        for sentence, rows in check_all(timezone.now()):
+            is_broken = is_broken or bool(rows)
+            self.stdout.write(f"{'BROKEN' if rows else 'ok':6} {sentence}")
+            for row in rows:
+                self.stdout.write(f"         {row}")
+        if is_broken:
+            sys.exit(1)
