@@ -54,10 +54,12 @@ def pay_price(plan: str, expression: str, original: Decimal) -> Decimal:
 
 
 def uses_up(plan: str, expression: str, original: Decimal) -> bool:
-    """Does the discount take away the whole price, or more?"""
-    if Plan(plan) is Plan.FIXED:
-        return False  # one fen may be meant
-    return original > FEN == pay_price(plan, expression, original)
+    """Does the discount take away the whole price, or more? One that is unreadable does not."""
+    try:
+        meant = Plan(plan) is Plan.FIXED  # one fen may be the idea
+        return not meant and original > FEN == pay_price(plan, expression, original)
+    except ValueError:
+        return False
 
 
 def _amount(text: str, places: int = 2) -> Decimal:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
@@ -44,6 +44,12 @@ class Sku(models.Model):
     def __str__(self) -> str:
         return f"{self.goods_id} {self.name}"
 
+    def clean(self) -> None:
+        live = Offer.objects.filter(sku=self.pk, activity__status__in=LIVE)
+        for offer in live.select_related("activity__discount") if self.pk else ():
+            if self.original_price is not None:
+                refuse_giving_away(offer.activity.discount, self, field="original_price")
+
 
 class Discount(models.Model):
     """How the team price comes from the original price."""
@@ -75,6 +81,9 @@ class Discount(models.Model):
             discounts.pay_price(self.plan, self.expression, Decimal(100))
         except ValueError as exc:
             raise ValidationError({"expression": str(exc)}) from exc
+        live = Offer.objects.filter(activity__discount=self.pk, activity__status__in=LIVE)
+        for offer in live.select_related("sku") if self.pk else ():
+            refuse_giving_away(self, offer.sku, field="expression")
 
 
 class Activity(models.Model):
@@ -147,8 +156,10 @@ class Activity(models.Model):
             raise ValidationError({"end_at": _("The end must be after the start.")})
         if (self.restrict_visible or self.restrict_join) and self.crowd is None:
             raise ValidationError({"crowd": _("Choose the crowd this activity is limited to.")})
-        for offer in self.offers.all() if self.pk else ():
+        for offer in self.offers.select_related("sku") if self.pk else ():
             offer.refuse_overlap(self)
+            if self.discount_id:
+                refuse_giving_away(self.discount, offer.sku)
 
     def is_open(self, now: datetime) -> bool:
         """May teams be opened at this moment?"""
@@ -180,14 +191,7 @@ class Offer(models.Model):
             self.refuse_overlap(activity)
         discount = getattr(activity, "discount", None)
         if discount and self.sku_id:
-            self._refuse_giving_away(discount)
-
-    def _refuse_giving_away(self, discount: Discount) -> None:
-        if discounts.uses_up(discount.plan, discount.expression, self.sku.original_price):
-            raise ValidationError(
-                _("The discount “%(discount)s” leaves nothing of the price %(price)s."),
-                params={"discount": discount, "price": self.sku.original_price},
-            )
+            refuse_giving_away(discount, self.sku)
 
     def refuse_overlap(self, activity: Activity) -> None:
         """Two live activities of one channel and goods may not overlap in time.
@@ -195,12 +199,11 @@ class Offer(models.Model):
         This is the polite check. Where two operators save at once and both pass it, the
         trial takes the newer activity, the same one in every process.
         """
-        live = (Activity.Status.CREATED, Activity.Status.IN_EFFECT)
-        if activity.status not in live:
+        if activity.status not in LIVE:
             return
         clash = (
             Offer.objects.filter(channel_id=self.channel_id, sku_id=self.sku_id)
-            .filter(activity__status__in=live)
+            .filter(activity__status__in=LIVE)
             .filter(activity__start_at__lt=activity.end_at, activity__end_at__gt=activity.start_at)
             .exclude(activity_id=activity.pk)
             .select_related("activity", "sku")
@@ -211,3 +214,14 @@ class Offer(models.Model):
                 _("%(sku)s is already offered on this channel by %(activity)s at that time."),
                 params={"sku": clash.sku, "activity": clash.activity},
             )
+
+
+LIVE = (Activity.Status.CREATED, Activity.Status.IN_EFFECT)
+
+
+def refuse_giving_away(discount: Discount, sku: Sku, *, field: str = NON_FIELD_ERRORS) -> None:
+    """Whatever is saved, goods, discount, activity or offer: something must be left to pay."""
+    if discounts.uses_up(discount.plan, discount.expression, sku.original_price):
+        message = _("The discount “%(discount)s” leaves nothing of the price %(price)s.")
+        values = {"discount": discount, "price": sku.original_price}
+        raise ValidationError({field: ValidationError(message, params=values)})

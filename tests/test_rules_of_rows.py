@@ -1,6 +1,7 @@
 """What operators may not save: refused with the field named; and what no code may write."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -132,6 +133,25 @@ def test_an_offer_whose_discount_leaves_nothing_of_the_price_is_refused() -> Non
 
     with pytest.raises(ValidationError, match=r"100\.00"):
         activity.offers.get().full_clean()
+
+
+def test_no_later_edit_gives_live_goods_away() -> None:
+    activity = make_activity()
+    discount, sku = activity.discount, Sku.objects.get()
+    discount.expression = "100"
+    assert refused_fields(discount) == {"expression"}
+    discount.expression = "20"
+    sku.original_price = Decimal("20.00")
+    assert refused_fields(sku) == {"original_price"}
+    activity.discount = make_discount(expression="500")
+    assert refused_fields(activity) == {"__all__"}
+
+    activity.refresh_from_db()
+    activity.status = Activity.Status.EXPIRED
+    activity.save()
+    sku.full_clean()
+    Discount.objects.filter(pk=discount.pk).update(expression="nonsense")
+    sku.full_clean()
 
 
 def test_of_two_activities_that_overlap_all_the_same_the_newer_one_sells() -> None:
