@@ -107,6 +107,7 @@ case ${1:-} in
   env)
     echo "DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy"
     echo "REDIS_URL=redis://127.0.0.1:$REDIS_SERVICE_PORT/0"
-    echo "CELERY_BROKER_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT//" ;;
+    echo "CELERY_BROKER_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT//"
+    echo "AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F" ;;
   *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# All tests on SQLite, then again on a private MariaDB. Arguments go to pytest.
+# All tests on SQLite, then again on a private MariaDB with RabbitMQ. Arguments go to pytest.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-export SERVICES_DIR=$PWD/var/test-services MARIADB_PORT=${MARIADB_PORT:-13406} FLUSH=off
+export SERVICES_DIR=$PWD/var/test-services MARIADB_PORT=${MARIADB_PORT:-13406}
+export RABBITMQ_PORT=${RABBITMQ_PORT:-15773} FLUSH=off
 
 echo "== SQLite"
-env -u DATABASE_URL .venv/bin/pytest -q "$@" || exit 1
+env -u DATABASE_URL -u AMQP_URL .venv/bin/pytest -q "$@" || exit 1
 
-echo "== MariaDB"
+echo "== MariaDB and RabbitMQ"
 trap 'deploy/services.sh stop >/dev/null' EXIT
-make --no-print-directory .venv/mysql && deploy/services.sh start mariadb
+make --no-print-directory .venv/mysql && deploy/services.sh start mariadb rabbitmq
 case $? in
   0) ;;
-  *) echo "The tests passed on SQLite; those on MariaDB were skipped: it could not be installed (see above)."
+  *) echo "The tests passed on SQLite; those on MariaDB and RabbitMQ were skipped: they could not be installed (see above)."
      exit 0 ;;
 esac
-DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy .venv/bin/pytest -q "$@" || exit 1
-echo "All tests passed, on SQLite and on MariaDB."
+export DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy
+AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F .venv/bin/pytest -q "$@" || exit 1
+echo "All tests passed, on SQLite and on MariaDB with RabbitMQ."

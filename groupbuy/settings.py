@@ -164,6 +164,10 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     )
 }
 
+# --- RabbitMQ for callbacks; without it malls are refused notifyType MQ -----------------------
+
+AMQP_URL = env.str("AMQP_URL", default="")
+
 # --- API ------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
@@ -237,6 +241,9 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"django": {"handlers": [], "propagate": True}},  # not twice while DEBUG is on
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},  # not twice while DEBUG is on
+        "pika": {"level": "CRITICAL"},  # the outbox logs each failed attempt, in one line
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

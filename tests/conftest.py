@@ -23,6 +23,12 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _no_message_broker(settings: Any) -> None:
+    """As in the embedded mode; tests/test_rabbitmq.py has it where there is one."""
+    settings.AMQP_URL = ""
+
+
+@pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = socket.socket.connect
 

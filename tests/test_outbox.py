@@ -60,7 +60,7 @@ def test_record_refuses_to_run_outside_a_transaction(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(RuntimeError, match="outside a transaction"):
         outbox.record(
-            NotifyTask.Event.TEAM_SUCCESS, key="k", team=team, target="", payload={}, now=NOW
+            NotifyTask.Event.TEAM_SUCCESS, key="k", team=team, url="", payload={}, now=NOW
         )
 
 

@@ -59,7 +59,7 @@ def endpoint() -> Iterator[Endpoint]:
     endpoint.server.server_close()
 
 
-def send(target: str, **fields: Any) -> int:
+def send(target: str, **fields: Any) -> int | None:
     return transports.send(make_promise(target=target, **fields), now=timezone.now())
 
 

@@ -38,7 +38,7 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
         NotifyTask.Event.TEAM_SUCCESS,
         key=f"team_success-{team.pk}",
         team=team,
-        target=team.notify_url,
+        url=team.notify_url,
         payload={
             "teamId": str(team.pk),
             "outTradeNoList": list(paid.values_list("out_trade_no", flat=True)),
@@ -78,7 +78,7 @@ def close_order(
         NotifyTask.Event.TEAM_REFUND,
         key=f"team_refund-{order.pk}-{kind}",
         team=team,
-        target=team.channel.refund_notify_url,
+        url=team.channel.refund_notify_url,
         payload={
             "type": kind,
             "userId": order.user_id,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
@@ -132,11 +133,12 @@ def _read(command: LockCommand, now: datetime) -> LockContext:
 
 def _require_callback(command: LockCommand, channel: KnownChannel) -> None:
     if command.notify_transport == Transport.MQ:
-        raise GroupBuyError(
-            ErrorCode.ILLEGAL_PARAMETER,
-            _("notifyConfigVO.notifyType: no message broker is set up here, use HTTP"),
-        )
-    if not is_allowed(command.notify_url, channel.callback_hosts):
+        if not settings.AMQP_URL:
+            raise GroupBuyError(
+                ErrorCode.ILLEGAL_PARAMETER,
+                _("notifyConfigVO.notifyType: no message broker is set up here, use HTTP"),
+            )
+    elif not is_allowed(command.notify_url, channel.callback_hosts):
         raise GroupBuyError(
             ErrorCode.ILLEGAL_PARAMETER,
             _("notifyUrl: its host is not among the channel's callback hosts"),

@@ -21,7 +21,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from trade import endpoints, transports
-from trade.models import NotifyAttempt, NotifyTask, Team
+from trade.models import NotifyAttempt, NotifyTask, Team, Transport
 from trade.nudges import nudge
 
 logger = logging.getLogger(__name__)
@@ -37,11 +37,15 @@ def record(
     *,
     key: str,
     team: Team,
-    target: str,
+    url: str,
     payload: Mapping[str, Any],
     now: datetime,
 ) -> NotifyTask:
-    """Write a promise. Must run in the transaction that makes the event true."""
+    """Write a promise, to the url or by MQ, as the team's leader chose.
+
+    Must run in the transaction that makes the event true.
+    """
+    by_mq = team.notify_transport == Transport.MQ
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("outbox.record() outside a transaction")
     task = NotifyTask.objects.create(
@@ -49,8 +53,8 @@ def record(
         channel_id=team.channel_id,
         event=event,
         transport=team.notify_transport,
-        target=target,
-        endpoint=_endpoint(target),
+        target=f"topic.{event}" if by_mq else url,
+        endpoint="RabbitMQ" if by_mq else _endpoint(url),
         payload=json.dumps(payload, ensure_ascii=False, separators=(",", ":")),
         next_attempt_at=now,
         created_at=now,

@@ -1,7 +1,8 @@
 """How a promise travels to the mall. Source: the wire contract, section 3.
 
-HTTP: the payload verbatim, signed by Standard Webhooks 1.0, to a host on the channel's
-allow-list whose address, as resolved for this very connection, may be called.
+MQ: published by trade/rabbitmq.py. HTTP: the payload verbatim, signed by Standard Webhooks 1.0,
+to a host on the channel's allow-list whose address, as resolved for this very connection, may be
+called.
 """
 
 import ipaddress
@@ -17,6 +18,7 @@ from typing import Any
 import requests
 from django.conf import settings
 from django.utils import timezone
+from pika.exceptions import UnroutableError
 from requests.adapters import HTTPAdapter
 from standardwebhooks.webhooks import Webhook
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -24,7 +26,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from groupbuy.models import Channel
-from trade.models import NotifyTask
+from trade import rabbitmq
+from trade.models import NotifyTask, Transport
 
 TIMEOUT = 5  # seconds, from connecting to the end of the answer
 LONGEST_ANSWER = 1024  # bytes; an honest one has seven
@@ -50,8 +53,28 @@ class SendError(Exception):
         self.final = final
 
 
-def send(task: NotifyTask, *, now: datetime) -> int:
-    """Deliver the promise and return the HTTP status, or raise SendError."""
+def send(task: NotifyTask, *, now: datetime) -> int | None:
+    """Deliver the promise and return the HTTP status if there is one, or raise SendError."""
+    match Transport(task.transport):
+        case Transport.HTTP:
+            return _send_by_http(task, now)
+        case Transport.MQ:
+            _send_by_mq(task)
+            return None
+
+
+def _send_by_mq(task: NotifyTask) -> None:
+    if not settings.AMQP_URL:
+        raise SendError("no message broker is set up: AMQP_URL is empty")
+    try:
+        rabbitmq.publish(task.target, task.payload, message_id=task.key)
+    except UnroutableError as exc:
+        raise SendError(f"no queue is bound to {task.target}") from exc
+    except rabbitmq.ERRORS as exc:
+        raise SendError(repr(exc)) from exc
+
+
+def _send_by_http(task: NotifyTask, now: datetime) -> int:
     url = task.target or task.channel.refund_notify_url
     if not url:
         raise SendError("the channel has no URL for this event")

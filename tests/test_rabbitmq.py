@@ -1,0 +1,305 @@
+"""Callbacks by RabbitMQ, against a real one. Source: the wire contract, section 3."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pika
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from pika.adapters.blocking_connection import BlockingChannel
+from rest_framework.test import APIClient
+
+from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund
+from trade import outbox, rabbitmq, transports
+from trade.models import NotifyTask, Team
+from trade.transports import SendError
+
+AMQP_URL = settings.AMQP_URL
+SUCCESS, REFUND = "topic.team_success", "topic.team_refund"
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(not AMQP_URL, reason="needs RabbitMQ: AMQP_URL is empty"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _message_broker(_no_message_broker: None, settings: Any) -> Iterator[None]:
+    settings.AMQP_URL = AMQP_URL
+    yield
+    rabbitmq.hang_up()
+
+
+class Broker:
+    """The channel of a mall, with its two queues."""
+
+    def __init__(self, channel: BlockingChannel) -> None:
+        self.channel = channel
+        rabbitmq.declare_exchange(channel)
+        self.queues = {key: self._bind(key) for key in (SUCCESS, REFUND)}
+
+    def _bind(self, key: str) -> str:
+        queue: str = self.channel.queue_declare("", exclusive=True).method.queue
+        self.channel.queue_bind(queue, rabbitmq.EXCHANGE, key)
+        return queue
+
+    def unbind(self, key: str) -> None:
+        self.channel.queue_unbind(self.queues[key], rabbitmq.EXCHANGE, key)
+
+    def get(self, key: str) -> tuple[Any, str] | None:
+        """The oldest message: its properties and its body."""
+        _method, properties, body = self.channel.basic_get(self.queues[key], auto_ack=True)
+        return None if body is None else (properties, body.decode())
+
+    def ids(self, key: str) -> list[str]:
+        found = []
+        while message := self.get(key):
+            found.append(message[0].message_id)
+        return found
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with pika.BlockingConnection(pika.URLParameters(AMQP_URL)) as connection:
+        yield Broker(connection.channel())
+
+
+class Line:
+    """The way to the broker, which can be cut or fall silent."""
+
+    def __init__(self) -> None:
+        parameters = pika.URLParameters(AMQP_URL)
+        self.broker = (parameters.host, parameters.port)
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.ends: list[socket.socket] = []
+        self.silent = False
+        port = self.server.getsockname()[1]
+        self.url = AMQP_URL.replace(f":{parameters.port}", f":{port}")
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        for end in self.ends:
+            end.shutdown(socket.SHUT_RDWR)
+        self.ends.clear()
+
+    def _accept(self) -> None:
+        while True:
+            near, _address = self.server.accept()
+            far = socket.create_connection(self.broker)
+            self.ends += [near, far]
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=pair, daemon=True).start()
+
+    def _carry(self, source: socket.socket, to: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                if not self.silent:
+                    to.sendall(data)
+        except OSError:
+            return
+
+
+@pytest.fixture
+def line(settings: Any) -> Line:
+    line = Line()
+    settings.AMQP_URL = line.url
+    return line
+
+
+def make_message(key: str = "team_success-1", **fields: Any) -> NotifyTask:
+    return make_promise(key, **({"transport": "MQ", "target": SUCCESS} | fields))
+
+
+def send(task: NotifyTask) -> int | None:
+    return transports.send(task, now=timezone.now())
+
+
+def failure(task: NotifyTask) -> str:
+    with pytest.raises(SendError) as caught:
+        send(task)
+    assert not caught.value.final
+    return str(caught.value)
+
+
+def test_the_message_is_as_the_contract_says(broker: Broker) -> None:
+    task = make_message(payload='{"teamId":"1","outTradeNoList":["订单"]}')
+
+    assert send(task) is None
+
+    message = broker.get(SUCCESS)
+    assert message is not None
+    properties, body = message
+    assert body == task.payload
+    assert (properties.content_type, properties.content_encoding) == ("text/plain", "UTF-8")
+    assert (properties.delivery_mode, properties.message_id) == (2, task.key)
+    assert broker.get(SUCCESS) is None
+    assert broker.get(REFUND) is None
+
+
+def test_the_exchange_is_a_durable_topic(broker: Broker) -> None:
+    send(make_message())
+
+    # Declared once more with the contract's properties; any other would be refused with 406.
+    broker.channel.exchange_declare("group_buy_market_exchange", "topic", durable=True)
+
+
+def test_a_message_that_no_queue_takes_is_a_failed_attempt(broker: Broker) -> None:
+    broker.unbind(SUCCESS)
+    task = make_message()
+
+    assert not outbox.deliver(task.pk, clock=lambda: NOW)
+
+    task.refresh_from_db()
+    assert (task.state, task.last_error) == (
+        NotifyTask.State.RETRYING,
+        "no queue is bound to topic.team_success",
+    )
+    assert [attempt.error for attempt in task.tries.all()] == [task.last_error]
+    assert send(make_message("team_refund-1", target=REFUND)) is None  # the channel goes on
+    assert broker.ids(REFUND) == ["team_refund-1"]
+
+
+def test_one_connection_serves_a_thread(broker: Broker, line: Line) -> None:
+    for number in range(3):
+        send(make_message(f"team_success-{number}"))
+
+    assert len(line.ends) == 2  # of one connection
+    assert broker.ids(SUCCESS) == ["team_success-0", "team_success-1", "team_success-2"]
+
+
+def test_a_lost_connection_is_opened_again_within_the_attempt(broker: Broker, line: Line) -> None:
+    send(make_message("team_success-1"))
+    line.cut()
+
+    send(make_message("team_success-2"))
+
+    assert broker.ids(SUCCESS) == ["team_success-1", "team_success-2"]
+
+
+def test_an_idle_connection_is_opened_anew(
+    broker: Broker, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(make_message("team_success-1"))
+    monkeypatch.setattr(rabbitmq, "HEARTBEAT", 0)
+
+    send(make_message("team_success-2"))
+
+    assert len(line.ends) == 4
+    assert broker.ids(SUCCESS) == ["team_success-1", "team_success-2"]
+
+
+def test_a_broker_that_is_away_is_a_failed_attempt(settings: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    settings.AMQP_URL = f"amqp://guest:guest@127.0.0.1:{port}/%2F"
+
+    assert "refused" in failure(make_message()).lower()
+
+
+def test_a_wrong_password_is_a_failed_attempt(settings: Any) -> None:
+    settings.AMQP_URL = AMQP_URL.replace("guest:guest", "guest:wrong")
+
+    assert "ProbableAuthenticationError" in failure(make_message())
+
+
+def test_a_broker_that_falls_silent_holds_no_worker_longer_than_a_lease(
+    broker: Broker, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq, "HEARTBEAT", 1)
+    monkeypatch.setattr(rabbitmq, "TIMEOUT", 1)
+    send(make_message("team_success-1"))
+    line.silent = True
+    started = time.monotonic()
+
+    failure(make_message("team_success-2"))
+
+    # pika notices after 2 × (heartbeat + 5 s), then one attempt to connect takes TIMEOUT.
+    assert 12 < time.monotonic() - started < outbox.LEASE.total_seconds()
+
+
+def test_mq_switched_off_later_keeps_the_promise(settings: Any) -> None:
+    settings.AMQP_URL = ""
+
+    assert failure(make_message()) == "no message broker is set up: AMQP_URL is empty"
+
+
+def test_a_team_that_chose_mq_is_told_everything_by_mq(broker: Broker) -> None:
+    make_activity(target_count=2)
+    team = make_team("leader", "member", paid=2, notify_transport="MQ", notify_url="")
+    refund("member")
+
+    assert outbox.deliver_due(clock=lambda: NOW) == 2
+
+    completed, refunded = broker.get(SUCCESS), broker.get(REFUND)
+    assert completed is not None
+    assert refunded is not None
+    assert completed[0].message_id == f"team_success-{team.pk}"
+    assert json.loads(completed[1]) == {
+        "teamId": str(team.pk),
+        "outTradeNoList": ["t-leader", "t-member"],
+    }
+    assert json.loads(refunded[1])["type"] == "paid_formed"
+
+
+def test_the_leader_chooses_for_the_team(broker: Broker) -> None:
+    make_activity()
+    team_id = lock("leader", notify_transport="MQ", notify_url="").team_id
+    lock("member", team_id=str(team_id))
+
+    refund("member")
+
+    [promise] = NotifyTask.objects.all()
+    assert (promise.transport, promise.target) == ("MQ", REFUND)
+    assert Team.objects.get().notify_transport == "MQ"
+
+
+def test_a_mall_locks_with_mq(mall: APIClient, broker: Broker) -> None:
+    now = timezone.now()
+    make_activity(start_at=now, end_at=NOW)
+    body = {
+        "userId": "xiaofuge",
+        "source": "s01",
+        "channel": "c01",
+        "goodsId": "9890001",
+        "activityId": 100123,
+        "teamId": None,
+        "outTradeNo": "1",
+        "notifyConfigVO": {"notifyType": "MQ", "notifyMQ": "topic.team_success"},
+    }
+
+    answer = mall.post("/api/v1/gbm/trade/lock_market_pay_order", body, format="json")
+
+    assert answer.json()["code"] == "0000"
+    assert Team.objects.get().notify_transport == "MQ"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_listen_prints_and_acknowledges(broker: Broker) -> None:
+    out = StringIO()
+    listener = threading.Thread(
+        target=call_command,
+        args=["listen", "--queue", "test-listen", "--count", "1"],
+        kwargs={"stdout": out, "stderr": StringIO()},
+    )
+    broker.channel.queue_declare("test-listen", durable=True)
+    broker.channel.queue_bind("test-listen", rabbitmq.EXCHANGE, SUCCESS)
+    send(make_message(payload='{"teamId":"1"}'))
+
+    listener.start()
+    listener.join(10)
+
+    assert out.getvalue() == 'topic.team_success team_success-1 {"teamId":"1"}\n'
+    assert broker.channel.queue_delete("test-listen").method.message_count == 0
+
+
+def test_listen_needs_a_broker(settings: Any) -> None:
+    settings.AMQP_URL = ""
+
+    with pytest.raises(CommandError, match="AMQP_URL is empty"):
+        call_command("listen")
