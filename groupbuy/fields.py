@@ -63,6 +63,13 @@ class IdNumberField(serializers.Field):
         return value
 
 
+class CursorField(IdNumberField):
+    """The number that an earlier answer ended with; 0 or nothing for the beginning."""
+
+    def to_internal_value(self, data: Any) -> int:
+        return 0 if data in ("", "0") else super().to_internal_value(data)
+
+
 class MomentField(serializers.Field):
     """Epoch milliseconds as a number, or ISO-8601 with an offset; years 2000 to 2099."""
 

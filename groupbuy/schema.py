@@ -30,6 +30,13 @@ class IdNumberFieldSchema(OpenApiSerializerFieldExtension):
         return {"type": "integer", "format": "int64", "minimum": 1}
 
 
+class CursorFieldSchema(OpenApiSerializerFieldExtension):
+    target_class = "groupbuy.fields.CursorField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        return {"type": "integer", "format": "int64", "minimum": 0}
+
+
 class MomentFieldSchema(OpenApiSerializerFieldExtension):
     target_class = "groupbuy.fields.MomentField"
 

@@ -43,7 +43,7 @@ def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
         for path, text in SOURCES.items()
         if "transaction.atomic" in text and "/management/" not in path
     }
-    use_cases = {"lock", "settle", "refund", "expire", "outbox"}
+    use_cases = {"lock", "settle", "refund", "expire", "outbox", "events"}
     assert set(found) == {f"trade/{name}.py" for name in use_cases}
     assert {argument for arguments in found.values() for argument in arguments} == {"durable=True"}
 

@@ -175,7 +175,8 @@ class NotifyTask(models.Model):
     """A promise to tell a mall something, kept until it is delivered or given up.
 
     next_attempt_at is when it is due; while a worker holds it, when the lease ends; NULL when
-    nothing more will be tried.
+    nothing more will be tried. event_no is its place among its channel's events; NULL until
+    somebody has asked for them.
     """
 
     class Event(models.TextChoices):
@@ -189,7 +190,9 @@ class NotifyTask(models.Model):
         GIVEN_UP = 3, _("3: given up")
 
     key = models.CharField(_("key"), max_length=64, unique=True)
-    channel = models.ForeignKey(Channel, verbose_name=_("channel"), on_delete=models.PROTECT)
+    channel = models.ForeignKey(
+        Channel, verbose_name=_("channel"), on_delete=models.PROTECT, db_index=False
+    )
     event = models.CharField(_("event"), max_length=16, choices=Event.choices)
     transport = models.CharField(_("by"), max_length=4, choices=Transport.choices)
     target = models.CharField(_("target"), max_length=512, blank=True)
@@ -201,10 +204,16 @@ class NotifyTask(models.Model):
     last_error = models.CharField(_("last error"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("promised at"))
     delivered_at = models.DateTimeField(_("delivered at"), null=True)
+    event_no = models.PositiveBigIntegerField(_("event number"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("notification")
         verbose_name_plural = _("notifications")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["channel", "event_no"], name="notification_event_numbered_once"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.key
@@ -231,3 +240,13 @@ class NotifyAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task_id} #{self.number}"
+
+
+class EventCounter(models.Model):
+    """The number of a channel's last event; whoever numbers the next ones locks this row."""
+
+    channel = models.OneToOneField(Channel, on_delete=models.CASCADE, primary_key=True)
+    last = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.channel_id}: {self.last}"

@@ -149,10 +149,12 @@ def _record_outcome(
         delay = _delay(task.attempts, failure.retry_after)
         outcome = {"state": NotifyTask.State.RETRYING, "next_attempt_at": now + delay}
     with transaction.atomic(durable=True):
-        attempt.save()
+        # The promise before its attempt: inserting a child locks the parent only shared, and two
+        # that both want more wait for each other.
         NotifyTask.objects.filter(pk=task.pk, attempts=task.attempts).update(
             last_error=attempt.error, **outcome
         )
+        attempt.save()
 
 
 def _delay(attempts: int, retry_after: int) -> timedelta:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from groupbuy import rows
-from trade.models import Order, Team
+from trade.models import EventCounter, Order, Team
 
 
 def lock_team_and_order(
@@ -38,3 +38,8 @@ def lock_next_team(*, ended_before: datetime, but_not: Collection[int]) -> Team 
     ended = Team.objects.filter(status=Team.Status.FORMING, expires_at__lte=ended_before)
     waiting = ended.exclude(pk__in=but_not).order_by("expires_at")
     return waiting.select_for_update(skip_locked=True).first()
+
+
+def lock_event_counter(channel_id: int) -> EventCounter:
+    """Whose turn it is to number the channel's events. Call inside a transaction."""
+    return EventCounter.objects.select_for_update().get(pk=channel_id)

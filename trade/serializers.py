@@ -4,6 +4,7 @@ Requests and answers are shared instances: building a serializer for every reque
 than the rest of a trial.
 """
 
+import json
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -11,10 +12,18 @@ from rest_framework import serializers
 
 from activity.serializers import GoodsResponse
 from activity.trial import TrialQuery
-from groupbuy.fields import IdNumberField, IgnoredField, MomentField, MomentOut, MoneyOut, TextField
+from groupbuy.fields import (
+    CursorField,
+    IdNumberField,
+    IgnoredField,
+    MomentField,
+    MomentOut,
+    MoneyOut,
+    TextField,
+)
 from groupbuy.models import validate_http_url
 from trade.lock import LockCommand
-from trade.models import Transport
+from trade.models import NotifyTask, Transport
 from trade.refund import Outcome, RefundCommand
 from trade.settle import SettleCommand
 
@@ -208,3 +217,31 @@ class OrderStateResponse(serializers.Serializer):
     teamId = serializers.CharField(source="order.team_id")
     teamStatus = serializers.IntegerField(source="order.team.status")
     timeline = OrderEventResponse(many=True)
+
+
+class EventsRequest(serializers.Serializer):
+    after = CursorField(default=0)
+
+    def to_cursor(self, query: Any) -> int:
+        after: int = self.run_validation(query)["after"]
+        return after
+
+
+class EventResponse(serializers.Serializer):
+    no = serializers.IntegerField(source="event_no", help_text="1, 2, 3 … for each channel")
+    id = serializers.CharField(source="key", help_text="the webhook-id or message_id of the copy")
+    event = serializers.ChoiceField(NotifyTask.Event.values)
+    payload = serializers.SerializerMethodField()
+    createdAt = MomentOut(source="created_at")
+
+    def get_payload(self, task: NotifyTask) -> dict[str, Any]:
+        payload: dict[str, Any] = json.loads(task.payload)
+        return payload
+
+
+class EventsResponse(serializers.Serializer):
+    """A page of events, oldest first; `next` is the `after` of the next question."""
+
+    events = EventResponse(many=True)
+    next = serializers.IntegerField()
+    hasMore = serializers.BooleanField(source="has_more")

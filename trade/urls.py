@@ -10,6 +10,7 @@ urlpatterns = [
     re_path(r"^trade/lock_market_pay_order/?$", TradeViewSet.as_view({"post": "lock"})),
     re_path(r"^trade/settlement_market_pay_order/?$", TradeViewSet.as_view({"post": "settle"})),
     re_path(r"^trade/refund_market_pay_order/?$", TradeViewSet.as_view({"post": "refund"})),
+    re_path(r"^events/?$", TradeViewSet.as_view({"get": "events"})),
     re_path(r"^trade/teams/(?P<team_id>[^/]+)/?$", TradeViewSet.as_view({"get": "team"})),
     re_path(r"^trade/orders/(?P<out_trade_no>[\s\S]+?)/?$", TradeViewSet.as_view({"get": "order"})),
 ]

@@ -13,11 +13,14 @@ from activity.trial import run_trial
 from groupbuy.api import answer, enveloped
 from groupbuy.auth import calling_channel
 from groupbuy.errors import ErrorCode
+from trade.events import read_events
 from trade.lock import lock_order
 from trade.market import read_market
 from trade.progress import order_state, team_progress
 from trade.refund import refund_order
 from trade.serializers import (
+    EventsRequest,
+    EventsResponse,
     LockRequest,
     MarketRequest,
     MarketResponse,
@@ -37,6 +40,7 @@ trial_request, trial_response = TrialRequest(), TrialResponse()
 lock_request, order_response = LockRequest(), OrderResponse()
 settle_request, settled_response = SettleRequest(), SettledResponse()
 refund_request, refund_response = RefundRequest(), RefundResponse()
+events_request = EventsRequest()
 
 CHANNEL = [
     OpenApiParameter("source", description="Only for a channel open without a key."),
@@ -138,6 +142,18 @@ class TradeViewSet(viewsets.ViewSet):
         channel_id = calling_channel(request).pk
         state = order_state(channel_id=channel_id, out_trade_no=out_trade_no)
         return answer(OrderStateResponse(state).data)
+
+    @extend_schema(
+        operation_id="events",
+        tags=["trade"],
+        summary="Events: the pull twin of the callbacks",
+        parameters=[EventsRequest, *CHANNEL],
+        responses=enveloped("EventsAnswer", EventsResponse(allow_null=True)),
+    )
+    def events(self, request: Request) -> Response:
+        after = events_request.to_cursor(request.query_params)
+        events = read_events(channel_id=calling_channel(request).pk, after=after)
+        return answer(EventsResponse(events).data)
 
 
 @csrf_exempt

@@ -1,0 +1,70 @@
+"""Events (事件): the pull twin of the callbacks, in an order that has no gaps.
+
+A promise is numbered only after it was committed, by whoever asks for events, one at a time per
+channel: 1, 2, 3. So a cursor can never pass a promise that was begun earlier and committed later,
+which a cursor over ids or times does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from groupbuy.errors import ErrorCode, GroupBuyError
+from trade.models import EventCounter, NotifyTask
+from trade.rowlocks import lock_event_counter
+
+PAGE = 100  # events in one answer
+BATCH = 500  # numbered at once; more than a page, so that a short page is the last one
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    events: Sequence[NotifyTask]
+    next: int  # the cursor for the next question
+    has_more: bool
+
+
+def read_events(*, channel_id: int, after: int) -> Events:
+    """The channel's events that follow number `after`, oldest first.
+
+    Raises ILLEGAL_PARAMETER for a cursor that was never given out.
+    """
+    found = _numbered(channel_id, after)
+    if len(found) <= PAGE and _number_new(channel_id):
+        found = _numbered(channel_id, after)
+    if not found and after > _last_number(channel_id):
+        raise GroupBuyError(
+            ErrorCode.ILLEGAL_PARAMETER, _("after: there has been no event of this number")
+        )
+    events = found[:PAGE]
+    last = events[-1].event_no if events else None
+    return Events(events, after if last is None else last, len(found) > PAGE)
+
+
+def _numbered(channel_id: int, after: int) -> list[NotifyTask]:
+    events = NotifyTask.objects.filter(channel_id=channel_id, event_no__gt=after)
+    return list(events.order_by("event_no")[: PAGE + 1])
+
+
+def _number_new(channel_id: int) -> bool:
+    """Number the oldest promises that have none yet. False: there were none."""
+    unnumbered = NotifyTask.objects.filter(channel_id=channel_id, event_no=None)
+    if not unnumbered.exists():
+        return False
+    EventCounter.objects.get_or_create(channel_id=channel_id)
+    with transaction.atomic(durable=True):
+        counter = lock_event_counter(channel_id)
+        new = list(unnumbered.order_by("pk")[:BATCH])
+        for task in new:
+            counter.last += 1
+            task.event_no = counter.last
+        NotifyTask.objects.bulk_update(new, ["event_no"])
+        counter.save(update_fields=["last"])
+    return True
+
+
+def _last_number(channel_id: int) -> int:
+    counter = EventCounter.objects.filter(pk=channel_id).first()
+    return counter.last if counter else 0
