@@ -215,6 +215,7 @@ UNFOLD = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("logo.svg")}
     ],
     "SHOW_LANGUAGES": True,
+    "DASHBOARD_CALLBACK": "trade.admin.dashboard",
     "STYLES": [lambda request: static("console.css")],
     "SIDEBAR": {"show_search": True, "show_all_applications": False},
     "COLORS": {  # the red of the logo

@@ -1,19 +1,38 @@
-"""Console pages of teams, orders and notifications. All read-only: rules change rows here.
+"""Console pages of teams, orders and notifications, the inbox, the invariants, the replay.
 
-Dates are filters and not date_hierarchy, which asks MySQL for time zone tables that many
-servers do not have.
+All rows are read-only: rules change them. Dates are filters and not date_hierarchy, which asks
+MySQL for time zone tables that many servers do not have.
 """
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from trade import outbox
+from trade.inbox import problems
+from trade.invariants import check_all
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
+from trade.replay import chosen_by_range
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What the console's first page shows besides its list of models."""
+    if request.user.has_perm("trade.view_notifytask"):
+        context["problems"] = problems(timezone.now())
+    return context
 
 
 class ReadOnly:
@@ -61,10 +80,22 @@ class TeamAdmin(ReadOnly, ModelAdmin):
     search_fields = ["=id", "=goods_id"]
     ordering = ["-id"]
     inlines = [OrderInline]
+    actions_list = ["invariants"]
 
     @admin.display(description=_("paid / taken / of"))
     def seats(self, team: Team) -> str:
         return f"{team.paid_count} / {team.locked_count} / {team.target_count}"
+
+    @action(description=_("Check invariants"), url_path="invariants", permissions=["view"])
+    def invariants(self, request: HttpRequest) -> HttpResponse:
+        """They read whole tables, so only when the button is pressed."""
+        checked = list(check_all(timezone.now())) if request.method == "POST" else None
+        context = self.admin_site.each_context(request) | {
+            "title": _("Invariants"),
+            "checked": checked,
+            "broken": sum(bool(rows) for _sentence, rows in checked or ()),
+        }
+        return render(request, "admin/invariants.html", context)
 
 
 @admin.register(Order)
@@ -93,6 +124,33 @@ class AttemptInline(ReadOnly, TabularInline):
     ordering = ["-id"]
 
 
+class MomentInput(UnfoldAdminTextInputWidget):
+    input_type = "datetime-local"
+
+
+class ReplayForm(forms.Form):
+    """A range of promises; at least one of its ends is named."""
+
+    endpoint = forms.CharField(
+        label=_("endpoint"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "mall.example.com:https"}),
+    )
+    since = forms.DateTimeField(
+        label=_("promised at or after"), required=False, widget=MomentInput()
+    )
+    until = forms.DateTimeField(label=_("promised before"), required=False, widget=MomentInput())
+    delivered = forms.BooleanField(
+        label=_("also those that were delivered"), required=False, widget=UnfoldBooleanWidget()
+    )
+
+    def clean(self) -> dict[str, Any]:
+        chosen = self.cleaned_data
+        if not any(chosen.get(name) for name in ("endpoint", "since", "until")):
+            raise forms.ValidationError(_("Name an endpoint or a time."))
+        return chosen
+
+
 @admin.register(NotifyTask)
 class NotifyTaskAdmin(ReadOnly, ModelAdmin):
     list_display = [
@@ -111,6 +169,7 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
     ordering = ["-id"]
     inlines = [AttemptInline]
     actions = ["send_again"]
+    actions_list = ["replay"]
 
     def has_send_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("trade.change_notifytask")
@@ -121,6 +180,40 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
         count = outbox.requeue(tasks, now=timezone.now())
         for task in chosen:
             self.log_change(request, task, "send again")
+        self._say_sent_again(request, count)
+
+    @action(description=_("Send a range again"), url_path="replay", permissions=["send"])
+    def replay(self, request: HttpRequest) -> HttpResponse:
+        """First count what the range holds, then send it again."""
+        form = ReplayForm(request.POST or None, initial=request.GET.dict())
+        count = None
+        if request.method == "POST" and form.is_valid():
+            chosen = chosen_by_range(**form.cleaned_data)
+            count = chosen.count()
+            if "send" in request.POST:
+                self._say_sent_again(request, outbox.requeue(chosen, now=timezone.now()))
+                self._log_replay(request, form.cleaned_data)
+                return HttpResponseRedirect(reverse("admin:trade_notifytask_changelist"))
+        context = self.admin_site.each_context(request) | {
+            "title": _("Send a range again"),
+            "form": form,
+            "count": count,
+        }
+        return render(request, "admin/replay.html", context)
+
+    def _log_replay(self, request: HttpRequest, chosen: dict[str, Any]) -> None:
+        """Who sent which range again, in the log that the console's first page shows."""
+        user: Any = request.user
+        named = ", ".join(f"{name}: {value}" for name, value in chosen.items() if value)
+        LogEntry.objects.create(
+            user=user,
+            content_type=ContentType.objects.get_for_model(NotifyTask),
+            object_repr=named[:200],
+            action_flag=CHANGE,
+            change_message="send a range again",
+        )
+
+    def _say_sent_again(self, request: HttpRequest, count: int) -> None:
         self.message_user(
             request,
             ngettext(

@@ -1,11 +1,13 @@
-"""What must always hold. Each check returns the rows that break it, as sentences."""
+"""What must always hold: INVARIANTS. Each check returns the rows that break it."""
 
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Count, F, Q, QuerySet
+from django.utils.functional import Promise as LazyText
+from django.utils.translation import gettext_lazy as _
 
 from groupbuy.fields import read_id
 from groupbuy.money import FEN
@@ -22,7 +24,6 @@ PAID = Q(orders__status=Order.Status.PAID)
 
 
 def seats_within_target() -> Iterator[str]:
-    """1. 0 ≤ paid ≤ locked ≤ target for every team."""
     broken = Team.objects.exclude(
         paid_count__gte=0,
         paid_count__lte=F("locked_count"),
@@ -33,7 +34,6 @@ def seats_within_target() -> Iterator[str]:
 
 
 def counters_match_orders() -> Iterator[str]:
-    """2. locked_count is the number of live orders, paid_count that of paid ones."""
     counted = Team.objects.annotate(live=Count("orders", LIVE), paid=Count("orders", PAID))
     for team in counted.exclude(live=F("locked_count"), paid=F("paid_count")):
         yield (
@@ -43,7 +43,6 @@ def counters_match_orders() -> Iterator[str]:
 
 
 def complete_means_target_reached() -> Iterator[str]:
-    """3. A team is complete exactly when it reached its target once, or by the shop."""
     full = Q(paid_count=F("target_count"))
     for team in Team.objects.filter(full).exclude(status__in=COMPLETE):
         yield f"team {team.pk}: paid by all but {team.get_status_display()}"
@@ -55,14 +54,12 @@ def complete_means_target_reached() -> Iterator[str]:
 
 
 def forming_teams_end_in_time(now: datetime) -> Iterator[str]:
-    """4. A forming team is not past its end by more than the grace and two sweeps."""
     forgotten = now - GRACE - 2 * SWEEP_PERIOD
     for team in Team.objects.filter(status=Team.Status.FORMING, expires_at__lt=forgotten):
         yield f"team {team.pk}: still forming, ended {team.expires_at}"
 
 
 def completions_are_promised_once() -> Iterator[str]:
-    """5. A team has its team_success promise exactly when it was completed."""
     completed = Team.objects.exclude(completed_at=None).values_list("pk", flat=True)
     for teams in _chunks(completed):
         keys = {f"team_success-{pk}" for pk in teams}
@@ -75,7 +72,6 @@ def completions_are_promised_once() -> Iterator[str]:
 
 
 def closings_are_promised() -> Iterator[str]:
-    """5. A closed order has a team_refund promise, for its money where it was paid."""
     closed = Order.objects.filter(status=Order.Status.CLOSED)
     for orders in _chunks(closed.values_list("pk", "paid_at")):
         for kinds, pks in (
@@ -89,7 +85,6 @@ def closings_are_promised() -> Iterator[str]:
 
 
 def turns_within_limit() -> Iterator[str]:
-    """6. A person's live orders are at most take_limit in an activity, and one in a team."""
     live = Order.objects.exclude(status=Order.Status.CLOSED)
     turns = live.values("activity_id", "user_id", limit=F("activity__take_limit"))
     for row in turns.annotate(count=Count("pk")).filter(count__gt=F("limit")):
@@ -100,59 +95,74 @@ def turns_within_limit() -> Iterator[str]:
 
 
 def paid_in_time() -> Iterator[str]:
-    """7. A paid order has a payment time before its team's end."""
     paid = Order.objects.filter(status=Order.Status.PAID)
     for order in paid.exclude(paid_at__lt=F("team__expires_at")):
         yield f"order {order.pk}: paid at {order.paid_at}"
 
 
 def prices_are_fair() -> Iterator[str]:
-    """8. What is paid lies between one fen and the original price."""
     for order in Order.objects.exclude(pay_price__gte=FEN, pay_price__lte=F("original_price")):
         yield f"order {order.pk}: {order.pay_price} of {order.original_price}"
 
 
 def promises_are_tried_in_time(now: datetime) -> Iterator[str]:
-    """9. No promise has been due for longer than a sweep takes to come round."""
     overdue = now - timedelta(seconds=outbox.SWEEP) - 2 * SWEEP_PERIOD
     for promise in NotifyTask.objects.filter(next_attempt_at__lt=overdue):
         yield f"{promise.key}: due since {promise.next_attempt_at}"
 
 
-INVARIANTS: tuple[Callable[[], Iterator[str]], ...] = (
-    seats_within_target,
-    counters_match_orders,
-    complete_means_target_reached,
-    completions_are_promised_once,
-    closings_are_promised,
-    turns_within_limit,
-    paid_in_time,
-    prices_are_fair,
-)
+class Invariant(NamedTuple):
+    sentence: LazyText
+    check: Callable[..., Iterator[str]]
+    in_time: bool = False  # whether the check asks for `now`
 
 
-IN_TIME: tuple[Callable[[datetime], Iterator[str]], ...] = (
-    forming_teams_end_in_time,
-    promises_are_tried_in_time,
+INVARIANTS = (
+    Invariant(_("1. 0 ≤ paid ≤ taken ≤ target for every team."), seats_within_target),
+    Invariant(_("2. A team counts its live orders and its paid ones."), counters_match_orders),
+    Invariant(
+        _("3. A team is complete exactly when it reached its target once, or by the shop."),
+        complete_means_target_reached,
+    ),
+    Invariant(
+        _("4. No team is forming long after its end."), forming_teams_end_in_time, in_time=True
+    ),
+    Invariant(
+        _("5. A team has its one team_success promise exactly when it was completed."),
+        completions_are_promised_once,
+    ),
+    Invariant(
+        _("5. A closed order has a team_refund promise, for its money where it was paid."),
+        closings_are_promised,
+    ),
+    Invariant(
+        _("6. A person's live orders are within the limit, and one in a team."),
+        turns_within_limit,
+    ),
+    Invariant(_("7. What is paid was paid before its team's end."), paid_in_time),
+    Invariant(
+        _("8. What is to be paid lies between one fen and the original price."), prices_are_fair
+    ),
+    Invariant(
+        _("9. No promise is due for longer than a sweep takes to come round."),
+        promises_are_tried_in_time,
+        in_time=True,
+    ),
 )
 
 
 def check_all(now: datetime | None = None) -> Iterator[tuple[str, list[str]]]:
     """The sentence of each invariant and the rows that break it; without now not those in time."""
-    for check in INVARIANTS:
-        yield _sentence(check), list(check())
-    if now:
-        for timed in IN_TIME:
-            yield _sentence(timed), list(timed(now))
+    for sentence, check, in_time in INVARIANTS:
+        if now and in_time:
+            yield str(sentence), list(check(now))
+        elif not in_time:
+            yield str(sentence), list(check())
 
 
 def broken() -> dict[str, list[str]]:
     """The sentence of each timeless invariant that does not hold -> the rows that break it."""
     return {sentence: rows for sentence, rows in check_all() if rows}
-
-
-def _sentence(check: Callable[..., Any]) -> str:
-    return " ".join((check.__doc__ or "").split())
 
 
 def _promised(keys: Collection[str]) -> set[str]:

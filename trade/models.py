@@ -214,6 +214,7 @@ class NotifyTask(models.Model):
                 fields=["channel", "event_no"], name="notification_event_numbered_once"
             ),
         ]
+        indexes = [models.Index(fields=["state", "endpoint"], name="notification_by_endpoint")]
 
     def __str__(self) -> str:
         return self.key

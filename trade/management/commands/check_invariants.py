@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, no_translations
 from django.utils import timezone
 
 from trade.invariants import check_all
@@ -12,6 +12,7 @@ from trade.invariants import check_all
 class Command(BaseCommand):
     help = "Check the invariants of teams, orders and promises; exits with 1 when one is broken."
 
+    @no_translations
     def handle(self, *args: Any, **options: Any) -> None:
         is_broken = False
         for sentence, rows in check_all(timezone.now()):

@@ -1,0 +1,114 @@
+"""The console's inbox and its page of invariants."""
+
+from datetime import timedelta
+from functools import partial
+from operator import add
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import translation
+
+from tests.factories import NOW, lock, make_activity, make_channel, make_promise, make_team, refund
+from trade import outbox
+from trade.inbox import problems
+from trade.models import NotifyTask, Order, Team
+
+pytestmark = pytest.mark.django_db
+State = NotifyTask.State
+LATER = NOW + timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _english() -> None:
+    translation.activate("en")
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(User.objects.create_superuser("operator"))
+    return client
+
+
+def texts() -> list[str]:
+    return [problem.text for problem in problems(LATER)]
+
+
+def test_a_refund_notice_without_a_url_is_kept_and_shown(operator: Client) -> None:
+    channel = make_channel(refund_notify_url="")
+    make_activity(channel=channel)
+    make_team("a", "b", paid=1)
+    refund("a")
+    refund("b")
+    for hours in range(9):
+        outbox.deliver_due(clock=partial(add, NOW, timedelta(hours=6.5 * hours)))
+
+    assert NotifyTask.objects.filter(state=State.GIVEN_UP).count() == 2
+    assert [problem.text for problem in problems(NOW)] == [
+        "2 refund notices of s01/c01 have nowhere to go: the channel has no refund notify URL."
+    ]
+    page = operator.get("/admin/").content.decode()
+    assert f'href="/admin/groupbuy/channel/{channel.pk}/change/"' in page
+    assert "2 refund notices of s01/c01" in page
+
+
+def test_what_was_given_up_or_fails_is_shown_by_endpoint(operator: Client) -> None:
+    make_promise("1", state=State.GIVEN_UP, next_attempt_at=None, endpoint="dead:https")
+    make_promise("2", state=State.GIVEN_UP, next_attempt_at=None, endpoint="dead:https")
+    make_promise("3", state=State.RETRYING, next_attempt_at=LATER, endpoint="slow:https")
+    make_promise("4", state=State.DELIVERED, next_attempt_at=None, endpoint="good:https")
+
+    assert texts() == [
+        "2 notifications to dead:https were given up.",
+        "1 notification to slow:https has failed and is tried again.",
+    ]
+    for problem in problems(LATER):
+        assert operator.get(problem.link).status_code == 200
+    given_up = problems(LATER)[0]
+    assert 'value="dead:https"' in operator.get(given_up.link).content.decode()
+
+
+def test_what_nobody_does_is_shown(operator: Client) -> None:
+    make_activity()
+    lock()
+    make_promise()
+
+    assert texts() == [
+        "1 notifications are due and nobody sends them: do worker and beat run?",
+        "1 orders were not paid in time and still hold their seats: do worker and beat run?",
+        "1 teams are past their end and still forming: do worker and beat run?",
+    ]
+    for problem in problems(LATER):
+        assert operator.get(problem.link).status_code == 200
+
+
+def test_an_empty_inbox_says_so(operator: Client) -> None:
+    make_activity()
+    lock()
+
+    assert problems(NOW) == []
+    assert "Nothing waits for you." in operator.get("/admin/").content.decode()
+
+
+def test_who_may_not_see_notifications_sees_no_inbox() -> None:
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(User.objects.create_user("viewer", is_staff=True))
+
+    assert "Inbox" not in client.get("/admin/").content.decode()
+
+
+def test_the_invariants_are_checked_on_demand(operator: Client) -> None:
+    make_activity()
+    team = make_team("a")
+    page = "/admin/trade/team/invariants/"
+
+    assert "2. A team counts" not in operator.get(page).content.decode()
+    assert "All hold." in operator.post(page).content.decode()
+
+    Order.objects.update(status=Order.Status.PAID)
+    broken = operator.post(page).content.decode()
+
+    assert "2 invariants are broken." in broken
+    assert f"team {team.pk}: counts 1 taken and 0 paid, has 1 and 1" in broken
+    assert Team.objects.get().paid_count == 0  # the page only looks

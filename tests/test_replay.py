@@ -1,0 +1,155 @@
+"""Sending notifications again: the command and the console's page."""
+
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+
+from tests.factories import NOW, make_promise
+from trade.models import NotifyTask
+
+pytestmark = pytest.mark.django_db
+State = NotifyTask.State
+
+
+@pytest.fixture
+def _promises() -> None:
+    """Four promises, a day apart; the last to another endpoint, the second delivered."""
+    states = (State.GIVEN_UP, State.DELIVERED, State.RETRYING, State.GIVEN_UP)
+    for day, state in enumerate(states, 1):
+        make_promise(
+            f"team_success-{day}",
+            state=state,
+            attempts=8,
+            next_attempt_at=None,
+            created_at=NOW + timedelta(days=day),
+            endpoint="other:https" if day == 4 else "mall:https",
+        )
+
+
+def replay(*args: str) -> str:
+    out = StringIO()
+    call_command("replay_notifications", *args, stdout=out)
+    return out.getvalue()
+
+
+def due() -> list[str]:
+    """What will be sent again, with a full set of attempts."""
+    tasks = NotifyTask.objects.filter(
+        state=State.NEW, attempts=0, next_attempt_at__isnull=False
+    ).order_by("key")
+    return [key.removeprefix("team_success-") for key in tasks.values_list("key", flat=True)]
+
+
+@pytest.mark.usefixtures("_promises")
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["team_success-1"], ["1"]),
+        (["team_success-2", "team_success-4"], ["2", "4"]),
+        (["--endpoint", "mall:https"], ["1", "3"]),
+        (["--endpoint", "mall:https", "--delivered"], ["1", "2", "3"]),
+        (["--endpoint", "nobody:https"], []),
+        (["--since", "2036-05-04T04:00:00+00:00"], ["3", "4"]),
+        (["--until", "2036-05-04T04:00:00+00:00"], ["1"]),
+        (["--since", "2036-05-03T12:00:00", "--until", "2036-05-04", "--delivered"], ["2"]),
+        (["--since", "2036-05-02", "--endpoint", "other:https"], ["4"]),
+    ],
+)
+def test_what_is_chosen_is_sent_again_and_nothing_else(
+    args: list[str], expected: list[str]
+) -> None:
+    before = NotifyTask.objects.count()
+
+    assert replay(*args) == f"{len(expected)} notifications will be sent again.\n"
+
+    assert due() == expected
+    assert NotifyTask.objects.count() == before
+
+
+@pytest.mark.usefixtures("_promises")
+def test_a_dry_run_only_counts() -> None:
+    said = replay("--endpoint", "mall:https", "--dry-run")
+
+    assert said == "2 notifications would be sent again.\n"
+    assert due() == []
+
+
+@pytest.mark.usefixtures("_promises")
+@pytest.mark.parametrize(
+    ("args", "error"),
+    [
+        ([], "Name some keys, or a range"),
+        (["--delivered"], "Name some keys, or a range"),
+        (["team_success-1", "--endpoint", "mall:https"], "Name some keys, or a range"),
+        (["team_success-1", "team_success-9"], "There is no notification team_success-9."),
+        (["--since", "yesterday"], "--since"),
+    ],
+)
+def test_a_wrong_choice_is_named_and_nothing_is_sent(args: list[str], error: str) -> None:
+    with pytest.raises(CommandError, match=error):
+        replay(*args)
+
+    assert due() == []
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(User.objects.create_superuser("operator"))
+    return client
+
+
+PAGE = "/admin/trade/notifytask/replay/"
+
+
+@pytest.mark.usefixtures("_promises")
+def test_the_console_counts_first_and_sends_then(operator: Client) -> None:
+    chosen = {"endpoint": "mall:https", "since": "2036-05-02T00:00"}
+
+    counted = operator.post(PAGE, chosen)
+
+    assert "2 notifications are in this range." in counted.content.decode()
+    assert due() == []
+
+    sent = operator.post(PAGE, chosen | {"send": "1"}, follow=True)
+
+    assert "2 notifications will be sent again." in sent.content.decode()
+    assert due() == ["1", "3"]
+    logged = LogEntry.objects.get()
+    assert (logged.user.username, logged.change_message) == ("operator", "send a range again")
+    assert logged.object_repr == "endpoint: mall:https, since: 2036-05-02 00:00:00+08:00"
+
+
+@pytest.mark.usefixtures("_promises")
+@pytest.mark.parametrize(
+    ("chosen", "error"),
+    [
+        ({}, "Name an endpoint or a time."),
+        ({"delivered": "on"}, "Name an endpoint or a time."),
+        ({"since": "soon"}, "Enter a valid date/time."),
+    ],
+)
+def test_the_console_names_what_is_wrong(
+    operator: Client, chosen: dict[str, Any], error: str
+) -> None:
+    answer = operator.post(PAGE, chosen | {"send": "1"})
+
+    assert error in answer.content.decode()
+    assert due() == []
+
+
+@pytest.mark.usefixtures("_promises")
+def test_sending_a_range_needs_its_permission() -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("viewer", is_staff=True))
+
+    assert client.post(PAGE, {"endpoint": "mall:https", "send": "1"}).status_code == 403
+    assert client.get(reverse("admin:index")).status_code == 200
+    assert due() == []

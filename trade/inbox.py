@@ -1,0 +1,115 @@
+"""The console's inbox (待办): what an operator has to see to, worst first."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlencode
+
+from django.db.models import Count, QuerySet
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from trade.expire import GRACE
+from trade.models import NotifyTask, Order, Team, Transport
+
+PATIENCE = timedelta(minutes=2)  # how long something may be due before nobody seems to do it
+State = NotifyTask.State
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    text: str
+    link: str  # the console page where it is seen to
+
+
+def problems(now: datetime) -> list[Problem]:
+    return [*_nowhere_to_go(), *_given_up(), *_nobody_works(now), *_failing()]
+
+
+def _nowhere_to_go() -> Iterator[Problem]:
+    """Refund notices of channels without a URL for them."""
+    waiting = NotifyTask.objects.filter(
+        state__in=[State.NEW, State.RETRYING, State.GIVEN_UP],
+        endpoint="",
+        transport=Transport.HTTP,
+        channel__refund_notify_url="",
+    )
+    names = ("channel_id", "channel__source", "channel__channel")
+    for row in waiting.values(*names).annotate(count=Count("pk")).order_by(*names):
+        text = ngettext(
+            "%(count)d refund notice of %(channel)s has nowhere to go: the channel has no refund"
+            " notify URL.",
+            "%(count)d refund notices of %(channel)s have nowhere to go: the channel has no refund"
+            " notify URL.",
+            row["count"],
+        )
+        channel = f"{row['channel__source']}/{row['channel__channel']}"
+        yield Problem(
+            text % {"count": row["count"], "channel": channel},
+            reverse("admin:groupbuy_channel_change", args=[row["channel_id"]]),
+        )
+
+
+def _given_up() -> Iterator[Problem]:
+    given_up = NotifyTask.objects.filter(state=State.GIVEN_UP)
+    for endpoint, count in _by_endpoint(given_up.exclude(endpoint="")):
+        text = ngettext(
+            "%(count)d notification to %(endpoint)s was given up.",
+            "%(count)d notifications to %(endpoint)s were given up.",
+            count,
+        )
+        yield Problem(
+            text % {"count": count, "endpoint": endpoint},
+            f"{reverse('admin:trade_notifytask_replay')}?{urlencode({'endpoint': endpoint})}",
+        )
+
+
+def _nobody_works(now: datetime) -> Iterator[Problem]:
+    """What worker and beat would have done long ago."""
+    late = now - PATIENCE
+    notifications = NotifyTask.objects.filter(next_attempt_at__lt=late)
+    holds = Order.objects.filter(status=Order.Status.LOCKED, pay_deadline__lt=late)
+    teams = Team.objects.filter(status=Team.Status.FORMING, expires_at__lt=late - GRACE)
+    for count, text, link in (
+        (
+            notifications.count(),
+            _("%(count)d notifications are due and nobody sends them: do worker and beat run?"),
+            reverse("admin:trade_notifytask_changelist"),
+        ),
+        (
+            holds.count(),
+            _(
+                "%(count)d orders were not paid in time and still hold their seats: do worker and"
+                " beat run?"
+            ),
+            reverse("admin:trade_order_changelist") + "?status__exact=0",
+        ),
+        (
+            teams.count(),
+            _("%(count)d teams are past their end and still forming: do worker and beat run?"),
+            reverse("admin:trade_team_changelist") + "?status__exact=0",
+        ),
+    ):
+        if count:
+            yield Problem(text % {"count": count}, link)
+
+
+def _failing() -> Iterator[Problem]:
+    retrying = NotifyTask.objects.filter(state=State.RETRYING)
+    for endpoint, count in _by_endpoint(retrying.exclude(endpoint="")):
+        text = ngettext(
+            "%(count)d notification to %(endpoint)s has failed and is tried again.",
+            "%(count)d notifications to %(endpoint)s have failed and are tried again.",
+            count,
+        )
+        query = {"state__exact": State.RETRYING.value, "endpoint": endpoint}
+        yield Problem(
+            text % {"count": count, "endpoint": endpoint},
+            f"{reverse('admin:trade_notifytask_changelist')}?{urlencode(query)}",
+        )
+
+
+def _by_endpoint(tasks: QuerySet[NotifyTask]) -> QuerySet[NotifyTask, tuple[str, int]]:
+    counted = tasks.values("endpoint").annotate(count=Count("pk")).order_by("endpoint")
+    return counted.values_list("endpoint", "count")
