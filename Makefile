@@ -13,7 +13,7 @@ help: ## This list
 run: $(VENV)/run ## Start everything on http://127.0.0.1:8000/ (PORT=, VAR_DIR=); Ctrl-C stops it
 	@deploy/run.sh || [ $$? -eq 130 ]  # 130: Ctrl-C
 
-demo: $(VENV)/run ## Three shoppers, one team, one callback: the whole journey on a stack of its own
+demo: $(VENV)/run ## The whole journey, there and back, on a stack of its own; prints each step
 	@$(BIN)/python deploy/demo.py
 
 test: $(VENV)/dev ## All tests: on SQLite, then on MariaDB where it can be installed

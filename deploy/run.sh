@@ -70,7 +70,8 @@ for port, variable in zip(sys.argv[1:], ("PORT", "REDIS_PORT")):
 PY
 
 python manage.py migrate --verbosity 0
-[ "${DEMO:-false}" != true ] || python manage.py seed_demo
+[ "${DEMO:-false}" != true ] ||
+  python manage.py seed_demo --refund-url "http://127.0.0.1:$PORT/api/v1/test/group_buy_notify"
 python manage.py collectstatic --noinput --verbosity 0
 echo
 echo "  Open http://127.0.0.1:$PORT/   (Ctrl-C stops everything)"

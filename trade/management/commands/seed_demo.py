@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
@@ -66,7 +66,10 @@ DEMOS = [
 class Command(BaseCommand):
     help = "Load demo goods, activities and a crowd; with DEMO=true also a console user and a key."
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--refund-url", default="", help="where the mall hears of refunds")
+
+    def handle(self, *args: Any, refund_url: str, **options: Any) -> None:
         with transaction.atomic():
             channel, _ = Channel.objects.get_or_create(
                 source="s01",
@@ -74,6 +77,7 @@ class Command(BaseCommand):
                 defaults={
                     "name": "演示商城",
                     "callback_hosts": "http://127.0.0.1\nhttp://localhost",
+                    "refund_notify_url": refund_url,
                 },
             )
             Channel.objects.get_or_create(
