@@ -1,0 +1,80 @@
+"""What the documents show works: the example receiver of the integration guide."""
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from groupbuy.errors import ErrorCode
+from groupbuy.models import Channel, new_webhook_secret
+from tests.factories import make_channel, make_promise
+from trade import transports
+from trade.models import NotifyTask
+from trade.transports import SendError
+
+DOCS = Path(__file__).parent.parent / "docs"
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=["integration.md", "integration.zh-CN.md"])
+def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The guide's example, running with the channel's secret: its URL and what it prints."""
+    [code] = re.findall(r"```python\n(.*?)```", (DOCS / request.param).read_text("utf-8"), re.S)
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port = probe.getsockname()[1]
+    secret = make_channel().webhook_secret
+    code = code.replace("whsec_your_secret", secret).replace("9000", str(port))
+    printed = tmp_path / "printed"
+    with printed.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=out, stderr=subprocess.DEVNULL
+        )
+    deadline = time.monotonic() + 10
+    with socket.socket() as probe:
+        while probe.connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}/", printed
+    process.kill()
+    process.wait()
+
+
+def test_the_guides_receiver_takes_each_notification_once(receiver: tuple[str, Path]) -> None:
+    url, printed = receiver
+    success = make_promise(target=url)
+    refund = make_promise(
+        "team_refund-1-paid_formed", target=url, payload='{"type":"paid_formed","userId":"a"}'
+    )
+
+    for task in (success, success, refund):
+        assert transports.send(task, now=timezone.now()) == 200
+    with pytest.raises(SendError, match="answered 500"):
+        transports.send(forged(success), now=timezone.now())
+
+    assert printed.read_text().splitlines() == [
+        "ship {'teamId': '1', 'outTradeNoList': ['t-1']}",
+        "paid_formed {'type': 'paid_formed', 'userId': 'a'}",
+    ]
+
+
+def forged(task: NotifyTask) -> NotifyTask:
+    """The same notification by somebody who does not have the secret."""
+    channel = Channel.objects.get(pk=task.channel_id)
+    channel.webhook_secret = new_webhook_secret()
+    task.channel = channel
+    return task
+
+
+def test_both_guides_show_the_same_receiver_and_every_code() -> None:
+    texts = [(DOCS / f"integration{kind}.md").read_text("utf-8") for kind in ("", ".zh-CN")]
+
+    receivers = [re.findall(r"```python\n(.*?)```", text, re.S) for text in texts]
+    assert receivers[0] == receivers[1]
+    for text in texts:
+        assert set(re.findall(r"`(E?0\d{3})`", text)) == {error.code for error in ErrorCode}
