@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help run demo test check bench services services-stop translations clean
+.PHONY: help run demo test chaos check bench services services-stop translations clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: $(VENV)/run ## The whole journey, there and back, on a stack of its own; p
 
 test: $(VENV)/dev ## All tests: on SQLite, then on MariaDB where it can be installed
 	@deploy/test.sh
+
+chaos: $(VENV)/dev $(VENV)/mysql ## The fault suite for SECONDS (300), with the SEED it prints
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/dev ## Format, lint, types, imports, migrations, API schema, translations
 	@deploy/check.sh

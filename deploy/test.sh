@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All tests on SQLite, then again on a private MariaDB with RabbitMQ. Arguments go to pytest.
+# All tests on SQLite, again on a private MariaDB with RabbitMQ, then the short fault suite.
+# Arguments go to pytest, and then the fault suite is left out.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export SERVICES_DIR=$PWD/var/test-services MARIADB_PORT=${MARIADB_PORT:-13406}
@@ -13,9 +14,14 @@ trap 'deploy/services.sh stop >/dev/null' EXIT
 make --no-print-directory .venv/mysql && deploy/services.sh start mariadb rabbitmq
 case $? in
   0) ;;
-  *) echo "The tests passed on SQLite; those on MariaDB and RabbitMQ were skipped: they could not be installed (see above)."
+  *) echo "The tests passed on SQLite; those on MariaDB and RabbitMQ and the fault suite were skipped: the services could not be installed (see above)."
      exit 0 ;;
 esac
 export DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy
 AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F .venv/bin/pytest -q "$@" || exit 1
-echo "All tests passed, on SQLite and on MariaDB with RabbitMQ."
+deploy/services.sh stop
+[ $# -eq 0 ] || exit 0
+
+echo "== Faults: processes and services that die, a mall that misbehaves"
+env -u DATABASE_URL .venv/bin/pytest -q -m chaos || exit 1
+echo "All tests passed, on SQLite and on MariaDB with RabbitMQ, and under faults."

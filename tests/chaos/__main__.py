@@ -1,0 +1,48 @@
+"""Run the fault suite. Exits with 0 when nothing was lost, 1 when something was, 3 when there are
+no services to run it on.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+
+import django
+
+from tests.chaos import stack
+
+
+def main() -> int:
+    arguments = _arguments()
+    print(f"seed {arguments.seed}, {arguments.seconds} seconds", flush=True)
+    shutil.rmtree(stack.DIR, ignore_errors=True)
+    stack.DIR.mkdir(parents=True)
+    os.environ |= stack.ENVIRONMENT | {"DJANGO_SETTINGS_MODULE": "groupbuy.settings"}
+    if arguments.broken_outbox:
+        stack.ENVIRONMENT["DJANGO_SETTINGS_MODULE"] = "tests.chaos.broken"
+    if code := stack.services("start"):
+        return code
+    try:
+        django.setup()
+        from tests.chaos.run import run  # noqa: PLC0415  it needs Django
+
+        return run(arguments.seed, arguments.seconds)
+    finally:
+        stack.services("stop")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=60, help="of shopping under faults")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(10**6), help="of shoppers and faults"
+    )
+    parser.add_argument(
+        "--broken-outbox", action="store_true", help="send after the commit without a promise"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

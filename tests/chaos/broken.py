@@ -1,0 +1,45 @@
+"""A platform whose outbox is broken: it calls the mall after the commit and promises nothing.
+
+Settings for `python -m tests.chaos --broken-outbox`, which must find the loss.
+"""
+
+import threading
+from typing import Any
+
+from django.apps import AppConfig
+from django.db import transaction
+from django.utils import timezone
+
+from groupbuy.settings import *  # noqa: F403
+from groupbuy.settings import INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.chaos.broken.Broken"]
+
+
+class Broken(AppConfig):
+    name = "tests.chaos"
+
+    def ready(self) -> None:
+        from trade import outbox  # noqa: PLC0415  not before the apps are loaded
+
+        outbox.record = _send_after_commit  # type: ignore[assignment]
+
+
+def _send_after_commit(
+    event: Any, *, key: str, team: Any, url: str, payload: Any, now: Any
+) -> None:
+    import json  # noqa: PLC0415
+
+    from trade import transports  # noqa: PLC0415
+    from trade.models import NotifyTask, Transport  # noqa: PLC0415
+
+    by_mq = team.notify_transport == Transport.MQ
+    task = NotifyTask(
+        key=key,
+        channel=team.channel,
+        transport=team.notify_transport,
+        target=f"topic.{event}" if by_mq else url,
+        payload=json.dumps(payload),
+    )
+    send = threading.Thread(target=transports.send, args=[task], kwargs={"now": timezone.now()})
+    transaction.on_commit(send.start)

@@ -1,0 +1,128 @@
+"""One run from start to verdict. Needs Django, set up with the suite's environment."""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pika
+from django.core.management import call_command
+from django.db import connections
+from django.utils import timezone
+
+from activity.models import Activity
+from groupbuy.models import ApiKey, Channel
+from tests.chaos import stack, verdict
+from tests.chaos.clock import end_all, forming_teams, move_clocks
+from tests.chaos.faults import break_things
+from tests.chaos.shoppers import Mall, Shopper
+from tests.chaos.sink import Sink, declare_queue
+from tests.chaos.stack import Stack
+from tests.factories import make_activity, make_channel
+from trade import rabbitmq
+from trade.models import NotifyAttempt, NotifyTask, Order, Team
+
+SHOPPERS = 6  # threads
+STARTED = timezone.now()
+PATIENCE = 120  # seconds after the faults in which everything has to come to its end
+
+
+def run(seed: int, seconds: int) -> int:
+    """Return the exit code: 0 when nothing was found, else 1."""
+    call_command("migrate", verbosity=0)
+    until = time.monotonic() + seconds
+    with _platform(seed) as (processes, sink, mall):
+        threads: list[threading.Thread] = [
+            Shopper(mall, number, seed, until) for number in range(SHOPPERS)
+        ]
+        threads.append(threading.Thread(target=move_clocks, args=(seed, until), daemon=True))
+        for thread in threads:
+            thread.start()
+        faults = break_things(processes, sink, seed, until)
+        for thread in threads:
+            thread.join()
+        connections.close_all()  # the database has been away since
+        unanswered = mall.finish()
+        _wait_until_quiet(processes)
+        found = verdict.findings(mall, sink, unanswered)
+    _print_figures(mall, sink, faults, processes.died)
+    for kind, rows in found.items():
+        print(f"FOUND {kind}: {len(rows)}", *rows[:10], sep="\n    ")
+    print("Something is wrong." if found else "Nothing was lost.")
+    return 1 if found else 0
+
+
+@contextmanager
+def _platform(seed: int) -> Iterator[tuple[Stack, Sink, Mall]]:
+    """The processes, and the mall with its sink, its offers and its queue."""
+    with pika.BlockingConnection(rabbitmq.connection_parameters()) as connection:
+        declare_queue(connection.channel())
+    channel = make_channel("s07", "c07", callback_hosts="http://127.0.0.1")
+    sink = Sink(channel.webhook_secret, seed)
+    Channel.objects.update(refund_notify_url=sink.url)
+    key, text = ApiKey.issue(channel=channel, name="chaos")
+    key.save()
+    goods = {
+        _offer(channel, f"goods-{group_type}", group_type)
+        for group_type in Activity.GroupType.values
+    }
+    processes = Stack()
+    try:
+        processes.start()
+        yield processes, sink, Mall(text, stack.WEB, dict(goods), "s07", "c07", sink.url)
+    finally:
+        processes.stop()
+        sink.stop()
+
+
+def _offer(channel: Channel, goods_id: str, group_type: int) -> tuple[str, int]:
+    """Goods in teams of three, fifteen minutes: goods id and activity id."""
+    activity = make_activity(
+        group_type + 1,
+        channel=channel,
+        goods_id=goods_id,
+        group_type=group_type,
+        take_limit=20,
+        start_at=timezone.now() - timedelta(days=1),
+    )
+    return goods_id, activity.pk
+
+
+def _wait_until_quiet(processes: Stack) -> None:
+    """Every team's end comes; what waits for its back-off is sent again, as an operator would."""
+    end_all()
+    undelivered = NotifyTask.objects.exclude(state=NotifyTask.State.DELIVERED)
+    locked = Order.objects.filter(status=Order.Status.LOCKED)
+    deadline = time.monotonic() + PATIENCE
+    with Path(os.devnull).open("w") as nowhere:
+        while time.monotonic() < deadline:
+            processes.revive()
+            time.sleep(3)
+            if not forming_teams() and not locked.exists():
+                if not undelivered.exists():
+                    return
+                call_command("replay_notifications", since=STARTED, stdout=nowhere)
+
+
+def _print_figures(mall: Mall, sink: Sink, faults: Counter[str], died: int) -> None:
+    def listed(counts: Counter[str]) -> str:
+        return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+    paid = [purchase.price for purchase in mall.purchases.values() if purchase.paid_ms]
+    complete = Team.objects.exclude(completed_at=None).count()
+    closed = Order.objects.filter(status=Order.Status.CLOSED).count()
+    copies = sink.copies.total() - len(sink.known)
+    print(f"""
+operations  {mall.codes.total()} answered; {mall.unanswered} without an answer, repeated
+            {listed(mall.codes)}
+faults      {faults.total()}: {listed(faults)}
+            {sink.misbehaved} callbacks mishandled; {died} processes ended by themselves
+teams       {Team.objects.count()}, {complete} complete
+orders      {Order.objects.count()}, {closed} closed
+money       {sum(paid)} by {len(paid)} payments
+callbacks   {len(sink.known)} in {NotifyAttempt.objects.count()} attempts; {copies} repeats
+""")
