@@ -43,11 +43,13 @@ def is_collision(exc: DatabaseError) -> bool:
 
 
 def insert(row: models.Model) -> None:
-    """INSERT this new row, whose primary key is set already. Raises IntegrityError."""
+    """INSERT this new row; a key that counts up is taken from the database. IntegrityError."""
     sql, fields = _insert_sql(type(row))
     database = connections[DEFAULT_DB_ALIAS]
     with database.cursor() as cursor:
         cursor.execute(sql, _values(row, fields, database))
+        if row.pk is None:
+            row.pk = cursor.lastrowid
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
 
 
@@ -100,8 +102,10 @@ def _select_sql(
 
 @lru_cache
 def _insert_sql(model: type[models.Model]) -> tuple[str, list[Any]]:
-    fields: list[Any] = list(model._meta.concrete_fields)
-    columns = ", ".join(field.column for field in fields)
+    concrete: list[Any] = list(model._meta.concrete_fields)
+    fields = [field for field in concrete if not isinstance(field, models.AutoField)]
+    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name  # a column may be named key
+    columns = ", ".join(quote(field.column) for field in fields)
     marks = ", ".join(["%s"] * len(fields))
     return f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({marks})", fields  # noqa: S608
 

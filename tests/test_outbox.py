@@ -118,7 +118,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
 def test_nudges_are_sent_by_a_thread_that_outlives_a_broker_that_is_away(broker: Any) -> None:
     sent: list[int] = []
 
-    def away_once(name: str, args: list[int], **options: Any) -> None:
+    def away_once(task: str, args: list[int], **options: Any) -> None:
         sent.append(args[0])
         if len(sent) == 1:
             raise ConnectionError
@@ -129,6 +129,22 @@ def test_nudges_are_sent_by_a_thread_that_outlives_a_broker_that_is_away(broker:
         nudges._queue.join()
 
     assert sent == [1, 2, 3]
+
+
+def test_the_nudges_of_a_sweep_are_one(broker: Any) -> None:
+    sent: list[tuple[str, list[int]]] = []
+    broker(lambda task, args, **options: sent.append((task, args)))
+
+    with nudges.bundled():
+        nudges.nudge(1)
+        nudges.nudge(2)
+        assert nudges._queue.empty()
+    with nudges.bundled():
+        pass  # nothing was promised
+    nudges.nudge(3)
+    nudges._queue.join()
+
+    assert sent == [(tasks.deliver_due_notifications.name, []), (nudges.TASK, [3])]
 
 
 def test_a_broker_that_hangs_holds_up_no_request(broker: Any) -> None:
@@ -264,7 +280,7 @@ def test_a_worker_whose_lease_has_passed_on_does_not_overwrite_the_outcome(
 def test_one_endpoint_gets_few_sends_at_once(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a dead endpoint holds its sends, another one's promise goes through."""
     for n in range(6):
-        make_promise(f"dead-{n}", endpoint="dead")
+        make_promise(f"dead-{n}", endpoint="dead", next_attempt_at=NOW - timedelta(seconds=9 - n))
     make_promise("alive", endpoint="alive", next_attempt_at=NOW)
     sent: list[str] = []
 
@@ -278,6 +294,41 @@ def test_one_endpoint_gets_few_sends_at_once(clock: Clock, monkeypatch: pytest.M
 
     assert sent[: endpoints.AT_ONCE + 1] == ["dead-0", "dead-1", "dead-2", "dead-3", "alive"]
     assert sorted(sent) == ["alive", *(f"dead-{n}" for n in range(6))]
+
+
+def test_who_meets_a_busy_endpoint_is_served_by_whoever_is_done_there(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A nudge comes once; refused because of too many sends, it must not wait for the sweep."""
+    waiting = [make_promise(str(n), endpoint="mall").pk for n in range(endpoints.AT_ONCE + 2)]
+    sent: list[str] = []
+    refused: list[str] = []
+
+    def send(task: NotifyTask, *, now: datetime) -> int:
+        sent.append(task.key)
+        while waiting:  # other worker threads get their nudges while this one sends
+            task_id = waiting.pop(0)
+            if not outbox.deliver(task_id, clock=clock):
+                refused.append(NotifyTask.objects.get(pk=task_id).key)
+        return 200
+
+    monkeypatch.setattr(transports, "send", send)
+    outbox.deliver(waiting.pop(0), clock=clock)
+
+    assert (sent, refused) == (["0", "1", "2", "3", "4", "5"], ["4", "5"])
+    assert not NotifyTask.objects.exclude(state=State.DELIVERED).exists()
+
+
+def test_what_waits_for_a_failing_endpoint_is_the_sweeps() -> None:
+    with suppress(SendError), endpoints.sending("host"):
+        raise SendError("down")
+
+    with endpoints.sending("host"):
+        endpoints.wait("host")
+        assert not endpoints.take_waiting("host")
+    with endpoints.sending("host"):
+        pass
+    assert not endpoints.take_waiting("host")
 
 
 def test_a_failing_endpoint_gets_one_send_at_a_time() -> None:

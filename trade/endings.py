@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from groupbuy import rows
+from groupbuy.models import Channel
 from trade import outbox
 from trade.models import NotifyTask, Order, RefundType, Team
 
@@ -74,11 +75,12 @@ def close_order(
         left = team.paid_count
         team.status = Team.Status.COMPLETE_WITH_REFUNDS if left else Team.Status.FAILED
     rows.update(team, "locked_count", "paid_count", "status")
+    channel = rows.read(Channel, pk=team.channel_id)
     outbox.record(
         NotifyTask.Event.TEAM_REFUND,
         key=f"team_refund-{order.pk}-{kind}",
         team=team,
-        url=team.channel.refund_notify_url,
+        url=channel.refund_notify_url if channel else "",
         payload={
             "type": kind,
             "userId": order.user_id,

@@ -15,6 +15,7 @@ from django.db import OperationalError, transaction
 
 from activity.models import Activity
 from groupbuy import rows
+from trade import nudges
 from trade.endings import EFFECTS, close_order, complete_team
 from trade.models import Order, Team
 from trade.refund import decide
@@ -37,11 +38,12 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
         holds = list(window.values_list("pk", "team_id")[:WINDOW])
         random.shuffle(holds)
         before = closed
-        for order_id, team_id in holds:
-            try:
-                closed += _close_hold(order_id, team_id, now=clock())
-            except Exception as exc:  # noqa: BLE001  one order's failure blocks no other
-                _skip(order_id, failed, exc)
+        with nudges.bundled():
+            for order_id, team_id in holds:
+                try:
+                    closed += _close_hold(order_id, team_id, now=clock())
+                except Exception as exc:  # noqa: BLE001  one order's failure blocks no other
+                    _skip(order_id, failed, exc)
         if closed == before:
             break
     return closed
@@ -49,6 +51,17 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
 
 def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
     """Complete or fail the teams whose end and grace have passed; return how many."""
+    with nudges.bundled():
+        return _end_overdue_teams(clock)
+
+
+def expire_activities(*, now: datetime) -> int:
+    """Mark the activities whose end has passed; return how many."""
+    over = Activity.objects.filter(status=Activity.Status.IN_EFFECT, end_at__lte=now)
+    return over.update(status=Activity.Status.EXPIRED)
+
+
+def _end_overdue_teams(clock: Callable[[], datetime]) -> int:
     ended, failed = 0, set[int]()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
@@ -64,12 +77,6 @@ def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
         except Exception as exc:  # noqa: BLE001  one team's failure blocks no other
             _skip(team_id, failed, exc)
     return ended
-
-
-def expire_activities(*, now: datetime) -> int:
-    """Mark the activities whose end has passed; return how many."""
-    over = Activity.objects.filter(status=Activity.Status.IN_EFFECT, end_at__lte=now)
-    return over.update(status=Activity.Status.EXPIRED)
 
 
 def _skip(row_id: int, failed: set[int], exc: Exception) -> None:

@@ -200,7 +200,7 @@ class NotifyTask(models.Model):
     payload = models.TextField(_("payload"))
     state = models.PositiveSmallIntegerField(_("state"), choices=State.choices, default=State.NEW)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    next_attempt_at = models.DateTimeField(_("next attempt"), null=True, db_index=True)
+    next_attempt_at = models.DateTimeField(_("next attempt"), null=True)
     last_error = models.CharField(_("last error"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("promised at"))
     delivered_at = models.DateTimeField(_("delivered at"), null=True)
@@ -214,7 +214,10 @@ class NotifyTask(models.Model):
                 fields=["channel", "event_no"], name="notification_event_numbered_once"
             ),
         ]
-        indexes = [models.Index(fields=["state", "endpoint"], name="notification_by_endpoint")]
+        indexes = [
+            models.Index(fields=["next_attempt_at", "endpoint"], name="notification_by_time"),
+            models.Index(fields=["state", "endpoint"], name="notification_by_endpoint"),
+        ]
 
     def __str__(self) -> str:
         return self.key

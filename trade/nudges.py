@@ -8,24 +8,56 @@ accepts connections and does not answer has no useful time limit.
 import logging
 import queue
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from celery import current_app
 
 logger = logging.getLogger(__name__)
 
 TASK = "trade.tasks.deliver_notification"
+SWEEP_TASK = "trade.tasks.deliver_due_notifications"
 WAITING = 1000  # nudges kept while the broker is slow; the next ones are dropped
 
-_queue: queue.Queue[int] = queue.Queue(WAITING)
+_queue: queue.Queue[tuple[str, list[int]]] = queue.Queue(WAITING)
 _start = threading.Lock()
 _sender: threading.Thread | None = None
 
 
+class _Bundle(threading.local):
+    """Whether this thread's nudges are one, and whether there was any."""
+
+    is_open = False
+    is_needed = False
+
+
+_bundle = _Bundle()
+
+
 def nudge(task_id: int) -> None:
     """Returns at once. Call after the commit."""
+    if _bundle.is_open:
+        _bundle.is_needed = True
+    else:
+        _ask(TASK, [task_id])
+
+
+@contextmanager
+def bundled() -> Iterator[None]:
+    """All nudges inside are one, for whatever is due: a sweep makes them by the hundred."""
+    _bundle.is_open, _bundle.is_needed = True, False
+    try:
+        yield
+    finally:
+        _bundle.is_open = False
+        if _bundle.is_needed:
+            _ask(SWEEP_TASK, [])
+
+
+def _ask(task: str, args: list[int]) -> None:
     global _sender
     try:
-        _queue.put_nowait(task_id)
+        _queue.put_nowait((task, args))
     except queue.Full:
         return
     with _start:
@@ -34,14 +66,14 @@ def nudge(task_id: int) -> None:
             _sender.start()
 
 
-def _send_all(waiting: queue.Queue[int]) -> None:
+def _send_all(waiting: queue.Queue[tuple[str, list[int]]]) -> None:
     while True:
-        _send(waiting.get())
+        _send(*waiting.get())
         waiting.task_done()
 
 
-def _send(task_id: int) -> None:
+def _send(task: str, args: list[int]) -> None:
     try:
-        current_app.send_task(TASK, args=[task_id], retry=False, expires=60)
+        current_app.send_task(task, args=args, retry=False, expires=60)
     except Exception as exc:  # noqa: BLE001  a nudge may be lost, the thread may not
-        logger.warning("nudge for notification %s lost: %s", task_id, exc)
+        logger.warning("nudge %s %s lost: %s", task, args, exc)

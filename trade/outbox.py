@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.db.models import QuerySet
 
+from groupbuy import rows
 from trade import endpoints, transports
 from trade.models import NotifyAttempt, NotifyTask, Team, Transport
 from trade.nudges import nudge
@@ -48,7 +49,7 @@ def record(
     by_mq = team.notify_transport == Transport.MQ
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("outbox.record() outside a transaction")
-    task = NotifyTask.objects.create(
+    task = NotifyTask(
         key=key,
         channel_id=team.channel_id,
         event=event,
@@ -59,26 +60,31 @@ def record(
         next_attempt_at=now,
         created_at=now,
     )
+    rows.insert(task)
     transaction.on_commit(lambda: nudge(task.pk), robust=True)
     return task
 
 
 def deliver(task_id: int, *, clock: Callable[[], datetime]) -> bool:
-    """Send this promise if it is due and nobody else holds it."""
-    return _send(_claim(NotifyTask.objects.filter(pk=task_id), clock()), clock)
+    """Send this promise if it is due and nobody else holds it.
+
+    When its endpoint has its hands full, whoever is done there first sends it.
+    """
+    this = NotifyTask.objects.filter(pk=task_id)
+    task = _claim(this, clock())
+    if task is None:
+        for endpoint in this.filter(next_attempt_at__lte=clock()).values_list("endpoint"):
+            endpoints.wait(*endpoint)
+        return False
+    sent = _send(task, clock)
+    while endpoints.take_waiting(task.endpoint):
+        _deliver_all(NotifyTask.objects.filter(endpoint=task.endpoint), clock)
+    return sent
 
 
 def deliver_due(*, clock: Callable[[], datetime]) -> int:
     """Send what is due and return how many promises were tried."""
-    tried = 0
-    stop = time.monotonic() + SWEEP
-    while time.monotonic() < stop:
-        task = _claim(NotifyTask.objects.order_by("next_attempt_at"), clock())
-        if task is None:
-            break
-        _send(task, clock)
-        tried += 1
-    return tried
+    return _deliver_all(NotifyTask.objects.all(), clock)
 
 
 def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
@@ -91,6 +97,18 @@ def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
 def _endpoint(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or parts.scheme}" if parts.hostname else ""
+
+
+def _deliver_all(tasks: QuerySet[NotifyTask], clock: Callable[[], datetime]) -> int:
+    tried = 0
+    stop = time.monotonic() + SWEEP
+    while time.monotonic() < stop:
+        task = _claim(tasks.order_by("next_attempt_at"), clock())
+        if task is None:
+            break
+        _send(task, clock)
+        tried += 1
+    return tried
 
 
 def _claim(tasks: QuerySet[NotifyTask], now: datetime) -> NotifyTask | None:
@@ -106,9 +124,7 @@ def _claim(tasks: QuerySet[NotifyTask], now: datetime) -> NotifyTask | None:
     return task
 
 
-def _send(task: NotifyTask | None, clock: Callable[[], datetime]) -> bool:
-    if task is None:
-        return False
+def _send(task: NotifyTask, clock: Callable[[], datetime]) -> bool:
     attempt = NotifyAttempt(task=task, number=task.attempts, started_at=clock())
     started = time.monotonic()
     failure: transports.SendError | None = None
