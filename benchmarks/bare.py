@@ -1,17 +1,19 @@
-"""The same statements that lock and settlement emit, sent by mysqlclient and nothing else.
+"""The same statements that the project emits, sent by mysqlclient and nothing else.
 
-Two processes of 16 threads, as many connections as the load generator has. Each thread works
-through its own share of rows until the time is up.
+Two processes of 16 threads, as many connections as the load generator has; one of one beside a
+sweep. Each thread works through its own share of rows until the time is up.
 """
 
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import Process, Queue
 from typing import Any
 
 import MySQLdb
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from groupbuy.ids import new_id
 
@@ -46,7 +48,25 @@ MARK_ORDER = (
     " seat_of = %s, closed_at = NULL, close_reason = '' WHERE id = %s"
 )
 MARK_TEAM = "UPDATE trade_team SET locked_count = 2, paid_count = paid_count + 1 WHERE id = %s"
-STATEMENTS = {"open": 3, "join": 4, "settle": 5}  # in one go, without BEGIN and COMMIT
+CLOSE_ORDER = (
+    "UPDATE trade_order SET status = 2, close_reason = 'refunded', closed_at = NOW(6),"
+    " take_no = NULL, seat_of = NULL, paid_at = NULL, settled_at = NULL WHERE id = %s"
+)
+FREE_SEAT = (
+    "UPDATE trade_team SET locked_count = locked_count - 1, paid_count = 0, status = 0"
+    " WHERE id = %s"
+)
+PROMISE = (
+    "INSERT INTO trade_notifytask (`key`, channel_id, event, transport, target, endpoint,"
+    " payload, state, attempts, next_attempt_at, last_error, created_at, delivered_at)"
+    " VALUES (%s, 1, 'team_refund', 'HTTP', '', '', %s, 0, 0, NOW(6), '', NOW(6), NULL)"
+)
+PAYLOAD = (
+    '{"type":"unpaid_unlock","userId":"%(order)s","teamId":"%(team)s","orderId":"%(order)s",'
+    '"outTradeNo":"%(order)s","activityId":100123}'
+)
+# Of one call, without BEGIN and COMMIT; of a sweep for one hold, without the look for more.
+STATEMENTS = {"open": 3, "join": 4, "settle": 5, "refund": 7, "close": 6}
 
 
 def open_team(connection: Any, cursor: Any, line: list[str]) -> None:
@@ -83,38 +103,93 @@ def settle(connection: Any, cursor: Any, line: list[str]) -> None:
     connection.commit()
 
 
-ACTIONS = {"open": open_team, "join": join_team, "settle": settle}
+def refund(connection: Any, cursor: Any, line: list[str]) -> None:
+    cursor.execute(FIND_ORDER, (line[0],))
+    order_id, team_id, _user = cursor.fetchone()
+    cursor.execute("SELECT * FROM trade_team WHERE id = %s FOR UPDATE", (team_id,))
+    cursor.fetchall()
+    _close(connection, cursor, order_id, team_id)
 
 
-def per_second(action: str, lines: list[list[str]], seconds: float, database: Any) -> float:
+def close_hold(connection: Any, cursor: Any, line: list[str]) -> None:
+    order_id, team_id = line
+    cursor.execute("SELECT * FROM trade_team WHERE id = %s FOR UPDATE SKIP LOCKED", (team_id,))
+    cursor.fetchall()
+    _close(connection, cursor, order_id, team_id)
+
+
+def _close(connection: Any, cursor: Any, order_id: Any, team_id: Any) -> None:
+    cursor.execute("SELECT * FROM trade_order WHERE id = %s FOR UPDATE", (order_id,))
+    cursor.fetchall()
+    cursor.execute(CLOSE_ORDER, (order_id,))
+    cursor.execute(FREE_SEAT, (team_id,))
+    cursor.execute("SELECT * FROM groupbuy_channel WHERE id = 1")
+    cursor.fetchall()
+    payload = PAYLOAD % {"order": order_id, "team": team_id}
+    cursor.execute(PROMISE, (f"team_refund-{order_id}-unpaid_unlock", payload))
+    connection.commit()
+
+
+ACTIONS = {
+    "open": open_team,
+    "join": join_team,
+    "settle": settle,
+    "refund": refund,
+    "close": close_hold,
+}
+
+
+def check(action: str, call: Callable[[], Any], *, besides: int = 0) -> None:
+    """Both sides run as many statements, but for those besides; else the ratio means nothing."""
+    with CaptureQueriesContext(connection) as queries:
+        call()
+    sent = [query["sql"] for query in queries if query["sql"] not in ("BEGIN", "COMMIT")]
+    assert len(sent) == STATEMENTS[action] + besides, (action, sent)
+
+
+def per_second(
+    action: str,
+    lines: list[list[str]],
+    seconds: float,
+    database: Any,
+    *,
+    processes: int = PROCESSES,
+    threads: int = THREADS,
+) -> float:
     """Run the action on as many lines as fit into the time; return how many a second."""
     counts: Queue[float] = Queue()
-    shares = [lines[n::PROCESSES] for n in range(PROCESSES)]
-    processes = [
-        Process(target=_process, args=(action, share, seconds, database, counts))
-        for share in shares
+    running = [
+        Process(
+            target=_process, args=(action, lines[n::processes], threads, seconds, database, counts)
+        )
+        for n in range(processes)
     ]
-    for process in processes:
+    for process in running:
         process.start()
-    total = sum(counts.get() for _ in processes)
-    for process in processes:
+    total = sum(counts.get() for _ in running)
+    for process in running:
         process.join()
     return total
 
 
 def _process(
-    action: str, lines: list[list[str]], seconds: float, database: Any, counts: "Queue[float]"
+    action: str,
+    lines: list[list[str]],
+    threads: int,
+    seconds: float,
+    database: Any,
+    counts: "Queue[float]",
 ) -> None:
-    results = [0.0] * THREADS
-    threads = [
+    results = [0.0] * threads
+    running = [
         threading.Thread(
-            target=_thread, args=(action, iter(lines[n::THREADS]), seconds, database, results, n)
+            target=_thread, args=(action, iter(lines[n::threads]), seconds, database, results, n)
         )
-        for n in range(THREADS)
+        for n in range(threads)
     ]
-    for thread in threads:
+    for thread in running:
         thread.start()
-    for thread in threads:
+    for thread in running:
         thread.join()
     counts.put(sum(results))
 

@@ -1,9 +1,8 @@
-"""Rows to join, to settle and to be refused, written in bulk before the clock runs."""
+"""Rows to join, to settle, to refund and to be refused, written before the clock runs."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.utils import timezone
 
@@ -18,13 +17,19 @@ def users(count: int) -> list[str]:
     return [uuid.uuid4().hex for _ in range(count)]
 
 
-def make_teams(count: int, members: int) -> list[tuple[str, list[str]]]:
-    """Teams of three with this many members: team id, out_trade_nos (each its shopper's id)."""
+def make_teams(
+    count: int, members: int, *, paid: int = 0, notify_url: str = NOTIFY_URL
+) -> list[tuple[str, list[str]]]:
+    """Teams of three with this many members: team id, out_trade_nos (each its shopper's id).
+
+    The first members have paid.
+    """
     now = timezone.now()
     made = []
     for start in range(0, count, BATCH):
-        teams = [_team(members, now) for _ in range(min(BATCH, count - start))]
-        orders = [_order(team, now) for team in teams for _ in range(members)]
+        room = min(BATCH, count - start)
+        teams = [_team(members, paid, notify_url, now) for _ in range(room)]
+        orders = [_order(team, n < paid, now) for team in teams for n in range(members)]
         Team.objects.bulk_create(teams)
         Order.objects.bulk_create(orders)
         names: dict[int, list[str]] = {team.pk: [] for team in teams}
@@ -34,7 +39,7 @@ def make_teams(count: int, members: int) -> list[tuple[str, list[str]]]:
     return made
 
 
-def _team(members: int, now: Any) -> Team:
+def _team(members: int, paid: int, notify_url: str, now: datetime) -> Team:
     return Team(
         id=new_id(),
         activity_id=100123,
@@ -43,17 +48,18 @@ def _team(members: int, now: Any) -> Team:
         group_type=1,
         target_count=3,
         locked_count=members,
+        paid_count=paid,
         original_price=Decimal(100),
         pay_price=Decimal(80),
         hold_minutes=30,
         created_at=now,
         expires_at=now + timedelta(hours=2),
         notify_transport="HTTP",
-        notify_url=NOTIFY_URL,
+        notify_url=notify_url,
     )
 
 
-def _order(team: Team, now: Any) -> Order:
+def _order(team: Team, is_paid: bool, now: datetime) -> Order:
     user_id = uuid.uuid4().hex
     return Order(
         id=new_id(),
@@ -65,8 +71,11 @@ def _order(team: Team, now: Any) -> Order:
         out_trade_no=user_id,
         original_price=Decimal(100),
         pay_price=Decimal(80),
+        status=Order.Status.PAID if is_paid else Order.Status.LOCKED,
         take_no=1,
         seat_of=user_id,
         created_at=now,
         pay_deadline=now + timedelta(minutes=30),
+        paid_at=now if is_paid else None,
+        settled_at=now if is_paid else None,
     )

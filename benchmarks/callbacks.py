@@ -1,0 +1,193 @@
+"""Callbacks: how many a second, how long after the completion, and beside a mall that is dead.
+
+One Celery worker as the Procfile starts it, with Redis as its broker, and a mall in a process of
+its own (sink.py). Completions are real: the last order of a team is settled through the API. A
+delay is from the team's completed_at to the arrival at the mall, by this machine's clock.
+"""
+
+import http.client
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import requests
+from celery import current_app
+from django.db import connections
+
+from benchmarks import bulk, rows, sink
+from benchmarks.bodies import SETTLE, settle_body
+from benchmarks.stack import OUT, ROOT, WEB_PORT, Row, row, server, worker
+from trade.models import NotifyTask, Team
+from trade.nudges import TASK
+
+WAITING, LONGEST = 5_000, 60  # promises, and seconds given to the worker for them
+THREADS = 8  # as many as the worker has
+RATE, SECONDS, ROUNDS = 50, 10, 5  # completions a second that the healthy mall hears of
+SHARE = 5  # for every so many of them one that another mall hears of, or that hangs there
+WARM_UP = 3  # seconds
+HANGING = 6  # seconds after which no send to the dead mall is under way
+JOURNAL = OUT / "callbacks.txt"
+
+Delays = list[float]
+
+
+def measure(key: str) -> list[Row]:
+    print("callbacks …", flush=True)
+    with mall():
+        plain = _posts_per_second()
+        nudged, swept = _waiting_per_second(nudged=True), _waiting_per_second(nudged=False)
+        bulk.clear()
+        with server(), worker():
+            _delays(key, seconds=WARM_UP, beside=sink.SECOND)
+            rounds = [
+                (_delays(key, beside=sink.SECOND), _delays(key, beside=sink.DEAD))
+                for _ in range(ROUNDS)
+            ]
+    return [
+        row("waiting callbacks sent, nudged / bare requests", nudged, "/s", nudged / plain),
+        row("waiting callbacks sent, by sweeps / bare requests", swept, "/s", swept / plain),
+        *_table(rounds),
+    ]
+
+
+def _table(rounds: list[tuple[Delays, Delays]]) -> list[Row]:
+    delays = [delay for well, _hanging in rounds for delay in well]
+    p99 = [(_p99(well), _p99(hanging)) for well, hanging in rounds]
+    ratio = statistics.median(well / hanging for well, hanging in p99)
+    name = f"completion to callback, {RATE} a second"
+    return [
+        row(f"{name}, median", 1000 * statistics.median(delays), "ms"),
+        row(f"{name}, p99", 1000 * statistics.median(well for well, _hanging in p99), "ms"),
+        row(
+            "that p99, all malls well / one of them hanging",
+            1000 * statistics.median(hanging for _well, hanging in p99),
+            "ms",
+            ratio,
+            0.83,
+        ),
+    ]
+
+
+def _p99(delays: Delays) -> float:
+    return statistics.quantiles(delays, n=100)[98]
+
+
+@contextmanager
+def mall() -> Iterator[None]:
+    """The two malls of sink.py."""
+    command = [sys.executable, "-m", "benchmarks.sink", str(JOURNAL)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        _wait_until(lambda: _listens(sink.HEALTHY_PORT), 10, "the mall did not start")
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _arrivals() -> dict[str, float]:
+    """The first arrival of each webhook-id, in the order of time."""
+    arrivals: dict[str, float] = {}
+    for line in JOURNAL.read_text().splitlines():
+        moment, key = line.split()
+        arrivals.setdefault(key, float(moment))
+    return arrivals
+
+
+def _wait_until(is_so: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            sys.exit(otherwise)
+        time.sleep(0.5)
+
+
+def _posts_per_second() -> float:
+    """By as many threads as the worker has and requests alone, a new connection each."""
+
+    def post(number: int) -> None:
+        body = json.dumps({"teamId": str(number), "outTradeNoList": ["a", "b", "c"]})
+        headers = {"webhook-id": f"bare-{number}", "Content-Type": "application/json"}
+        requests.post(sink.HEALTHY, data=body, headers=headers, timeout=5).raise_for_status()
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(post, range(WAITING)))
+    return WAITING / (time.monotonic() - started)
+
+
+def _waiting_per_second(*, nudged: bool) -> float:
+    """Promises that wait for a worker when it starts, from the first arrival to the last."""
+    bulk.clear()
+    name = "nudged" if nudged else "swept"
+    promises = {"name": name, "target": sink.HEALTHY, "state": "0", "due": "NOW(6)"}
+    bulk.load(bulk.PROMISE, WAITING, **promises)
+    bulk.analyze()
+    current_app.control.purge()
+    for number in range(1, WAITING + 1) if nudged else ():
+        current_app.send_task(TASK, args=[number])
+    with worker():
+        _wait_until(lambda: len(_moments(name)) == WAITING, LONGEST, "callbacks are missing")
+    moments = _moments(name)
+    return (WAITING - 1) / (moments[-1] - moments[0])
+
+
+def _moments(name: str) -> list[float]:
+    return [moment for key, moment in _arrivals().items() if key.startswith(name)]
+
+
+def _delays(key: str, *, seconds: int = SECONDS, beside: str) -> Delays:
+    """Seconds from completion to callback at the healthy mall, while another one is called too."""
+    teams = rows.make_teams(RATE * seconds, 3, paid=2, notify_url=sink.HEALTHY)
+    plan = [(n / RATE, members[2]) for n, (_id, members) in enumerate(teams)]
+    others = rows.make_teams(RATE * seconds // SHARE, 3, paid=2, notify_url=beside)
+    plan += [(n * SHARE / RATE, members[2]) for n, (_id, members) in enumerate(others)]
+    _settle_all(sorted(plan), key)
+    keys = {f"team_success-{team_id}" for team_id, _members in teams}
+    _wait_until(lambda: keys <= _arrivals().keys(), LONGEST, "callbacks are missing")
+    if beside == sink.DEAD:
+        _give_up_dead()
+    done = Team.objects.filter(pk__in=[int(team_id) for team_id, _members in teams])
+    arrivals = _arrivals()
+    return [
+        arrivals[f"team_success-{pk}"] - completed_at.timestamp()
+        for pk, completed_at in done.values_list("pk", "completed_at")
+        if completed_at
+    ]
+
+
+def _settle_all(plan: list[tuple[float, str]], key: str) -> None:
+    """Settle each order at its second from now, by threads with a connection each."""
+    started = time.monotonic() + 0.5
+
+    def settle(share: list[tuple[float, str]]) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", int(WEB_PORT), timeout=10)
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        for second, user in share:
+            time.sleep(max(0, started + second - time.monotonic()))
+            connection.request("POST", f"/{SETTLE}", json.dumps(settle_body(user)), headers)
+            answer = connection.getresponse().read()
+            assert b'"code":"0000"' in answer, answer
+        connection.close()
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(settle, [plan[n::THREADS] for n in range(THREADS)]))
+
+
+def _give_up_dead() -> None:
+    """Leave nothing of the dead mall to the next round, whatever a worker holds of it now."""
+    state = {"state": NotifyTask.State.GIVEN_UP, "next_attempt_at": None, "attempts": 99}
+    NotifyTask.objects.filter(target=sink.DEAD).update(**state)
+    connections.close_all()
+    time.sleep(HANGING)

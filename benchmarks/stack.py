@@ -1,0 +1,163 @@
+"""The stack that is measured: own MariaDB (flush at every commit) and Redis, server, worker.
+
+Importing it sets the environment; prepare() sets Django up. Whatever needs models is imported
+after that.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import django
+from celery import current_app
+from django.core.management import call_command
+from django.db import connection
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "var" / "bench"
+PORTS = {"MARIADB_PORT": "13506", "REDIS_SERVICE_PORT": "16580"}
+SERVICES = {"SERVICES_DIR": str(OUT / "services"), **PORTS}
+WEB_PORT = "18500"
+REDIS_URL = f"redis://127.0.0.1:{PORTS['REDIS_SERVICE_PORT']}/0"
+DATABASE = {
+    "host": "127.0.0.1",
+    "port": int(PORTS["MARIADB_PORT"]),
+    "user": "groupbuy",
+    "passwd": "groupbuy",
+    "db": "groupbuy",
+}
+SECONDS, CONNECTIONS = 3, 32
+
+os.environ.update(
+    SECRET_KEY="bench",
+    VAR_DIR=str(OUT),
+    DEBUG="false",
+    DEMO="false",
+    LOG_LEVEL="ERROR",
+    DATABASE_URL=f"mysql://groupbuy:groupbuy@127.0.0.1:{PORTS['MARIADB_PORT']}/groupbuy",
+    REDIS_URL=REDIS_URL,
+    CELERY_BROKER_URL=REDIS_URL,
+    CALLBACK_NETWORKS="127.0.0.0/8",
+    DJANGO_SETTINGS_MODULE="benchmarks.settings",
+)
+
+Run = dict[str, float]
+Row = dict[str, Any]
+
+
+@contextmanager
+def stack() -> Iterator[str]:
+    """MariaDB with the demo in it, and Redis; gives a key of the demo's channel."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    services("load")
+    services("start", "mariadb", "redis")
+    try:
+        yield prepare()
+    finally:
+        services("stop")
+
+
+def services(*arguments: str) -> None:
+    command = [str(ROOT / "deploy" / "services.sh"), *arguments]
+    if subprocess.run(command, env=os.environ | SERVICES, check=False).returncode:
+        sys.exit("make bench needs MariaDB, Redis and wrk; see above.")
+
+
+def prepare() -> str:
+    """An empty database with the demo in it; returns a key of its channel."""
+    django.setup()
+    with connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE groupbuy")
+        cursor.execute("CREATE DATABASE groupbuy COLLATE utf8mb4_bin")
+    connection.close()
+    call_command("migrate", verbosity=0)
+    call_command("seed_demo", verbosity=0)
+    from groupbuy.models import ApiKey, Channel  # noqa: PLC0415  Django is set up now
+
+    key, text = ApiKey.issue(channel=Channel.objects.get(source="s01"), name="bench")
+    key.save()
+    return text
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """granian as `make run` starts it, with the empty viewset beside the project's paths."""
+    command = [str(ROOT / ".venv/bin/granian"), "--interface", "wsgi", "--port", WEB_PORT]
+    command += ["--workers", "2", "--blocking-threads", "4", "--no-ws", "--log-level", "error"]
+    process = subprocess.Popen([*command, "benchmarks.wsgi:application"], cwd=ROOT)
+    try:
+        for _ in range(100):
+            try:
+                urlopen(f"http://127.0.0.1:{WEB_PORT}/", timeout=2).close()
+                break
+            except (URLError, ConnectionError):
+                time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def worker() -> Iterator[None]:
+    """One Celery worker with its beat, as the Procfile starts it."""
+    lines = (ROOT / "Procfile").read_text("utf-8").splitlines()
+    command = next(shlex.split(line)[2:] for line in lines if line.startswith("worker: exec "))
+    path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
+    quiet = {"PATH": path, "PYTHONWARNINGS": "ignore::UserWarning:celery.platforms"}
+    with (OUT / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | quiet, stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not current_app.control.ping(timeout=0.5):
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"the Celery worker did not start, see {OUT / 'worker.log'}")
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wrk(
+    path: str, bodies: list[dict[str, Any]], key: str, *, once: bool = False, code: str = "0000"
+) -> Run:
+    """Load one path for some seconds; every answer must have this code."""
+    lines = OUT / "bodies.jsonl"
+    lines.write_text("\n".join(json.dumps(line) for line in bodies) + "\n")
+    command = ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", "benchmarks/load.lua"]
+    command += [f"http://127.0.0.1:{WEB_PORT}/{path}", "--", str(lines), key]
+    command += ["once" if once else "repeat", code]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found: Run = json.loads(run.stdout.strip().splitlines()[-1])
+    if found["bad"]:
+        sys.exit(f"{path}: {found['bad']:.0f} answers were wrong, the first: {run.stderr}")
+    return found
+
+
+def row(
+    name: str, value: float, unit: str, ratio: float | None = None, floor: float | None = None
+) -> Row:
+    """A line of the table; no ratio where there is nothing to compare with."""
+    return {"name": name, "value": value, "unit": unit, "floor": floor, "ratio": ratio}
+
+
+def print_table(rows: list[Row]) -> None:
+    print(f"\n{'':56}{'value':>14}{'ratio':>8}{'goal':>8}")
+    for line in rows:
+        floor, ratio = line["floor"], line["ratio"]
+        goal = "" if floor is None else f"{floor:.2f}"
+        shown = "" if ratio is None else f"{ratio:.2f}"
+        missed = floor is not None and ratio is not None and ratio < floor
+        value = f"{line['value']:,.0f} {line['unit']}"
+        print(f"{line['name']:56}{value:>14}{shown:>8}{goal:>8}{'  missed' * missed}")
