@@ -42,6 +42,12 @@ class LiveOffer:
     discount_crowd: str | None
     activity: Activity
 
+    def crowds(self) -> set[str]:
+        """The crowds that a trial has to ask about."""
+        activity = self.activity
+        limit = activity.crowd_id if activity.restrict_visible or activity.restrict_join else None
+        return {tag_id for tag_id in (limit, self.discount_crowd) if tag_id is not None}
+
 
 def find_offer(
     *, source: str, channel: str, goods_id: str, activity_id: int | None, now: datetime

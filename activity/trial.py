@@ -13,7 +13,7 @@ from activity.catalog import LiveOffer, Price, find_offer
 from activity.models import Activity
 from groupbuy import switches
 from groupbuy.errors import ErrorCode, GroupBuyError
-from tag.crowd import is_member
+from tag.crowd import crowds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,12 @@ def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
         )
     if offer.price is None:
         refusals.append(ErrorCode.UNKNOWN_DISCOUNT)
-    visible, joinable = _crowd_scope(offer.activity, query.user_id)
+    crowds = crowds_of(query.user_id, offer.crowds())
+    visible, joinable = _crowd_scope(offer.activity, crowds)
     if not joinable:
         refusals.append(ErrorCode.OUTSIDE_CROWD)
     refusals += _not_open(offer.activity, now)
-    discounted = offer.discount_crowd is None or is_member(offer.discount_crowd, query.user_id)
+    discounted = offer.discount_crowd is None or offer.discount_crowd in crowds
     return Trial(
         offer,
         offer.price if discounted or not offer.price else offer.price.without_discount(),
@@ -90,11 +91,11 @@ def _switched_off(user_id: str) -> list[ErrorCode]:
     return refusals
 
 
-def _crowd_scope(activity: Activity, user_id: str) -> tuple[bool, bool]:
+def _crowd_scope(activity: Activity, crowds: Collection[str]) -> tuple[bool, bool]:
     """Visible, joinable. What is limited to no crowd at all is closed to everybody."""
     if not activity.restrict_visible and not activity.restrict_join:
         return True, True
-    inside = activity.crowd_id is not None and is_member(activity.crowd_id, user_id)
+    inside = activity.crowd_id in crowds
     return inside or not activity.restrict_visible, inside or not activity.restrict_join
 
 

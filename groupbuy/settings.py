@@ -152,15 +152,16 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     name: {
-        "task": f"trade.tasks.{name.replace(' ', '_')}",
+        "task": f"{app}.tasks.{name.replace(' ', '_')}",
         "schedule": timedelta(seconds=seconds),
         "options": {"expires": seconds},
     }
-    for name, seconds in (
-        ("deliver due notifications", 5),
-        ("close overdue holds", 10),
-        ("end overdue teams", 10),
-        ("expire activities", 60),
+    for app, name, seconds in (
+        ("trade", "deliver due notifications", 5),
+        ("trade", "close overdue holds", 10),
+        ("trade", "end overdue teams", 10),
+        ("trade", "expire activities", 60),
+        ("tag", "refresh bitmaps", 10),
     )
 }
 

@@ -1,6 +1,7 @@
 """Console pages of crowds."""
 
 import re
+from collections import defaultdict
 from typing import Any
 
 from django import forms
@@ -72,3 +73,13 @@ class CrowdMemberAdmin(ModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: CrowdMember | None = None) -> bool:
         return False
+
+    def delete_model(self, request: HttpRequest, obj: CrowdMember) -> None:
+        crowd.remove_members(obj.tag, [obj.user.user_id])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CrowdMember]) -> None:
+        leaving = defaultdict(list)
+        for member in queryset.select_related("tag", "user"):
+            leaving[member.tag].append(member.user.user_id)
+        for tag, user_ids in leaving.items():
+            crowd.remove_members(tag, user_ids)

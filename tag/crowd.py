@@ -1,27 +1,115 @@
-"""Is this user in that crowd? And: put users into it."""
+"""Is this user in that crowd? And: put users into it, take them out.
 
-from collections.abc import Iterable
+Every change of a crowd gives it a new version in the same transaction; tag/bitmaps.py says why.
+"""
 
+import time
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
+
+from django.db import transaction
+
+from groupbuy import snapshots, switches
+from groupbuy.ids import new_id
+from groupbuy.snapshots import Snapshot
+from tag import bitmaps
 from tag.models import CrowdMember, CrowdTag, CrowdUser
 
 BATCH = 1000
+KNOWN = 200_000  # user numbers kept in a process; they never change
+STRANGERS = 10_000  # users without a number remembered in a process, each for a moment
+
+_strangers: dict[str, float] = {}  # user id -> until when
 
 
 def is_member(tag_id: str, user_id: str) -> bool:
-    """A crowd that does not exist has no members: a limit never opens by mistake."""
-    return CrowdMember.objects.filter(tag_id=tag_id, user__user_id=user_id).exists()
+    return tag_id in crowds_of(user_id, [tag_id])
+
+
+def crowds_of(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
+    """Those of these crowds that the user is in.
+
+    A crowd that does not exist has no members: a limit never opens by mistake. Once the user is
+    known to this process, no database is asked, and Redis once.
+    """
+    if switches.caches_off():
+        return _from_table(user_id, tag_ids)
+    known = _versions.get()
+    versions = {tag_id: known[tag_id] for tag_id in tag_ids if tag_id in known}
+    number = _number_or_none(user_id) if versions else None
+    if number is None:
+        return frozenset()
+    found = bitmaps.look_up(number, versions)
+    return _from_table(user_id, tag_ids) if found is None else found
 
 
 def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
     """Put these users into the crowd, return how many it has. Repeating it changes nothing."""
+    for batch in _batches(user_ids):
+        with transaction.atomic():
+            _give_new_version(tag)
+            numbers = _numbers(batch)
+            CrowdMember.objects.bulk_create(
+                [CrowdMember(tag=tag, user_id=number) for number in numbers], ignore_conflicts=True
+            )
+    return tag.members.count()
+
+
+def remove_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
+    """Take these users out of the crowd, return how many it has."""
+    for batch in _batches(user_ids):
+        with transaction.atomic():
+            _give_new_version(tag)
+            tag.members.filter(user__user_id__in=batch).delete()
+    return tag.members.count()
+
+
+def _from_table(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
+    members = CrowdMember.objects.filter(tag_id__in=tag_ids, user__user_id=user_id)
+    return frozenset(members.values_list("tag_id", flat=True))
+
+
+def _number_or_none(user_id: str) -> int | None:
+    if time.monotonic() < _strangers.get(user_id, 0):
+        return None
+    try:
+        return _number(user_id)
+    except CrowdUser.DoesNotExist:
+        if len(_strangers) >= STRANGERS:
+            _strangers.clear()
+        _strangers[user_id] = time.monotonic() + snapshots.MAX_AGE
+        return None
+
+
+@lru_cache(KNOWN)
+def _number(user_id: str) -> int:
+    return CrowdUser.objects.values_list("pk", flat=True).get(user_id=user_id)
+
+
+def _give_new_version(tag: CrowdTag) -> None:
+    """Also locks the crowd's row, so that its changes come one after the other."""
+    CrowdTag.objects.filter(pk=tag.pk).update(version=new_id())
+
+
+def _numbers(user_ids: list[str]) -> list[int]:
+    """The numbers of these users; who has none gets the next one.
+
+    Only those are inserted: MySQL uses up a number for a row that it then ignores.
+    """
+    users = CrowdUser.objects.filter(user_id__in=user_ids)
+    new = set(user_ids) - set(users.values_list("user_id", flat=True))
+    CrowdUser.objects.bulk_create(
+        [CrowdUser(user_id=user_id) for user_id in sorted(new)], ignore_conflicts=True
+    )
+    return list(users.order_by("pk").values_list("pk", flat=True))
+
+
+def _batches(user_ids: Iterable[str]) -> Iterator[list[str]]:
     wanted = sorted(set(user_ids))
     for start in range(0, len(wanted), BATCH):
-        batch = wanted[start : start + BATCH]
-        CrowdUser.objects.bulk_create(
-            [CrowdUser(user_id=user_id) for user_id in batch], ignore_conflicts=True
-        )
-        users = CrowdUser.objects.filter(user_id__in=batch)
-        CrowdMember.objects.bulk_create(
-            [CrowdMember(tag=tag, user=user) for user in users], ignore_conflicts=True
-        )
-    return tag.members.count()
+        yield wanted[start : start + BATCH]
+
+
+_versions = Snapshot(
+    lambda: dict(CrowdTag.objects.values_list("tag_id", "version")), bypass=switches.caches_off
+)

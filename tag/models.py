@@ -4,15 +4,22 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from groupbuy.ids import new_id
+
 
 class CrowdTag(models.Model):
-    """A named crowd that activities and discounts can be limited to."""
+    """A named crowd that activities and discounts can be limited to.
+
+    version is another with every change of its members, and never one that it has had before:
+    not even after a backup was restored.
+    """
 
     tag_id = models.CharField(
         _("tag id"), max_length=64, primary_key=True, validators=[RegexValidator(r"^\S+$")]
     )
     name = models.CharField(_("name"), max_length=64)
     description = models.CharField(_("description"), max_length=255, blank=True)
+    version = models.BigIntegerField(_("version"), default=new_id, editable=False)
 
     class Meta:
         verbose_name = _("crowd tag")

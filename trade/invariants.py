@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from groupbuy.fields import read_id
 from groupbuy.money import FEN
+from tag import bitmaps
 from trade import outbox
 from trade.expire import GRACE
 from trade.models import NotifyTask, Order, RefundType, Team
@@ -148,6 +149,7 @@ INVARIANTS = (
         promises_are_tried_in_time,
         in_time=True,
     ),
+    Invariant(_("10. Every crowd's bitmap is its table."), bitmaps.mismatches),
 )
 
 
