@@ -97,4 +97,4 @@ def _warn_once(discount_id: int, plan: str, expression: str, reason: str) -> Non
     logger.warning("discount %s (%s %s): %s", discount_id, plan, expression, reason)
 
 
-_offers = Snapshot(_load, bypass=switches.caches_off)
+_offers = Snapshot(_load, bypass=switches.caches_off, announced=True)

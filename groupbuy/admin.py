@@ -18,12 +18,12 @@ from django_celery_beat.models import (
     PeriodicTask,
     SolarSchedule,
 )
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from groupbuy import switches
-from groupbuy.models import ApiKey, Channel, Switch
+from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 
 @admin.register(Channel)
@@ -78,12 +78,26 @@ class SwitchForm(forms.ModelForm):
             self.fields["value"].help_text = str(switches.SWITCHES[self.instance.key].expects)
 
     def clean_value(self) -> str:
-        value: str = self.cleaned_data["value"].replace(" ", "").replace("，", ",")
+        value: str = switches.tidy(self.cleaned_data["value"])
         try:
             switches.validate(self.instance.key, value)
         except ValidationError as exc:
             raise ValidationError(exc.messages) from exc
         return value
+
+
+class SwitchChangeInline(TabularInline):
+    model = SwitchChange
+    extra = 0
+    fields = ["at", "by", "before", "after"]
+    readonly_fields = fields
+    ordering = ["-id"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Switch | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Switch | None = None) -> bool:
+        return False
 
 
 @admin.register(Switch)
@@ -92,9 +106,9 @@ class SwitchAdmin(ModelAdmin):
 
     form = SwitchForm
     list_display = ["label", "value", "changed_at", "changed_by"]
-    list_select_related = ["changed_by"]
     fields = ["key", "value"]
     readonly_fields = ["key"]
+    inlines = [SwitchChangeInline]
 
     @admin.display(description=_("switch"), ordering="key")
     def label(self, switch: Switch) -> str:
@@ -107,8 +121,7 @@ class SwitchAdmin(ModelAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
-        obj.changed_by_id = request.user.pk
-        super().save_model(request, obj, form, change)
+        switches.change(obj.key, obj.value, by=request.user.get_username())
 
 
 # Django's and django-celery-beat's own pages, in the console's look.

@@ -1,6 +1,7 @@
 """App configuration."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_delete, post_save
 from django.utils.translation import gettext_lazy as _
 
 
@@ -9,4 +10,7 @@ class GroupBuyConfig(AppConfig):
     verbose_name = _("Channels and switches")
 
     def ready(self) -> None:
-        from groupbuy import schema  # noqa: F401, PLC0415  registers itself with drf-spectacular
+        from groupbuy import changes, schema  # noqa: F401, PLC0415  schema registers itself
+
+        for signal in (post_save, post_delete):
+            signal.connect(changes.announce_saved, dispatch_uid="announce")

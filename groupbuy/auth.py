@@ -36,6 +36,7 @@ class Caller:
     """Stands where Django has a user. channel is None for an operator key."""
 
     channel: KnownChannel | None
+    name: str = ""
     is_authenticated = True
 
 
@@ -87,6 +88,16 @@ class IsOwnChannel(BasePermission):
         return own is not None and source in (own.source, "") and name in (own.channel, "")
 
 
+class IsOperator(BasePermission):
+    """The key belongs to no channel."""
+
+    def has_permission(self, request: Request, view: object) -> bool:
+        caller: Any = request.user
+        if caller is None:
+            raise NotAuthenticated
+        return caller.channel is None
+
+
 def calling_channel(request: Request) -> KnownChannel:
     """The channel behind a request that IsOwnChannel has let in."""
     caller: Any = request.user
@@ -121,7 +132,7 @@ def _load() -> _Known:
         keys={
             key.prefix: (
                 key.digest,
-                Caller(channels[key.channel_id] if key.channel_id else None),
+                Caller(channels[key.channel_id] if key.channel_id else None, str(key)),
             )
             for key in keys
             if key.channel_id is None or key.channel_id in channels  # a newer channel's: next time
@@ -129,5 +140,5 @@ def _load() -> _Known:
     )
 
 
-_known = Snapshot(_load, bypass=switches.caches_off)
+_known = Snapshot(_load, bypass=switches.caches_off, announced=True)
 _name = TextField(longest=32)

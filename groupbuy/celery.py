@@ -1,11 +1,21 @@
 """The Celery application. Tasks live in each app's tasks.py; the schedule is in settings."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import worker_init, worker_process_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "groupbuy.settings")
 
 app = Celery("groupbuy")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_init.connect
+@worker_process_init.connect
+def hear_of_changes(**signal: Any) -> None:
+    from groupbuy import changes  # noqa: PLC0415  Django is set up now
+
+    changes.listen()

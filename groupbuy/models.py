@@ -7,7 +7,6 @@ import secrets
 from typing import Self
 from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
@@ -174,16 +173,13 @@ class Switch(models.Model):
         CUT_RANGE = "cutRange", _("cutRange: per cent of users let in")
         BLACKLIST = "scBlacklist", _("scBlacklist: source+channel refused at settlement")
         CACHE = "cacheSwitch", _("cacheSwitch: bypass every copy")
+        RATE_LIMITER = "rateLimiterSwitch", _("rateLimiterSwitch: limit how often callers ask")
 
     key = models.CharField(_("key"), max_length=32, primary_key=True, choices=Key.choices)
     value = models.CharField(_("value"), max_length=1000, blank=True)
     changed_at = models.DateTimeField(_("changed at"), auto_now=True)
-    changed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("changed by"),
-        null=True,
-        editable=False,
-        on_delete=models.SET_NULL,
+    changed_by = models.CharField(
+        _("changed by"), max_length=150, blank=True, editable=False, help_text=_("user or API key")
     )
 
     class Meta:
@@ -192,3 +188,22 @@ class Switch(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class SwitchChange(models.Model):
+    """Who turned a switch, when, and from what to what."""
+
+    switch = models.ForeignKey(
+        Switch, verbose_name=_("switch"), on_delete=models.CASCADE, related_name="changes"
+    )
+    before = models.CharField(_("before"), max_length=1000, blank=True)
+    after = models.CharField(_("after"), max_length=1000, blank=True)
+    at = models.DateTimeField(_("changed at"), auto_now_add=True)
+    by = models.CharField(_("changed by"), max_length=150)
+
+    class Meta:
+        verbose_name = _("change of a switch")
+        verbose_name_plural = _("changes of a switch")
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after}"

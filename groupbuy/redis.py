@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CONNECT, ANSWER = 0.2, 0.5  # seconds that one question may take
-PAUSE = 1.0  # seconds after a failure in which nobody asks
+PAUSE = 5.0  # seconds after a failure in which nobody asks
 
 _asked_again_at = 0.0
 

@@ -1,81 +1,121 @@
 """Live switches (动态配置, DCC): what operators turn while the platform runs.
 
-SWITCHES says which exist, their defaults and what a readable value is; the functions below
-are the only readers.
+SWITCHES says which exist, their defaults and how a value is read; change() is the only writer,
+the functions below it are the only readers.
 """
 
+import logging
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from groupbuy.models import Switch
+from groupbuy.models import Switch, SwitchChange
 from groupbuy.snapshots import Snapshot
+
+logger = logging.getLogger(__name__)
+
+Key = Switch.Key
+OTHER_SPELLINGS = {"scBlackList": Key.BLACKLIST}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     default: str
-    is_valid: Callable[[str], bool]
+    pattern: str  # of a readable value
+    read: Callable[[str], Any]
     expects: Promise
 
 
-def _matches(pattern: str) -> Callable[[str], bool]:
-    return lambda value: re.fullmatch(pattern, value) is not None
-
-
-SWITCHES = {
-    Switch.Key.DOWNGRADE: Setting("0", _matches("[01]"), _("0 (open) or 1 (all trials refused)")),
-    Switch.Key.CUT_RANGE: Setting(
-        "100", _matches("[0-9]{1,2}|100"), _("per cent of users let in, 0 to 100")
+SWITCHES: Mapping[Key, Setting] = {
+    Key.DOWNGRADE: Setting(
+        "0", "[01]", lambda text: text == "1", _("0 (open) or 1 (all trials refused)")
     ),
-    Switch.Key.BLACKLIST: Setting(
+    Key.CUT_RANGE: Setting("100", "[0-9]{1,2}|100", int, _("per cent of users let in, 0 to 100")),
+    Key.BLACKLIST: Setting(
         "s02c02",
-        _matches(r"[^,\s]*(,[^,\s]+)*"),
+        r"[^,\s]*(,[^,\s]+)*",
+        lambda text: frozenset(text.split(",")),
         _("source+channel, comma separated: s02c02,s03c01"),
     ),
-    Switch.Key.CACHE: Setting(
-        "0", _matches("[0-9]+"), _("0: copies in use; anything else: always the database")
+    Key.CACHE: Setting(
+        "0",
+        "[0-9]+",
+        lambda text: text != "0",
+        _("0: copies in use; anything else: always the database"),
+    ),
+    Key.RATE_LIMITER: Setting(
+        "open", "open|close", lambda text: text == "open", _("open (limits apply) or close")
     ),
 }
 
 
 def validate(key: str, value: str) -> None:
     """Raise ValidationError naming the field when the value cannot be read."""
-    setting = SWITCHES.get(Switch.Key(key)) if key in Switch.Key.values else None
-    if setting is None:
+    if key not in Key.values:
         raise ValidationError({"key": _("There is no such switch.")})
-    if not setting.is_valid(value):
+    setting = SWITCHES[Key(key)]
+    if len(value) > 1000 or not re.fullmatch(setting.pattern, value):
         raise ValidationError({"value": _("Expected: %(form)s.") % {"form": setting.expects}})
 
 
+def tidy(value: str) -> str:
+    """As people write it: with spaces, with the Chinese comma."""
+    return value.replace(" ", "").replace("，", ",")
+
+
+def change(key: str, value: str, *, by: str) -> None:
+    """Turn a switch; who did is kept. Raises ValidationError, and then nothing has changed."""
+    key = OTHER_SPELLINGS.get(key, key)
+    value = tidy(value)
+    validate(key, value)
+    with transaction.atomic():
+        switch, _created = Switch.objects.select_for_update().get_or_create(
+            key=key, defaults={"value": SWITCHES[Key(key)].default}
+        )
+        SwitchChange.objects.create(switch=switch, before=switch.value, after=value, by=by)
+        switch.value, switch.changed_by = value, by
+        switch.save()
+
+
 def is_downgraded() -> bool:
-    return _value(Switch.Key.DOWNGRADE) == "1"
+    return bool(_value(Key.DOWNGRADE))
 
 
 def in_cut_range(user_id: str) -> bool:
     """The same answer in every process, and whoever is in at 30 is in at 40."""
-    return zlib.crc32(user_id.encode()) % 100 < int(_value(Switch.Key.CUT_RANGE))
+    return bool(zlib.crc32(user_id.encode()) % 100 < _value(Key.CUT_RANGE))
 
 
 def is_blacklisted(source: str, channel: str) -> bool:
-    return f"{source}{channel}" in _value(Switch.Key.BLACKLIST).split(",")
+    return f"{source}{channel}" in _value(Key.BLACKLIST)
 
 
 def caches_off() -> bool:
-    return _value(Switch.Key.CACHE) != "0"
+    return bool(_value(Key.CACHE))
 
 
-def _value(key: Switch.Key) -> str:
-    return _values.get().get(key, SWITCHES[key].default)
+def _value(key: Key) -> Any:
+    return _values.get()[key]
 
 
-def _load() -> dict[str, str]:
-    return dict(Switch.objects.values_list("key", "value"))
+def _load() -> dict[str, Any]:
+    """Every switch as its reader wants it; what cannot be read is as if it was never set."""
+    texts = {key: setting.default for key, setting in SWITCHES.items()}
+    for key, text in Switch.objects.values_list("key", "value"):
+        try:
+            validate(key, text)
+        except ValidationError as exc:
+            logger.error("switch %s=%r is ignored: %s", key, text, exc.messages)  # noqa: TRY400
+        else:
+            texts[Key(key)] = text
+    return {key: SWITCHES[key].read(text) for key, text in texts.items()}
 
 
-_values = Snapshot(_load)
+_values = Snapshot(_load, announced=True)

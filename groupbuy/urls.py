@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from groupbuy import api
 from groupbuy.pages import handler404, start  # noqa: F401  Django looks for handler404 here
+from groupbuy.views import SwitchViewSet
 from trade.views import accept_callback
 
 urlpatterns = [
@@ -17,6 +18,10 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/v1/gbm/", include("trade.urls")),
+    re_path(
+        r"^api/v1/gbm/dcc/update_config/?$",
+        SwitchViewSet.as_view({"get": "update_config", "post": "update_config"}),
+    ),
 ]
 if settings.DEBUG:
     urlpatterns += [re_path(r"^api/v1/test/group_buy_notify/?$", accept_callback)]

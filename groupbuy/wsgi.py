@@ -7,11 +7,14 @@ from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 
+from groupbuy import changes
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "groupbuy.settings")
 
 LONGEST_CHUNKED = 1024 * 1024  # bytes; the API refuses bodies far shorter than that
 
 django = get_wsgi_application()
+changes.listen()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

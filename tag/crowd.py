@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from django.db import transaction
 
-from groupbuy import snapshots, switches
+from groupbuy import changes, snapshots, switches
 from groupbuy.ids import new_id
 from groupbuy.snapshots import Snapshot
 from tag import bitmaps
@@ -89,6 +89,7 @@ def _number(user_id: str) -> int:
 def _give_new_version(tag: CrowdTag) -> None:
     """Also locks the crowd's row, so that its changes come one after the other."""
     CrowdTag.objects.filter(pk=tag.pk).update(version=new_id())
+    changes.announce()
 
 
 def _numbers(user_ids: list[str]) -> list[int]:
@@ -111,5 +112,7 @@ def _batches(user_ids: Iterable[str]) -> Iterator[list[str]]:
 
 
 _versions = Snapshot(
-    lambda: dict(CrowdTag.objects.values_list("tag_id", "version")), bypass=switches.caches_off
+    lambda: dict(CrowdTag.objects.values_list("tag_id", "version")),
+    bypass=switches.caches_off,
+    announced=True,
 )

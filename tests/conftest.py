@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from subprocess import DEVNULL
@@ -15,10 +16,16 @@ from django.db import close_old_connections
 from rest_framework.test import APIClient
 
 import groupbuy.redis
-from groupbuy import snapshots
+from groupbuy import changes, snapshots
 from groupbuy.models import ApiKey
 from tag import crowd
 from tests import factories
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nobody_listens() -> None:
+    """groupbuy.wsgi starts a thread that would tell every test of changes."""
+    changes._listener = threading.current_thread()
 
 
 @pytest.fixture(autouse=True)

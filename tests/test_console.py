@@ -128,10 +128,13 @@ def test_the_console_lists_every_switch(operator: Client) -> None:
     assert "cutRange: per cent of users let in" in page
 
 
+NO_INLINE = {"changes-TOTAL_FORMS": 0, "changes-INITIAL_FORMS": 0}
+
+
 def test_an_unreadable_switch_is_refused_with_the_field_named(operator: Client) -> None:
     url = reverse("admin:groupbuy_switch_change", args=["cutRange"])
 
-    response = operator.post(url, {"value": "200"})
+    response = operator.post(url, NO_INLINE | {"value": "200"})
 
     assert response.context["adminform"].form.errors == {
         "value": ["Expected: per cent of users let in, 0 to 100."]
@@ -140,11 +143,15 @@ def test_an_unreadable_switch_is_refused_with_the_field_named(operator: Client) 
 
 
 def test_a_switch_remembers_who_changed_it(operator: Client) -> None:
-    operator.post(reverse("admin:groupbuy_switch_change", args=["cutRange"]), {"value": "30"})
+    url = reverse("admin:groupbuy_switch_change", args=["cutRange"])
+    for value in ("30", "40"):
+        operator.post(url, NO_INLINE | {"value": value})
 
     switch = Switch.objects.get(key="cutRange")
-    assert switch.changed_by is not None
-    assert (switch.value, switch.changed_by.username) == ("30", "operator")
+    changes = [(change.before, change.after, change.by) for change in switch.changes.order_by("pk")]
+    assert (switch.value, switch.changed_by) == ("40", "operator")
+    assert changes == [("100", "30", "operator"), ("30", "40", "operator")]
+    assert "40" in operator.get(url).content.decode()
 
 
 def test_members_are_added_to_a_crowd(operator: Client) -> None:
@@ -216,6 +223,6 @@ def test_only_tasks_that_exist_can_be_scheduled(operator: Client) -> None:
 
 def test_a_blacklist_with_spaces_is_understood(operator: Client) -> None:
     url = reverse("admin:groupbuy_switch_change", args=["scBlacklist"])
-    operator.post(url, {"value": "s02c02， s03c03"})
+    operator.post(url, NO_INLINE | {"value": "s02c02， s03c03"})
 
     assert Switch.objects.get(key="scBlacklist").value == "s02c02,s03c03"

@@ -31,10 +31,10 @@ def test_both_readmes_have_the_same_map() -> None:
     assert re.findall(r"`(\w+)/(\w+)\.py` `(\w+)`", chinese) == ANSWERS
 
 
-def test_rows_are_locked_in_two_modules_only() -> None:
+def test_rows_are_locked_where_the_order_of_locks_is_known() -> None:
     locks = re.compile(r"\.select_for_update\(|rows\.lock\(")
     lockers = {path for path, text in SOURCES.items() if locks.search(text)}
-    assert lockers == {"trade/rowlocks.py", "trade/outbox.py"}
+    assert lockers == {"trade/rowlocks.py", "trade/outbox.py", "groupbuy/switches.py"}
 
 
 def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
@@ -43,8 +43,9 @@ def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
         for path, text in SOURCES.items()
         if "transaction.atomic" in text and "/management/" not in path
     }
-    # The console saves a crowd and its members in one transaction of its own.
+    # The console saves these within a transaction of its own.
     assert found.pop("tag/crowd.py") == ["", ""]
+    assert found.pop("groupbuy/switches.py") == [""]
     use_cases = {"lock", "settle", "refund", "expire", "outbox", "events"}
     assert set(found) == {f"trade/{name}.py" for name in use_cases}
     assert {argument for arguments in found.values() for argument in arguments} == {"durable=True"}

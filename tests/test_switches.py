@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from rest_framework.test import APIClient
 
 from groupbuy import snapshots, switches
+from groupbuy.models import ApiKey, Switch, SwitchChange
 from groupbuy.snapshots import Snapshot
 from tests.factories import set_switch
 
@@ -60,6 +62,8 @@ def test_cut_range_is_the_same_in_every_process() -> None:
         ("scBlacklist", "s02c02,s03c03"),
         ("cacheSwitch", "0"),
         ("cacheSwitch", "1"),
+        ("rateLimiterSwitch", "open"),
+        ("rateLimiterSwitch", "close"),
     ],
 )
 def test_readable_values_are_accepted(key: str, value: str) -> None:
@@ -76,6 +80,8 @@ def test_readable_values_are_accepted(key: str, value: str) -> None:
         ("cutRange", "１０", "value"),
         ("scBlacklist", "a b", "value"),
         ("cacheSwitch", "off", "value"),
+        ("rateLimiterSwitch", "closed", "value"),
+        ("scBlacklist", "s" * 1001, "value"),
         ("nothing", "1", "key"),
     ],
 )
@@ -86,6 +92,86 @@ def test_unreadable_values_are_refused_with_the_field_named(
         switches.validate(key, value)
 
     assert list(caught.value.message_dict) == [field]
+
+
+@pytest.mark.django_db
+def test_a_value_written_past_the_code_that_cannot_be_read_is_ignored(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    set_switch("cutRange", "many")
+
+    assert switches.in_cut_range("anybody") is True
+    assert "cutRange='many' is ignored" in caplog.text
+
+
+DCC = "/api/v1/gbm/dcc/update_config"
+
+
+@pytest.fixture
+def operator() -> APIClient:
+    key, text = ApiKey.issue(channel=None, name="ops")
+    key.save()
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return client
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_an_operator_key_turns_switches(operator: APIClient, method: str, slash: str) -> None:
+    answer = getattr(operator, method)(f"{DCC}{slash}?key=cutRange&value=0")
+
+    assert answer.json() == {"code": "0000", "info": "成功", "data": None}
+    assert switches.in_cut_range("anybody") is False
+    change = SwitchChange.objects.get()
+    assert (change.before, change.after) == ("100", "0")
+    assert change.by == str(ApiKey.objects.get())
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("key", ["scBlacklist", "scBlackList"])
+def test_both_spellings_of_the_blacklist_are_known(operator: APIClient, key: str) -> None:
+    operator.get(f"{DCC}?key={key}&value=s03c03, s04c04")
+
+    assert Switch.objects.get(key="scBlacklist").value == "s03c03,s04c04"
+    assert switches.is_blacklisted("s04", "c04")
+    assert not switches.is_blacklisted("s02", "c02")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("key=nothing&value=1", "key"),
+        ("value=1", "key"),
+        ("key=cutRange&value=101", "value"),
+        ("key=cutRange", "value"),
+        ("key=downgradeSwitch&value=on", "value"),
+    ],
+)
+def test_what_cannot_be_turned_is_named_and_stays(
+    operator: APIClient, query: str, field: str
+) -> None:
+    before = list(Switch.objects.order_by("key").values())
+
+    body = operator.post(f"{DCC}?{query}").json()
+
+    assert (body["code"], body["data"]) == ("0002", None)
+    assert f"{field}:" in body["info"]
+    assert list(Switch.objects.order_by("key").values()) == before
+    assert not SwitchChange.objects.exists()
+
+
+@pytest.mark.django_db
+def test_only_operators_turn_switches(client: APIClient, mall: APIClient) -> None:
+    path = f"{DCC}?key=downgradeSwitch&value=1"
+
+    for caller, status, code in ((client, 401, "0401"), (mall, 403, "0403")):
+        for method in (caller.get, caller.post):
+            answer = method(path)
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert switches.is_downgraded() is False
 
 
 def test_a_copy_is_loaded_once_and_again_when_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:

