@@ -12,7 +12,7 @@ from django.utils import translation
 from tests.factories import NOW, lock, make_activity, make_channel, make_promise, make_team, refund
 from trade import outbox
 from trade.inbox import problems
-from trade.models import NotifyTask, Order, Team
+from trade.models import NotifyAttempt, NotifyTask, Order, Team
 
 pytestmark = pytest.mark.django_db
 State = NotifyTask.State
@@ -51,6 +51,30 @@ def test_a_refund_notice_without_a_url_is_kept_and_shown(operator: Client) -> No
     page = operator.get("/admin/").content.decode()
     assert f'href="/admin/groupbuy/channel/{channel.pk}/change/"' in page
     assert "2 refund notices of s01/c01" in page
+
+
+def test_a_notice_that_waited_for_its_url_stays_in_the_inbox(operator: Client) -> None:
+    channel = make_channel(refund_notify_url="")
+    make_promise("1", state=State.GIVEN_UP, next_attempt_at=None, endpoint="", target="")
+    make_promise("2", state=State.DELIVERED, next_attempt_at=None, endpoint="", target="")
+    channel.refund_notify_url = "http://127.0.0.1:9/refund"
+    channel.save()
+
+    [problem] = problems(NOW)
+
+    assert problem.text == "1 refund notice of s01/c01 waited for its URL: send it again."
+    page = operator.get(problem.link).content.decode()
+    assert 'value="1" class="action-select' in page or ">1</a>" in page
+    assert ">2</a>" not in page
+
+
+def test_a_queue_at_a_failing_endpoint_is_no_missing_worker() -> None:
+    for n in range(3):
+        make_promise(str(n), state=State.RETRYING, endpoint="slow:https")
+    task = NotifyTask.objects.get(key="0")
+    NotifyAttempt.objects.create(task=task, number=1, started_at=LATER, duration_ms=5000)
+
+    assert texts() == ["3 notifications to slow:https have failed and are tried again."]
 
 
 def test_what_was_given_up_or_fails_is_shown_by_endpoint(operator: Client) -> None:

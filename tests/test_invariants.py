@@ -10,13 +10,19 @@ from django.db.models import Model
 
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
 from trade import invariants
-from trade.models import NotifyTask, Order, Team
+from trade.models import NotifyAttempt, NotifyTask, Order, Team
 
 pytestmark = pytest.mark.django_db
 
 
 def broken_numbers() -> list[str]:
     return [sentence[:2] for sentence in invariants.broken()]
+
+
+@pytest.fixture(autouse=True, params=[1, 2, 1000])
+def _page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of rows looked at at once."""
+    monkeypatch.setattr(invariants, "PAGE", request.param)
 
 
 @pytest.fixture
@@ -69,7 +75,7 @@ def test_what_is_late_is_found() -> None:
     make_activity()
     lock("a")
     make_promise("late", next_attempt_at=NOW)
-    in_time, late = NOW + timedelta(seconds=60), NOW + timedelta(minutes=18)
+    in_time, late = NOW + timedelta(seconds=30), NOW + timedelta(minutes=18)
 
     def timed(now: Any) -> dict[str, int]:
         found = {sentence[:2]: len(rows) for sentence, rows in invariants.check_all(now)}
@@ -77,6 +83,18 @@ def test_what_is_late_is_found() -> None:
 
     assert timed(in_time) == {"4.": 0, "9.": 0}
     assert timed(late) == {"4.": 1, "9.": 1}
+
+
+def test_a_promise_may_wait_for_others_of_its_endpoint() -> None:
+    late = NOW + timedelta(minutes=5)
+    waiting = make_promise("waiting", next_attempt_at=NOW, endpoint="slow")
+    other = make_promise("served", next_attempt_at=None, endpoint="slow")
+    NotifyAttempt.objects.create(task=other, number=1, started_at=late, duration_ms=5000)
+
+    assert list(invariants.promises_are_tried_in_time(late)) == []
+
+    NotifyTask.objects.filter(pk=waiting.pk).update(endpoint="forgotten")
+    assert len(list(invariants.promises_are_tried_in_time(late))) == 1
 
 
 @pytest.mark.usefixtures("_trade")

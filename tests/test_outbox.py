@@ -3,8 +3,8 @@
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from celery import current_app
 from django.db import transaction
 
 from tests.factories import NOW, lock, make_activity, make_promise, settle
+from tests.racing import race
 from trade import endpoints, nudges, outbox, tasks, transports
 from trade.models import NotifyAttempt, NotifyTask, Order
 from trade.transports import SendError
@@ -277,6 +278,7 @@ def test_a_worker_whose_lease_has_passed_on_does_not_overwrite_the_outcome(
     assert NotifyAttempt.objects.count() == 2
 
 
+@pytest.mark.usefixtures("_free_endpoints")
 def test_one_endpoint_gets_few_sends_at_once(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a dead endpoint holds its sends, another one's promise goes through."""
     for n in range(6):
@@ -296,6 +298,7 @@ def test_one_endpoint_gets_few_sends_at_once(clock: Clock, monkeypatch: pytest.M
     assert sorted(sent) == ["alive", *(f"dead-{n}" for n in range(6))]
 
 
+@pytest.mark.usefixtures("_free_endpoints")
 def test_who_meets_a_busy_endpoint_is_served_by_whoever_is_done_there(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,27 +322,99 @@ def test_who_meets_a_busy_endpoint_is_served_by_whoever_is_done_there(
     assert not NotifyTask.objects.exclude(state=State.DELIVERED).exists()
 
 
-def test_what_waits_for_a_failing_endpoint_is_the_sweeps() -> None:
-    with suppress(SendError), endpoints.sending("host"):
-        raise SendError("down")
-
-    with endpoints.sending("host"):
-        endpoints.wait("host")
-        assert not endpoints.take_waiting("host")
-    with endpoints.sending("host"):
-        pass
-    assert not endpoints.take_waiting("host")
+@pytest.fixture
+def _free_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No place is taken and nobody fails, whatever other tests have left."""
+    monkeypatch.setattr(endpoints, "_in_flight", Counter())
+    monkeypatch.setattr(endpoints, "_failing", set())
+    monkeypatch.setattr(endpoints, "_waiting", {})
 
 
-def test_a_failing_endpoint_gets_one_send_at_a_time() -> None:
-    with suppress(SendError), endpoints.sending("host"):
-        assert endpoints.busy() == set()
-        raise SendError("down")
+@pytest.mark.usefixtures("_free_endpoints")
+def test_a_failing_endpoint_has_one_place_until_it_succeeds() -> None:
+    assert [endpoints.take("host") for _ in range(5)] == [True, True, True, True, False]
+    assert endpoints.busy() == {"host"}
+    for _ in range(4):
+        endpoints.give_back("host")
+    endpoints.remember("host", failed=True)
 
-    with endpoints.sending("host"):
-        assert endpoints.busy() == {"host"}
-    with endpoints.sending("host"):  # it has succeeded meanwhile
-        assert endpoints.busy() == set()
+    assert [endpoints.take("host") for _ in range(2)] == [True, False]
+    endpoints.remember("host", failed=False)
+    assert endpoints.take("host")
+
+
+@pytest.mark.usefixtures("_free_endpoints")
+def test_some_threads_are_never_for_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "_at_all", 6)
+    endpoints.leave_spare(5)
+
+    assert [endpoints.take(f"host-{n}") for n in range(4)] == [True, True, True, False]
+    assert endpoints.full()
+    assert endpoints.wait("another")
+    assert endpoints.next_waiting() is None
+    endpoints.give_back("host-0")
+    assert endpoints.next_waiting() == "another"
+
+
+@pytest.mark.usefixtures("_free_endpoints")
+def test_who_waits_is_served_in_turn_and_a_failing_endpoint_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endpoints, "_at_all", 6)
+    endpoints.leave_spare(99)
+    for host in ("a", "b", "c"):
+        while endpoints.take(host):
+            pass
+        endpoints.give_back(host)
+        endpoints.wait_again(host)
+    endpoints.remember("a", failed=True)
+
+    assert endpoints.next_waiting() == "b"
+    endpoints.wait_again("b")
+    assert [endpoints.next_waiting() for _ in range(3)] == ["c", "b", None]
+    assert endpoints.wait("b") is False  # a place is free: claim it
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_free_endpoints")
+@pytest.mark.parametrize(("fails", "at_once"), [(False, endpoints.AT_ONCE), (True, 1)])
+def test_threads_that_claim_together_keep_the_limit(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, fails: bool, at_once: int
+) -> None:
+    monkeypatch.setattr(endpoints, "_at_all", 8)
+    endpoints.remember("mall", failed=fails)
+    for n in range(12):
+        make_promise(str(n), endpoint="mall")
+    lock, sending, most = threading.Lock(), 0, 0
+
+    def send(task: NotifyTask, *, now: datetime) -> int:
+        nonlocal sending, most
+        with lock:
+            sending += 1
+            most = max(most, sending)
+        time.sleep(0.05)
+        with lock:
+            sending -= 1
+        if fails:
+            raise SendError("down")
+        return 200
+
+    monkeypatch.setattr(transports, "send", send)
+    race(*[lambda: outbox.deliver_due(clock=clock)] * 8)
+
+    assert most == at_once
+    assert NotifyAttempt.objects.count() == 12
+
+
+def test_requeue_goes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "PIECE", 2)
+    for n in range(7):
+        make_promise(str(n), state=State.DELIVERED, next_attempt_at=None)
+
+    assert outbox.requeue(NotifyTask.objects.exclude(key="3"), now=NOW) == 6
+
+    assert NotifyTask.objects.filter(state=State.NEW, next_attempt_at=NOW).count() == 6
+    assert outbox.requeue(NotifyTask.objects.none(), now=NOW) == 0
 
 
 def test_requeue_gives_a_full_set_of_attempts(clock: Clock, outcome: Any) -> None:

@@ -280,22 +280,22 @@ def test_a_mall_locks_with_mq(mall: APIClient, broker: Broker) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_listen_prints_and_acknowledges(broker: Broker) -> None:
-    out = StringIO()
+def test_listen_prints_and_leaves_nothing_behind(broker: Broker) -> None:
+    broker.unbind(SUCCESS)
+    out, err = StringIO(), StringIO()
     listener = threading.Thread(
-        target=call_command,
-        args=["listen", "--queue", "test-listen", "--count", "1"],
-        kwargs={"stdout": out, "stderr": StringIO()},
+        target=call_command, args=["listen", "--count", "1"], kwargs={"stdout": out, "stderr": err}
     )
-    broker.channel.queue_declare("test-listen", durable=True)
-    broker.channel.queue_bind("test-listen", rabbitmq.EXCHANGE, SUCCESS)
-    send(make_message(payload='{"teamId":"1"}'))
+    task = make_message(payload='{"teamId":"1"}')
 
     listener.start()
+    while "Listening" not in err.getvalue() and listener.is_alive():
+        time.sleep(0.01)
+    send(task)
     listener.join(10)
 
     assert out.getvalue() == 'topic.team_success team_success-1 {"teamId":"1"}\n'
-    assert broker.channel.queue_delete("test-listen").method.message_count == 0
+    assert failure(task) == "no queue is bound to topic.team_success"
 
 
 def test_listen_needs_a_broker(settings: Any) -> None:

@@ -1,5 +1,6 @@
 """Sending notifications again: the command and the console's page."""
 
+import re
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -111,20 +112,46 @@ PAGE = "/admin/trade/notifytask/replay/"
 
 @pytest.mark.usefixtures("_promises")
 def test_the_console_counts_first_and_sends_then(operator: Client) -> None:
-    chosen = {"endpoint": "mall:https", "since": "2036-05-02T00:00"}
+    chosen = {"endpoint": "mall:https", "since": "2036-05-02T00:00", "until": "2036-06-01T00:00"}
 
     counted = operator.post(PAGE, chosen)
 
-    assert "2 notifications are in this range." in counted.content.decode()
+    page = counted.content.decode()
+    assert "2 notifications are in this range." in page
     assert due() == []
 
-    sent = operator.post(PAGE, chosen | {"send": "1"}, follow=True)
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
+    assert hidden.keys() == {"csrfmiddlewaretoken", "endpoint", "since", "until"}
+    sent = operator.post(PAGE, hidden | {"send": "1"}, follow=True)
 
     assert "2 notifications will be sent again." in sent.content.decode()
     assert due() == ["1", "3"]
     logged = LogEntry.objects.get()
     assert (logged.user.username, logged.change_message) == ("operator", "send a range again")
-    assert logged.object_repr == "endpoint: mall:https, since: 2036-05-02 00:00:00+08:00"
+    assert logged.object_repr == (
+        "endpoint: mall:https, since: 2036-05-02 00:00:00+08:00, until: 2036-06-01 00:00:00+08:00"
+    )
+
+
+@pytest.mark.usefixtures("_promises")
+def test_what_is_promised_after_counting_is_not_sent(operator: Client) -> None:
+    page = operator.post(PAGE, {"endpoint": "mall:https"}).content.decode()
+
+    assert "0 notifications are in this range." in page  # they are promised in 2036
+    assert re.search(r'name="until" value="20\d\d-\d\d-\d\dT', page)
+
+
+def test_too_many_are_not_chosen_one_by_one(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trade.admin.MANY", 1)
+    rows = [make_promise(str(n), state=State.GIVEN_UP, next_attempt_at=None).pk for n in range(2)]
+    body = {"action": "send_again", "_selected_action": rows}
+
+    answer = operator.post("/admin/trade/notifytask/", body, follow=True)
+
+    assert "too many to choose one by one" in answer.content.decode()
+    assert due() == []
 
 
 @pytest.mark.usefixtures("_promises")

@@ -7,7 +7,7 @@ MySQL for time zone tables that many servers do not have.
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model, QuerySet
@@ -26,6 +26,8 @@ from trade.inbox import problems
 from trade.invariants import check_all
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
 from trade.replay import chosen_by_range
+
+MANY = 500  # notifications that may be chosen one by one
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +88,11 @@ class TeamAdmin(ReadOnly, ModelAdmin):
     def seats(self, team: Team) -> str:
         return f"{team.paid_count} / {team.locked_count} / {team.target_count}"
 
-    @action(description=_("Check invariants"), url_path="invariants", permissions=["view"])
+    def has_check_permission(self, request: HttpRequest) -> bool:
+        """Not for whoever may only look: it is work for the database."""
+        return request.user.has_perm("trade.change_team")
+
+    @action(description=_("Check invariants"), url_path="invariants", permissions=["check"])
     def invariants(self, request: HttpRequest) -> HttpResponse:
         """They read whole tables, so only when the button is pressed."""
         checked = list(check_all(timezone.now())) if request.method == "POST" else None
@@ -163,9 +169,10 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
         "next_attempt_at",
         "last_error",
     ]
-    list_filter = ["state", "event", "created_at", "channel", "endpoint"]
+    list_filter = ["state", "event", "created_at", "channel"]
     list_select_related = ["channel"]
-    search_fields = ["=key", "target", "payload"]
+    search_fields = ["^key"]
+    search_help_text = _("The beginning of a key: team_success-<team>, team_refund-<order>")
     ordering = ["-id"]
     inlines = [AttemptInline]
     actions = ["send_again"]
@@ -176,6 +183,10 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
 
     @admin.action(description=_("Send again"), permissions=["send"])
     def send_again(self, request: HttpRequest, tasks: QuerySet[NotifyTask]) -> None:
+        if tasks.count() > MANY:
+            message = _("These are too many to choose one by one: send a range again.")
+            self.message_user(request, message, messages.ERROR)
+            return
         chosen = list(tasks)  # before requeue() takes them out of a list filtered by state
         count = outbox.requeue(tasks, now=timezone.now())
         for task in chosen:
@@ -184,19 +195,22 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
 
     @action(description=_("Send a range again"), url_path="replay", permissions=["send"])
     def replay(self, request: HttpRequest) -> HttpResponse:
-        """First count what the range holds, then send it again."""
+        """First count what the range holds, then send again what was counted."""
         form = ReplayForm(request.POST or None, initial=request.GET.dict())
-        count = None
+        counted: dict[str, Any] | None = None
+        count = 0
         if request.method == "POST" and form.is_valid():
-            chosen = chosen_by_range(**form.cleaned_data)
-            count = chosen.count()
+            counted = form.cleaned_data | {"until": form.cleaned_data["until"] or timezone.now()}
+            chosen = chosen_by_range(**counted)
             if "send" in request.POST:
+                self._log_replay(request, counted)
                 self._say_sent_again(request, outbox.requeue(chosen, now=timezone.now()))
-                self._log_replay(request, form.cleaned_data)
                 return HttpResponseRedirect(reverse("admin:trade_notifytask_changelist"))
+            count = chosen.count()
         context = self.admin_site.each_context(request) | {
             "title": _("Send a range again"),
             "form": form,
+            "counted": counted,
             "count": count,
         }
         return render(request, "admin/replay.html", context)

@@ -24,7 +24,7 @@ from trade.rowlocks import lock_hold, lock_next_team
 logger = logging.getLogger(__name__)
 
 GRACE = timedelta(minutes=2)  # for payments made in time that are still on their way
-SWEEP = 50  # seconds after which a sweep leaves the rest to the next one
+SWEEP = 20  # seconds after which a sweep leaves the rest to the next one
 WINDOW = 500  # due holds looked at at once; workers take them in different orders
 
 

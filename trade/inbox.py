@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from trade import outbox
 from trade.expire import GRACE
 from trade.models import NotifyTask, Order, Team, Transport
 
@@ -28,27 +29,33 @@ def problems(now: datetime) -> list[Problem]:
 
 
 def _nowhere_to_go() -> Iterator[Problem]:
-    """Refund notices of channels without a URL for them."""
+    """Refund notices promised while their channel had no URL for them."""
     waiting = NotifyTask.objects.filter(
         state__in=[State.NEW, State.RETRYING, State.GIVEN_UP],
         endpoint="",
         transport=Transport.HTTP,
-        channel__refund_notify_url="",
     )
-    names = ("channel_id", "channel__source", "channel__channel")
+    names = ("channel_id", "channel__source", "channel__channel", "channel__refund_notify_url")
     for row in waiting.values(*names).annotate(count=Count("pk")).order_by(*names):
-        text = ngettext(
-            "%(count)d refund notice of %(channel)s has nowhere to go: the channel has no refund"
-            " notify URL.",
-            "%(count)d refund notices of %(channel)s have nowhere to go: the channel has no refund"
-            " notify URL.",
-            row["count"],
-        )
-        channel = f"{row['channel__source']}/{row['channel__channel']}"
-        yield Problem(
-            text % {"count": row["count"], "channel": channel},
-            reverse("admin:groupbuy_channel_change", args=[row["channel_id"]]),
-        )
+        channel, count = f"{row['channel__source']}/{row['channel__channel']}", row["count"]
+        if row["channel__refund_notify_url"]:
+            text = ngettext(
+                "%(count)d refund notice of %(channel)s waited for its URL: send it again.",
+                "%(count)d refund notices of %(channel)s waited for their URL: send them again.",
+                count,
+            )
+            query = {"channel__id__exact": row["channel_id"], "endpoint": "", "state__in": "0,2,3"}
+            link = f"{reverse('admin:trade_notifytask_changelist')}?{urlencode(query)}"
+        else:
+            text = ngettext(
+                "%(count)d refund notice of %(channel)s has nowhere to go: the channel has no"
+                " refund notify URL.",
+                "%(count)d refund notices of %(channel)s have nowhere to go: the channel has no"
+                " refund notify URL.",
+                count,
+            )
+            link = reverse("admin:groupbuy_channel_change", args=[row["channel_id"]])
+        yield Problem(text % {"count": count, "channel": channel}, link)
 
 
 def _given_up() -> Iterator[Problem]:
@@ -69,6 +76,8 @@ def _nobody_works(now: datetime) -> Iterator[Problem]:
     """What worker and beat would have done long ago."""
     late = now - PATIENCE
     notifications = NotifyTask.objects.filter(next_attempt_at__lt=late)
+    if outbox.served_since(late):  # then they only wait for a place at an endpoint that fails
+        notifications = notifications.none()
     holds = Order.objects.filter(status=Order.Status.LOCKED, pay_deadline__lt=late)
     teams = Team.objects.filter(status=Team.Status.FORMING, expires_at__lt=late - GRACE)
     for count, text, link in (

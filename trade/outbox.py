@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Max, Min, QuerySet
 
 from groupbuy import rows
 from trade import endpoints, transports
@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 BACKOFF = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds after the 1st, 2nd, ... failure
 LONGEST_RETRY_AFTER = 24 * 3600  # seconds; a receiver may ask for no more
 LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # longer than the slowest send
-SWEEP = 50  # seconds after which a sweep leaves the rest to the next one
+SWEEP = 15  # seconds after which a sweep, or a nudge that found more to do, leaves the rest
+LATEST = 5000  # attempts looked at to see what is being served
+PIECE = 1000  # promises made due again at once
 
 
 def record(
@@ -66,44 +68,26 @@ def record(
 
 
 def deliver(task_id: int, *, clock: Callable[[], datetime]) -> bool:
-    """Send this promise if it is due and nobody else holds it.
-
-    When its endpoint has its hands full, whoever is done there first sends it.
-    """
-    this = NotifyTask.objects.filter(pk=task_id)
-    task = _claim(this, clock())
+    """Send this promise if it is due and nobody else holds it; then what waits for a place."""
+    task = _claim_or_wait(NotifyTask.objects.filter(pk=task_id), clock)
     if task is None:
-        for endpoint in this.filter(next_attempt_at__lte=clock()).values_list("endpoint"):
-            endpoints.wait(*endpoint)
         return False
     sent = _send(task, clock)
-    while endpoints.take_waiting(task.endpoint):
-        _deliver_all(NotifyTask.objects.filter(endpoint=task.endpoint), clock)
+    stop = time.monotonic() + SWEEP
+    while time.monotonic() < stop and (endpoint := endpoints.next_waiting()) is not None:
+        more = _claim_or_wait(_in_turn(NotifyTask.objects.filter(endpoint=endpoint)), clock)
+        if more is not None:
+            endpoints.wait_again(endpoint)
+            _send(more, clock)
     return sent
 
 
 def deliver_due(*, clock: Callable[[], datetime]) -> int:
     """Send what is due and return how many promises were tried."""
-    return _deliver_all(NotifyTask.objects.all(), clock)
-
-
-def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
-    """Make promises due again, with a full set of attempts; new ones are due anyway."""
-    return tasks.exclude(state=NotifyTask.State.NEW).update(
-        state=NotifyTask.State.NEW, attempts=0, next_attempt_at=now
-    )
-
-
-def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or parts.scheme}" if parts.hostname else ""
-
-
-def _deliver_all(tasks: QuerySet[NotifyTask], clock: Callable[[], datetime]) -> int:
     tried = 0
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
-        task = _claim(tasks.order_by("next_attempt_at"), clock())
+        task = _claim(_in_turn(NotifyTask.objects.all()), clock())
         if task is None:
             break
         _send(task, clock)
@@ -111,32 +95,93 @@ def _deliver_all(tasks: QuerySet[NotifyTask], clock: Callable[[], datetime]) -> 
     return tried
 
 
-def _claim(tasks: QuerySet[NotifyTask], now: datetime) -> NotifyTask | None:
-    """Take a lease on one due row, so a crashed worker's row comes back by itself."""
-    with transaction.atomic(durable=True):
-        due = tasks.filter(next_attempt_at__lte=now).exclude(endpoint__in=endpoints.busy())
-        task = due.select_for_update(skip_locked=True).first()
-        if task is None:
+def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
+    """Make promises due again, with a full set of attempts; new ones are due anyway.
+
+    In small pieces, which hold up nobody who sends one of them.
+    """
+    again = tasks.exclude(state=NotifyTask.State.NEW)
+    ends = NotifyTask.objects.aggregate(first=Min("pk"), last=Max("pk"))
+    count = 0
+    for start in range(ends["first"] or 0, (ends["last"] or 0) + 1, PIECE):
+        count += again.filter(pk__gte=start, pk__lt=start + PIECE).update(
+            state=NotifyTask.State.NEW, attempts=0, next_attempt_at=now
+        )
+    return count
+
+
+def served_since(moment: datetime) -> set[str]:
+    """The endpoints that something was sent to since then, of the latest attempts."""
+    latest = NotifyAttempt.objects.order_by("-pk").values_list("started_at", "task__endpoint")
+    return {endpoint for started_at, endpoint in latest[:LATEST] if started_at >= moment}
+
+
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or parts.scheme}" if parts.hostname else ""
+
+
+def _in_turn(tasks: QuerySet[NotifyTask]) -> QuerySet[NotifyTask]:
+    return tasks.order_by("next_attempt_at")
+
+
+def _claim_or_wait(tasks: QuerySet[NotifyTask], clock: Callable[[], datetime]) -> NotifyTask | None:
+    """Claim one of an endpoint's promises; without a place, leave word with who has the places."""
+    for _again in range(2):  # in the moment between, a place may have come free
+        task = _claim(tasks, clock())
+        if task is not None:
+            return task
+        due = tasks.filter(next_attempt_at__lte=clock()).values_list("endpoint", flat=True).first()
+        if due is None or endpoints.wait(due):
             return None
-        task.attempts += 1
-        task.next_attempt_at = now + LEASE
-        task.save(update_fields=["attempts", "next_attempt_at"])
-    return task
+    return None
+
+
+def _claim(tasks: QuerySet[NotifyTask], now: datetime) -> NotifyTask | None:
+    """Take a place at its endpoint and a lease on one due row.
+
+    A crashed worker's row comes back by itself when the lease ends.
+    """
+    while not endpoints.full():
+        task, has_place = None, False
+        try:
+            with transaction.atomic(durable=True):
+                due = tasks.filter(next_attempt_at__lte=now).exclude(endpoint__in=endpoints.busy())
+                task = due.select_for_update(skip_locked=True).first()
+                if task is None:
+                    return None
+                has_place = endpoints.take(task.endpoint)
+                if has_place:
+                    task.attempts += 1
+                    task.next_attempt_at = now + LEASE
+                    task.save(update_fields=["attempts", "next_attempt_at"])
+        except BaseException:
+            if task and has_place:
+                endpoints.give_back(task.endpoint)
+            raise
+        if has_place:
+            return task
+        # Another thread took the last place in this moment: look again, without that endpoint.
+    return None
 
 
 def _send(task: NotifyTask, clock: Callable[[], datetime]) -> bool:
     attempt = NotifyAttempt(task=task, number=task.attempts, started_at=clock())
     started = time.monotonic()
     failure: transports.SendError | None = None
+    failed = True
     try:
-        with endpoints.sending(task.endpoint):
-            attempt.status_code = transports.send(task, now=attempt.started_at)
+        attempt.status_code = transports.send(task, now=attempt.started_at)
+        failed = False
     except transports.SendError as exc:
         failure = exc
     except Exception as exc:
         # A bug must not keep a promise for ever: it counts as an attempt and is given up in time.
         logger.exception("notification %s", task.key)
         failure = transports.SendError(f"{type(exc).__name__}: {exc}")
+    finally:
+        endpoints.remember(task.endpoint, failed=failed)
+        endpoints.give_back(task.endpoint)
     if failure:
         attempt.status_code, attempt.error = failure.status_code, str(failure)[:255]
     attempt.duration_ms = round((time.monotonic() - started) * 1000)

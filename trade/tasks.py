@@ -1,9 +1,17 @@
 """Celery entry points. Each one calls one function and decides nothing."""
 
+from typing import Any
+
 from celery import shared_task
+from celery.signals import worker_init
 from django.utils import timezone
 
-from trade import expire, outbox
+from trade import endpoints, expire, outbox
+
+
+@worker_init.connect
+def leave_spare_threads(sender: Any, **signal: Any) -> None:
+    endpoints.leave_spare(sender.concurrency)
 
 
 @shared_task

@@ -88,6 +88,19 @@ class Mall:
         if answer and answer["code"] in ANSWERED:
             purchase.refunded = answer["code"]
 
+    def pull(self) -> list[tuple[int, str]]:
+        """All events, number and id, page by page."""
+        events: list[tuple[int, str]] = []
+        more = True
+        while more:
+            url = f"http://127.0.0.1:{self.ports[0]}/api/v1/gbm/events"
+            headers = {"Authorization": f"Bearer {self.api_key}"}
+            after = {"after": events[-1][0] if events else 0}
+            page = _session().get(url, params=after, headers=headers, timeout=15).json()["data"]
+            events += [(event["no"], event["id"]) for event in page["events"]]
+            more = page["hasMore"]
+        return events
+
     def finish(self) -> list[str]:
         """Repeat what has not been answered yet; return what never was."""
         for purchase in self.purchases.values():

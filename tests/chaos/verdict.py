@@ -10,12 +10,14 @@ from django.core.management import call_command
 
 from tests.chaos.shoppers import Mall
 from tests.chaos.sink import Sink
-from trade.models import Order, Team
+from trade.models import NotifyTask, Order, Team
 
 UNPAID, PAID = {"unpaid_unlock"}, {"paid_unformed", "paid_formed"}
 
 
-def findings(mall: Mall, sink: Sink, unanswered: list[str]) -> dict[str, list[str]]:
+def findings(
+    mall: Mall, sink: Sink, unanswered: list[str], events: list[tuple[int, str]]
+) -> dict[str, list[str]]:
     """Every way in which the platform fell short -> the rows; empty when it did not."""
     found = {
         "never to be sent": sink.wrong,
@@ -24,6 +26,8 @@ def findings(mall: Mall, sink: Sink, unanswered: list[str]) -> dict[str, list[st
         "completions lost": list(_unheard_completions(sink)),
         "closings lost": list(_unheard_closings(sink)),
         "told under two ids": list(_told_under_two_ids(sink)),
+        "not delivered": list(_undelivered()),
+        "pulled otherwise than pushed": list(_pulled_otherwise(sink, events)),
         "money": list(_money(mall, sink)),
         "invariants": list(_invariants()),
     }
@@ -72,6 +76,20 @@ def _told_under_two_ids(sink: Sink) -> Iterator[str]:
     for what, count in Counter([*teams, *paid]).items():
         if count > 1:
             yield f"{what}: {count} ids"
+
+
+def _undelivered() -> Iterator[str]:
+    """Nothing may be given up here: no endpoint fails for as long as its attempts last."""
+    for task in NotifyTask.objects.exclude(state=NotifyTask.State.DELIVERED):
+        yield f"{task.key}: {task.get_state_display()} after {task.attempts} attempts"
+
+
+def _pulled_otherwise(sink: Sink, events: list[tuple[int, str]]) -> Iterator[str]:
+    numbers, keys = [number for number, _key in events], [key for _number, key in events]
+    if numbers != list(range(1, len(events) + 1)):
+        yield "the numbers have gaps"
+    yield from (f"only pulled: {key}" for key in set(keys) - set(sink.known))
+    yield from (f"only pushed: {key}" for key in set(sink.known) - set(keys))
 
 
 def _money(mall: Mall, sink: Sink) -> Iterator[str]:
