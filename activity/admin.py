@@ -68,7 +68,7 @@ class ActivityAdmin(ModelAdmin):
                 ]
             },
         ),
-        (_("Crowd"), {"fields": ["crowd", ("restrict_visible", "restrict_join")]}),
+        (_("Crowd"), {"fields": ["crowd", ("restrict_visible", "restrict_join"), "cut_range"]}),
     ]
 
 

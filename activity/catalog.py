@@ -40,13 +40,8 @@ class LiveOffer:
     goods_name: str
     price: Price | None  # None: the discount cannot be calculated
     discount_crowd: str | None
+    crowds: frozenset[str]  # those that a trial has to ask about
     activity: Activity
-
-    def crowds(self) -> set[str]:
-        """The crowds that a trial has to ask about."""
-        activity = self.activity
-        limit = activity.crowd_id if activity.restrict_visible or activity.restrict_join else None
-        return {tag_id for tag_id in (limit, self.discount_crowd) if tag_id is not None}
 
 
 def find_offer(
@@ -76,10 +71,16 @@ def _load() -> Mapping[tuple[str, str, str], Sequence[LiveOffer]]:
                 goods_name=row.sku.name,
                 price=_price(row),
                 discount_crowd=row.activity.discount.crowd_id,
+                crowds=_crowds(row.activity),
                 activity=row.activity,
             )
         )
     return offers
+
+
+def _crowds(activity: Activity) -> frozenset[str]:
+    limit = activity.crowd_id if activity.restrict_visible or activity.restrict_join else None
+    return frozenset(tag for tag in (limit, activity.discount.crowd_id) if tag is not None)
 
 
 def _price(row: Offer) -> Price | None:

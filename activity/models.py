@@ -129,6 +129,12 @@ class Activity(models.Model):
     )
     restrict_visible = models.BooleanField(_("only the crowd may see it"), default=False)
     restrict_join = models.BooleanField(_("only the crowd may join"), default=False)
+    cut_range = models.PositiveSmallIntegerField(
+        _("per cent of users let in"),
+        default=100,
+        validators=[MaxValueValidator(100)],
+        help_text=_("Of those that the switch cutRange lets in. Who is in stays in as it grows."),
+    )
 
     class Meta:
         verbose_name = _("activity")
@@ -145,6 +151,9 @@ class Activity(models.Model):
                     hold_minutes__gte=1,
                 ),
                 name="activity_has_room",
+            ),
+            models.CheckConstraint(
+                condition=Q(cut_range__lte=100), name="activity_cut_range_is_per_cent"
             ),
         ]
 

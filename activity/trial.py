@@ -64,9 +64,11 @@ def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
         return Trial(
             None, None, discounted=False, visible=False, joinable=False, refusals=tuple(refusals)
         )
+    if not refusals and not _let_in(offer.activity, query.user_id):
+        refusals.append(ErrorCode.OUTSIDE_CUT_RANGE)
     if offer.price is None:
         refusals.append(ErrorCode.UNKNOWN_DISCOUNT)
-    crowds = crowds_of(query.user_id, offer.crowds())
+    crowds = crowds_of(query.user_id, offer.crowds)
     visible, joinable = _crowd_scope(offer.activity, crowds)
     if not joinable:
         refusals.append(ErrorCode.OUTSIDE_CROWD)
@@ -89,6 +91,12 @@ def _switched_off(user_id: str) -> list[ErrorCode]:
     if not switches.in_cut_range(user_id):
         refusals.append(ErrorCode.OUTSIDE_CUT_RANGE)
     return refusals
+
+
+def _let_in(activity: Activity, user_id: str) -> bool:
+    """Others than the switch lets in: each activity tries itself on other users."""
+    per_cent = activity.cut_range
+    return per_cent == 100 or switches.in_first(per_cent, f"{activity.pk} {user_id}")
 
 
 def _crowd_scope(activity: Activity, crowds: Collection[str]) -> tuple[bool, bool]:

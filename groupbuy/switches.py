@@ -89,8 +89,12 @@ def is_downgraded() -> bool:
 
 
 def in_cut_range(user_id: str) -> bool:
+    return in_first(_value(Key.CUT_RANGE), user_id)
+
+
+def in_first(per_cent: int, name: str) -> bool:
     """The same answer in every process, and whoever is in at 30 is in at 40."""
-    return bool(zlib.crc32(user_id.encode()) % 100 < _value(Key.CUT_RANGE))
+    return zlib.crc32(name.encode()) % 100 < per_cent
 
 
 def is_blacklisted(source: str, channel: str) -> bool:

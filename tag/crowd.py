@@ -32,6 +32,8 @@ def crowds_of(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
     A crowd that does not exist has no members: a limit never opens by mistake. Once the user is
     known to this process, no database is asked, and Redis once.
     """
+    if not tag_ids:
+        return frozenset()
     if switches.caches_off():
         return _from_table(user_id, tag_ids)
     known = _versions.get()

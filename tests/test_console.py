@@ -188,6 +188,7 @@ def test_an_activity_added_with_an_offer_that_overlaps_is_refused(operator: Clie
         "valid_minutes": 15,
         "hold_minutes": 30,
         "take_limit": 1,
+        "cut_range": 100,
         "start_at_0": first.start_at.strftime("%Y-%m-%d"),
         "start_at_1": "00:00",
         "end_at_0": "2036-06-01",

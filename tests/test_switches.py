@@ -8,10 +8,13 @@ import pytest
 from django.core.exceptions import ValidationError
 from rest_framework.test import APIClient
 
+from activity.models import Activity
+from activity.trial import TrialQuery, run_trial
 from groupbuy import snapshots, switches
+from groupbuy.errors import ErrorCode
 from groupbuy.models import ApiKey, Switch, SwitchChange
 from groupbuy.snapshots import Snapshot
-from tests.factories import set_switch
+from tests.factories import GOODS, NOW, make_activity, set_switch
 
 USERS = [f"user{n}" for n in range(2000)]
 
@@ -36,6 +39,31 @@ def test_cut_range_grows_from_nobody_to_everybody() -> None:
 
     assert let_in("0") == set()
     assert thirty < forty < let_in("100") == set(USERS)
+    assert 500 < len(thirty) < 700
+
+
+def let_into(activity: Activity, per_cent: int) -> set[str]:
+    activity.cut_range = per_cent
+    activity.save()
+    snapshots.drop_all()
+    asked = {user: run_trial(TrialQuery(user, "s01", "c01", GOODS), now=NOW) for user in USERS}
+    refused = {user for user, trial in asked.items() if trial.refusals}
+    assert all(asked[user].refusals == (ErrorCode.OUTSIDE_CUT_RANGE,) for user in refused)
+    return set(USERS) - refused
+
+
+@pytest.mark.django_db
+def test_an_activity_is_opened_bit_by_bit_to_others_than_the_switch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    activity = make_activity()
+    monkeypatch.setattr(snapshots, "MAX_AGE", 60)
+
+    thirty, forty = let_into(activity, 30), let_into(activity, 40)
+
+    assert let_into(activity, 0) == set()
+    assert thirty < forty < let_into(activity, 100) == set(USERS)
+    assert thirty != {user for user in USERS if switches.in_first(30, user)}
     assert 500 < len(thirty) < 700
 
 
