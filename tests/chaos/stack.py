@@ -19,6 +19,7 @@ SERVICES = {
     "MARIADB_PORT": str(MARIADB),
     "REDIS_SERVICE_PORT": str(REDIS),
     "RABBITMQ_PORT": str(RABBITMQ),
+    "FLUSH": "on",  # a killed MariaDB must have what it has committed
 }
 ENVIRONMENT = {
     "SECRET_KEY": "chaos",
