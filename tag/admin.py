@@ -1,7 +1,9 @@
 """Console pages of crowds."""
 
+import csv
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -11,11 +13,12 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
 from tag import crowd
 from tag.models import CrowdMember, CrowdTag
 
+LONGEST_FILE = 200_000  # lines; more would hold up the console
 SEPARATORS = re.compile(r"[\s,，;；、]+")
 
 
@@ -27,14 +30,40 @@ class CrowdTagForm(forms.ModelForm):
         help_text=_("User ids, one per line or with commas. Who is in already stays in."),
     )
 
+    members_file = forms.FileField(
+        label=_("Members from a file"),
+        required=False,
+        widget=UnfoldAdminFileFieldWidget,
+        help_text=_("CSV or text, UTF-8, a user id at the start of each line; up to 200,000."),
+    )
+
     def clean_new_members(self) -> list[str]:
-        user_ids = [each for each in SEPARATORS.split(self.cleaned_data["new_members"]) if each]
-        if too_long := [user_id for user_id in user_ids if len(user_id) > 64]:
+        return _checked(SEPARATORS.split(self.cleaned_data["new_members"]))
+
+    def clean_members_file(self) -> list[str]:
+        file = self.cleaned_data["members_file"]
+        try:
+            lines = file.read().decode("utf-8-sig").splitlines() if file else []
+        except UnicodeDecodeError as exc:
+            raise ValidationError(_("The file is not UTF-8.")) from exc
+        if len(lines) > LONGEST_FILE:
+            raise ValidationError(_("The file has more than 200,000 lines: split it."))
+        try:
+            return _checked(row[0].strip() for row in csv.reader(lines) if row)
+        except csv.Error as exc:
             raise ValidationError(
-                _("“%(user_id)s…” is longer than 64 characters."),
-                params={"user_id": too_long[0][:20]},
-            )
-        return user_ids
+                _("The file is no CSV: %(error)s."), params={"error": exc}
+            ) from exc
+
+
+def _checked(user_ids: Iterable[str]) -> list[str]:
+    found = [user_id for user_id in user_ids if user_id]
+    if wrong := [each for each in found if len(each) > 64 or not each.isprintable()]:
+        raise ValidationError(
+            _("“%(user_id)s…” is longer than 64 characters or not printable."),
+            params={"user_id": wrong[0][:20]},
+        )
+    return found
 
 
 @admin.register(CrowdTag)
@@ -42,7 +71,7 @@ class CrowdTagAdmin(ModelAdmin):
     form = CrowdTagForm
     list_display = ["tag_id", "name", "members_count"]
     search_fields = ["tag_id", "name"]
-    fields = ["tag_id", "name", "description", "new_members"]
+    fields = ["tag_id", "name", "description", "new_members", "members_file"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: CrowdTag | None = None) -> list[str]:
         return ["tag_id"] if obj else []
@@ -57,7 +86,8 @@ class CrowdTagAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: CrowdTag, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        count = crowd.add_members(obj, form.cleaned_data["new_members"])
+        new = [*form.cleaned_data["new_members"], *form.cleaned_data["members_file"]]
+        count = crowd.add_members(obj, new)
         self.message_user(request, _("The crowd has %(count)d members.") % {"count": count})
 
 
