@@ -1,13 +1,23 @@
 """Console pages of goods, discounts, activities and offers."""
 
+from django import forms
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.templatetags.static import static
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from activity.explain import explain
 from activity.models import Activity, Discount, Offer, Sku
+from activity.trial import TrialQuery
+from groupbuy.admin import MomentInput
+from groupbuy.models import Channel
 
 
 @admin.register(Sku)
@@ -36,6 +46,40 @@ class OfferInline(TabularInline):
     model = Offer
     extra = 1
     autocomplete_fields = ["sku"]
+
+
+class TrialForm(forms.Form):
+    """As which user, for which goods, at which moment."""
+
+    channel = forms.ModelChoiceField(
+        Channel.objects.all(), label=_("channel"), widget=UnfoldAdminSelectWidget()
+    )
+    sku = forms.ModelChoiceField(
+        Sku.objects.all(), label=_("goods"), widget=UnfoldAdminSelectWidget()
+    )
+    activity = forms.ModelChoiceField(
+        Activity.objects.order_by("-pk"),
+        label=_("activity; empty: the one that is open"),
+        required=False,
+        widget=UnfoldAdminSelectWidget(),
+    )
+    user_id = forms.CharField(
+        label=_("user id"), max_length=64, widget=UnfoldAdminTextInputWidget()
+    )
+    at = forms.DateTimeField(
+        label=_("at that time; empty: now"), required=False, widget=MomentInput()
+    )
+
+    def to_query(self) -> TrialQuery:
+        channel, sku = self.cleaned_data["channel"], self.cleaned_data["sku"]
+        activity = self.cleaned_data["activity"]
+        return TrialQuery(
+            user_id=self.cleaned_data["user_id"],
+            source=channel.source,
+            channel=channel.channel,
+            goods_id=sku.goods_id,
+            activity_id=activity.pk if activity else None,
+        )
 
 
 @admin.register(Activity)
@@ -70,6 +114,21 @@ class ActivityAdmin(ModelAdmin):
         ),
         (_("Crowd"), {"fields": ["crowd", ("restrict_visible", "restrict_join"), "cut_range"]}),
     ]
+    actions_list = ["explain"]
+
+    @action(description=_("Explain a trial"), url_path="explain", permissions=["view"])
+    def explain(self, request: HttpRequest) -> HttpResponse:
+        """Why a user may join, or not; asking changes nothing, so it is a GET."""
+        form = TrialForm(request.GET or None)
+        context = self.admin_site.each_context(request) | {
+            "title": _("Explain a trial"),
+            "form": form,
+        }
+        if form.is_valid():
+            now = form.cleaned_data["at"] or timezone.now()
+            trial, steps = explain(form.to_query(), now=now)
+            context |= {"trial": trial, "steps": steps, "refused": trial.refusals}
+        return render(request, "admin/explain.html", context)
 
 
 @admin.register(Offer)

@@ -93,10 +93,17 @@ def _switched_off(user_id: str) -> list[ErrorCode]:
     return refusals
 
 
+def place_in_activity(activity: Activity, user_id: str) -> int:
+    """From how many per cent on the activity lets this user in.
+
+    Others than the switch lets in: each activity tries itself on other users.
+    """
+    return switches.place(f"{activity.pk} {user_id}")
+
+
 def _let_in(activity: Activity, user_id: str) -> bool:
-    """Others than the switch lets in: each activity tries itself on other users."""
     per_cent = activity.cut_range
-    return per_cent == 100 or switches.in_first(per_cent, f"{activity.pk} {user_id}")
+    return per_cent == 100 or place_in_activity(activity, user_id) <= per_cent
 
 
 def _crowd_scope(activity: Activity, crowds: Collection[str]) -> tuple[bool, bool]:

@@ -26,6 +26,12 @@ from groupbuy import switches
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 
+class MomentInput(UnfoldAdminTextInputWidget):
+    """The browser's own picker of date and time."""
+
+    input_type = "datetime-local"
+
+
 @admin.register(Channel)
 class ChannelAdmin(ModelAdmin):
     list_display = ["source", "channel", "name", "refund_notify_url", "allow_without_key"]

@@ -21,6 +21,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
+from groupbuy.admin import MomentInput
 from trade import outbox
 from trade.inbox import problems
 from trade.invariants import check_all
@@ -128,10 +129,6 @@ class AttemptInline(ReadOnly, TabularInline):
     extra = 0
     fields = ["number", "started_at", "duration_ms", "status_code", "error"]
     ordering = ["-id"]
-
-
-class MomentInput(UnfoldAdminTextInputWidget):
-    input_type = "datetime-local"
 
 
 class ReplayForm(forms.Form):

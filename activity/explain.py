@@ -1,0 +1,126 @@
+"""A trial explained (试算解释): every rule in order, with what it saw and what would change it.
+
+For operators. The verdicts are those of run_trial() itself; only inputs and advice are added.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+
+from activity.catalog import LiveOffer
+from activity.trial import Trial, TrialQuery, place_in_activity, run_trial
+from groupbuy import switches
+from groupbuy.errors import ErrorCode
+from groupbuy.models import Switch
+from tag.crowd import crowds_of
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    rule: str
+    saw: str  # the inputs it judged
+    refused: bool
+    advice: str  # what would change its verdict; "" where it let the user pass
+
+
+def explain(query: TrialQuery, *, now: datetime) -> tuple[Trial, list[Step]]:
+    """The trial of this user at this moment, with the switches as they are."""
+    trial = run_trial(query, now=now)
+    steps = [*_switches(query, trial), _offer(query, trial)]
+    if trial.offer:
+        steps += _activity(query, trial, trial.offer, now)
+    return trial, steps
+
+
+def _step(rule: str, saw: str, refused: bool, advice: str) -> Step:
+    return Step(rule, saw, refused, advice if refused else "")
+
+
+def _switches(query: TrialQuery, trial: Trial) -> Iterator[Step]:
+    yield _step(
+        _("Group buying is switched on"),
+        f"downgradeSwitch = {switches.text(Switch.Key.DOWNGRADE)}",
+        ErrorCode.DOWNGRADED in trial.refusals,
+        _("Set the switch downgradeSwitch to 0."),
+    )
+    place = switches.place(query.user_id)
+    yield _step(
+        _("The switch lets this user in"),
+        _("cutRange = %(range)s; this user comes in at %(place)s")
+        % {"range": switches.text(Switch.Key.CUT_RANGE), "place": place},
+        not switches.in_cut_range(query.user_id),
+        _("Set the switch cutRange to %(place)s or more.") % {"place": place},
+    )
+
+
+def _offer(query: TrialQuery, trial: Trial) -> Step:
+    offer = trial.offer
+    return _step(
+        _("There is an offer"),
+        f"{query.source}/{query.channel}, {query.goods_id}"
+        + (f" → {offer.activity}" if offer else ""),
+        ErrorCode.NO_OFFER in trial.refusals,
+        _("Offer these goods on this channel by an activity that is in effect at that time."),
+    )
+
+
+def _activity(query: TrialQuery, trial: Trial, offer: LiveOffer, now: datetime) -> Iterator[Step]:
+    activity, refusals = offer.activity, trial.refusals
+    place = place_in_activity(activity, query.user_id)
+    yield _step(
+        _("The activity lets this user in"),
+        _("%(range)s per cent; this user comes in at %(place)s")
+        % {"range": activity.cut_range, "place": place},
+        place > activity.cut_range,
+        _("Let %(place)s per cent or more into the activity.") % {"place": place},
+    )
+    discount = activity.discount
+    prices = f"{trial.price.original} → {trial.price.pay}" if trial.price else "?"
+    yield _step(
+        _("The discount can be calculated"),
+        f"{discount.plan} {discount.expression}: {prices}",
+        ErrorCode.UNKNOWN_DISCOUNT in refusals,
+        _("Correct the discount's expression."),
+    )
+    inside = crowds_of(query.user_id, offer.crowds)
+    if activity.restrict_visible or activity.restrict_join:
+        yield _step(
+            _("The user is in the activity's crowd"),
+            _membership(activity.crowd_id, inside),
+            not (trial.visible and trial.joinable),
+            _("Put the user into the crowd %(crowd)s.") % {"crowd": activity.crowd_id},
+        )
+    if offer.discount_crowd is not None:
+        yield _step(
+            _("The user is in the discount's crowd"),
+            _membership(offer.discount_crowd, inside),
+            not trial.discounted,
+            _("Outside it the original price is paid. Put the user into the crowd %(crowd)s.")
+            % {"crowd": offer.discount_crowd},
+        )
+    yield _step(
+        _("The activity is in effect"),
+        activity.get_status_display(),
+        ErrorCode.ACTIVITY_NOT_IN_EFFECT in refusals,
+        _("Set the activity's status to “in effect”."),
+    )
+    window = f"{_moment(activity.start_at)} – {_moment(activity.end_at)}"
+    yield _step(
+        _("The moment is within the activity's window"),
+        f"{window}; {_moment(now)}",
+        ErrorCode.OUTSIDE_WINDOW in refusals,
+        _("Change the activity's start or end. Teams that are open can still be joined."),
+    )
+
+
+def _membership(tag_id: str | None, inside: frozenset[str]) -> str:
+    texts = {True: _("%(crowd)s: inside"), False: _("%(crowd)s: outside")}
+    return texts[tag_id in inside] % {"crowd": tag_id}
+
+
+def _moment(moment: datetime) -> str:
+    return date_format(timezone.localtime(moment), "DATETIME_FORMAT")

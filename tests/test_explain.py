@@ -1,0 +1,154 @@
+"""The explained trial says of every rule what the trial says, and advice that helps."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import translation
+
+from activity.discounts import Plan
+from activity.explain import Step, explain
+from activity.models import Activity, Discount, Offer
+from activity.trial import Trial, TrialQuery
+from groupbuy import switches
+from groupbuy.errors import ErrorCode
+from tag.crowd import add_members
+from tag.models import CrowdTag
+from tests.factories import GOODS, NOW, make_activity, make_discount, set_switch
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _english() -> None:
+    translation.activate("en")
+
+
+def explained(
+    user_id: str = "u", *, activity_id: int | None = None, **later: int
+) -> tuple[Trial, dict[str, Step]]:
+    query = TrialQuery(user_id, "s01", "c01", GOODS, activity_id)
+    trial, steps = explain(query, now=NOW + timedelta(**later))
+    return trial, {step.rule: step for step in steps}
+
+
+def refused(steps: dict[str, Step]) -> dict[str, str]:
+    return {rule: step.advice for rule, step in steps.items() if step.refused}
+
+
+def test_who_may_join_passes_every_rule() -> None:
+    make_activity()
+
+    trial, steps = explained()
+
+    assert trial.refusals == ()
+    assert refused(steps) == {}
+    assert [step.advice for step in steps.values()] == [""] * 7
+    assert steps["The discount can be calculated"].saw == "ZJ 20: 100.00 → 80.00"
+
+
+def test_the_switches_are_explained() -> None:
+    make_activity()
+    place = switches.place("u")
+    set_switch("downgradeSwitch", "1")
+    set_switch("cutRange", str(place - 1))
+
+    trial, steps = explained()
+
+    assert trial.refusals == (ErrorCode.DOWNGRADED, ErrorCode.OUTSIDE_CUT_RANGE)
+    assert refused(steps) == {
+        "Group buying is switched on": "Set the switch downgradeSwitch to 0.",
+        "The switch lets this user in": f"Set the switch cutRange to {place} or more.",
+    }
+    set_switch("downgradeSwitch", "0")
+    set_switch("cutRange", str(place))
+    assert explained()[0].refusals == ()  # the advice helps
+
+
+def test_a_missing_offer_ends_the_explanation() -> None:
+    make_activity()
+    Offer.objects.all().delete()
+
+    trial, steps = explained()
+
+    assert trial.refusals == (ErrorCode.NO_OFFER,)
+    assert list(refused(steps)) == ["There is an offer"]
+    assert len(steps) == 3
+
+
+def test_the_activitys_rules_are_explained() -> None:
+    crowd, cheap = (CrowdTag.objects.create(tag_id=tag, name=tag) for tag in ("RQ", "CHEAP"))
+    activity = make_activity(
+        crowd=crowd,
+        restrict_join=True,
+        cut_range=0,
+        status=Activity.Status.ABANDONED,
+        discount=make_discount(crowd=cheap),
+    )
+
+    trial, steps = explained(activity_id=activity.pk)
+
+    assert trial.refusals == (
+        ErrorCode.OUTSIDE_CUT_RANGE,
+        ErrorCode.OUTSIDE_CROWD,
+        ErrorCode.ACTIVITY_NOT_IN_EFFECT,
+    )
+    advice = refused(steps)
+    assert list(advice) == [
+        "The activity lets this user in",
+        "The user is in the activity's crowd",
+        "The user is in the discount's crowd",
+        "The activity is in effect",
+    ]
+    add_members(crowd, ["u"])
+    add_members(cheap, ["u"])
+    words = advice["The activity lets this user in"].split()
+    activity.cut_range, activity.status = int(words[1]), Activity.Status.IN_EFFECT
+    activity.save()
+    assert refused(explained(activity_id=activity.pk)[1]) == {}  # the advice helps
+
+
+def test_another_moment_is_explained() -> None:
+    activity = make_activity()
+
+    trial, steps = explained(activity_id=activity.pk, hours=1)
+
+    assert trial.refusals == (ErrorCode.OUTSIDE_WINDOW,)
+    assert list(refused(steps)) == ["The moment is within the activity's window"]
+
+
+def test_a_discount_that_cannot_be_calculated_is_explained() -> None:
+    make_activity()
+    Discount.objects.update(plan=Plan.RATE, expression="cheap")
+
+    trial, steps = explained()
+
+    assert trial.refusals == (ErrorCode.UNKNOWN_DISCOUNT,)
+    assert steps["The discount can be calculated"].saw == "ZK cheap: ?"
+
+
+def test_the_console_explains() -> None:
+    activity = make_activity()
+    offer = activity.offers.get()
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(User.objects.create_superuser("operator"))
+    page = "/admin/activity/activity/explain/"
+    asked: dict[str, Any] = {
+        "channel": offer.channel_id,
+        "sku": offer.sku_id,
+        "user_id": "u",
+    }
+
+    assert "There is an offer" not in client.get(page).content.decode()
+    may_join = client.get(page, asked | {"at": "2036-05-01T12:00"}).content.decode()
+    refused = client.get(page, asked | {"at": "2036-05-09T12:00"}).content.decode()
+    unreadable = client.get(page, asked | {"at": "soon"}).content.decode()
+
+    assert "May join, for 80.00." in may_join
+    assert "E0002" in refused
+    assert "Enter a valid date/time." in unreadable
+    viewer = Client()
+    viewer.force_login(User.objects.create_user("nobody", is_staff=True))
+    assert viewer.get(page).status_code == 403
