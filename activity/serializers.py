@@ -26,3 +26,16 @@ class TrialResponse(serializers.Serializer):
     visible = serializers.BooleanField()
     enable = serializers.BooleanField(source="joinable")
     refusals = RefusalResponse(many=True)
+
+
+class StepResponse(serializers.Serializer):
+    rule = serializers.CharField()
+    saw = serializers.CharField()
+    refused = serializers.BooleanField()
+    advice = serializers.CharField(help_text="what would change the verdict; empty if passed")
+
+
+class ExplainedTrialResponse(TrialResponse):
+    """To an operator's key only."""
+
+    explanation = StepResponse(many=True, required=False)

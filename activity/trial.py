@@ -35,6 +35,10 @@ class Trial:
     refusals: tuple[ErrorCode, ...]
 
     @property
+    def first_refusal(self) -> ErrorCode:
+        return self.refusals[0] if self.refusals else ErrorCode.SUCCESS
+
+    @property
     def priced(self) -> Self | None:
         """This trial where it has a price to show."""
         return self if self.offer and self.price else None

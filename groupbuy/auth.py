@@ -88,14 +88,23 @@ class IsOwnChannel(BasePermission):
         return own is not None and source in (own.source, "") and name in (own.channel, "")
 
 
+class IsOwnChannelOrOperator(IsOwnChannel):
+    def has_permission(self, request: Request, view: object) -> bool:
+        return is_operator(request) or super().has_permission(request, view)
+
+
 class IsOperator(BasePermission):
     """The key belongs to no channel."""
 
     def has_permission(self, request: Request, view: object) -> bool:
-        caller: Any = request.user
-        if caller is None:
+        if request.user is None:
             raise NotAuthenticated
-        return caller.channel is None
+        return is_operator(request)
+
+
+def is_operator(request: Request) -> bool:
+    caller: Any = request.user
+    return caller is not None and caller.channel is None
 
 
 def calling_channel(request: Request) -> KnownChannel:

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import translation
+from rest_framework.test import APIClient
 
 from activity.discounts import Plan
 from activity.explain import Step, explain
@@ -14,6 +15,7 @@ from activity.models import Activity, Discount, Offer
 from activity.trial import Trial, TrialQuery
 from groupbuy import switches
 from groupbuy.errors import ErrorCode
+from groupbuy.models import ApiKey
 from tag.crowd import add_members
 from tag.models import CrowdTag
 from tests.factories import GOODS, NOW, make_activity, make_discount, set_switch
@@ -152,3 +154,49 @@ def test_the_console_explains() -> None:
     viewer = Client()
     viewer.force_login(User.objects.create_user("nobody", is_staff=True))
     assert viewer.get(page).status_code == 403
+
+
+TRIAL = "/api/v1/gbm/trade/trial"
+ASKED = {"userId": "u", "source": "s01", "channel": "c01", "goodsId": GOODS}
+
+
+@pytest.fixture
+def api_operator() -> APIClient:
+    key, text = ApiKey.issue(channel=None, name="ops")
+    key.save()
+    client = APIClient(headers={"Accept-Language": "en"})
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return client
+
+
+def test_the_api_explains_to_an_operator(api_operator: APIClient) -> None:
+    make_activity(cut_range=0)
+
+    body = api_operator.post(
+        TRIAL, ASKED | {"explain": True, "at": "2036-05-01T04:00:00+00:00"}, format="json"
+    ).json()
+
+    assert body["code"] == "E0004"
+    refused = [step for step in body["data"]["explanation"] if step["refused"]]
+    [step] = refused
+    assert step["rule"] == "The activity lets this user in"
+    assert step["saw"].startswith("0 per cent; this user comes in at ")
+    assert step["advice"].endswith(" per cent or more into the activity.")
+    unexplained = api_operator.post(TRIAL, ASKED, format="json").json()
+    assert unexplained["code"] == "E0002"  # now, and not in 2036
+    assert "explanation" not in unexplained["data"]
+    unreadable = api_operator.post(TRIAL, ASKED | {"at": "soon"}, format="json").json()
+    assert unreadable["code"] == "0002"
+    assert "at:" in unreadable["info"]
+
+
+def test_a_mall_gets_no_explanation_and_no_other_moment(mall: APIClient) -> None:
+    make_activity()
+
+    body = mall.post(
+        TRIAL, ASKED | {"explain": True, "at": "2036-05-01T04:00:00+00:00"}, format="json"
+    ).json()
+
+    assert body["code"] == "E0002"
+    assert "explanation" not in body["data"]
+    assert mall.post(TRIAL, ASKED | {"at": "soon"}, format="json").json()["code"] == "E0002"

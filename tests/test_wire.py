@@ -485,11 +485,12 @@ def test_an_operator_key_does_not_trade(client: APIClient) -> None:
     key, text = ApiKey.issue(channel=None, name="operator")
     key.save()
 
-    response = client.post(
-        TRIAL, shopper(), format="json", headers={"Authorization": f"Bearer {text}"}
-    )
-
-    assert answer_of(response) == (403, "0403")
+    for path, body in ((LOCK, lock_body()), (SETTLE, settle_body()), (REFUND, settle_body())):
+        response = client.post(
+            path, body, format="json", headers={"Authorization": f"Bearer {text}"}
+        )
+        assert answer_of(response) == (403, "0403")
+    assert not Order.objects.exists()
 
 
 def test_an_open_channel_needs_no_key_and_others_still_do(client: APIClient) -> None:

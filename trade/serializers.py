@@ -5,6 +5,7 @@ than the rest of a trial.
 """
 
 import json
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -40,6 +41,19 @@ class TrialRequest(ShopperRequest):
 
     def to_query(self, body: Any) -> TrialQuery:
         return TrialQuery(**self.run_validation(body))
+
+
+class ExplainRequest(TrialRequest):
+    """What an operator may add; a mall's are ignored like every field it does not know."""
+
+    explain = serializers.BooleanField(default=False)
+    at = MomentField(required=False, allow_null=True)
+
+    def to_question(self, body: Any) -> tuple[TrialQuery, bool, datetime | None]:
+        """The query, whether to explain it, and at which moment."""
+        asked = dict(self.run_validation(body))
+        explain, at = asked.pop("explain"), asked.pop("at", None)
+        return TrialQuery(**asked), explain, at
 
 
 class MarketRequest(ShopperRequest):

@@ -1,5 +1,7 @@
 """The endpoints of the contract, sections 2.1 to 2.4 and 2.6: read, call, answer."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
@@ -8,11 +10,11 @@ from rest_framework import viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from activity.serializers import TrialResponse
+from activity.explain import explain
+from activity.serializers import ExplainedTrialResponse, StepResponse, TrialResponse
 from activity.trial import run_trial
 from groupbuy.api import answer, enveloped
-from groupbuy.auth import calling_channel
-from groupbuy.errors import ErrorCode
+from groupbuy.auth import IsOwnChannel, IsOwnChannelOrOperator, calling_channel, is_operator
 from trade.events import read_events
 from trade.lock import lock_order
 from trade.market import read_market
@@ -21,6 +23,7 @@ from trade.refund import refund_order
 from trade.serializers import (
     EventsRequest,
     EventsResponse,
+    ExplainRequest,
     LockRequest,
     MarketRequest,
     MarketResponse,
@@ -37,6 +40,7 @@ from trade.settle import settle_order
 
 market_request, market_response = MarketRequest(), MarketResponse()
 trial_request, trial_response = TrialRequest(), TrialResponse()
+explain_request = ExplainRequest()
 lock_request, order_response = LockRequest(), OrderResponse()
 settle_request, settled_response = SettleRequest(), SettledResponse()
 refund_request, refund_response = RefundRequest(), RefundResponse()
@@ -70,18 +74,31 @@ class IndexViewSet(viewsets.ViewSet):
 class TradeViewSet(viewsets.ViewSet):
     """What mall back ends call, with their channel's API key."""
 
+    def get_permissions(self) -> list[Any]:
+        """An operator may try what a shopper would see, and nothing that trades."""
+        own = IsOwnChannelOrOperator if self.action == "trial" else IsOwnChannel
+        return [own()]
+
     @extend_schema(
         operation_id="trial",
         tags=["trade"],
-        summary="Trial (试算): price, crowd and every refusal",
-        request=TrialRequest,
-        responses=enveloped("TrialAnswer", TrialResponse(allow_null=True)),
+        summary="Trial (试算): price, crowd and every refusal; explained to an operator's key",
+        request=ExplainRequest,
+        responses=enveloped("TrialAnswer", ExplainedTrialResponse(allow_null=True)),
     )
     def trial(self, request: Request) -> Response:
+        if is_operator(request):
+            return self._explained_trial(request)
         query = trial_request.to_query(request.data)
         trial = run_trial(query, now=timezone.now())
-        first = trial.refusals[0] if trial.refusals else ErrorCode.SUCCESS
-        return answer(trial_response.to_representation(trial), first)
+        return answer(trial_response.to_representation(trial), trial.first_refusal)
+
+    def _explained_trial(self, request: Request) -> Response:
+        query, wanted, at = explain_request.to_question(request.data)
+        trial, steps = explain(query, now=at or timezone.now())
+        explanation = {"explanation": StepResponse(steps, many=True).data} if wanted else {}
+        data = trial_response.to_representation(trial) | explanation
+        return answer(data, trial.first_refusal)
 
     @extend_schema(
         operation_id="lock",
