@@ -78,7 +78,8 @@ start_rabbitmq() {
   export RABBITMQ_ENABLED_PLUGINS_FILE=$HOME/plugins
   export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
   echo "[]." >"$HOME/plugins"
-  epmd -port "$ERL_EPMD_PORT" >"$DIR/epmd.log" 2>&1 & echo $! >"$DIR/epmd.pid"
+  alive "$DIR/epmd.pid" || # it outlives a RabbitMQ that was killed
+    { epmd -port "$ERL_EPMD_PORT" >"$DIR/epmd.log" 2>&1 & echo $! >"$DIR/epmd.pid"; }
   /usr/lib/rabbitmq/bin/rabbitmq-server >"$DIR/rabbitmq.log" 2>&1 &
   wait_for "RabbitMQ on $RABBITMQ_PORT" bash -c "exec 3<>/dev/tcp/127.0.0.1/$RABBITMQ_PORT"
 }

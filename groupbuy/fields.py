@@ -66,6 +66,8 @@ class IdNumberField(serializers.Field):
 class CursorField(IdNumberField):
     """The number that an earlier answer ended with; 0 or nothing for the beginning."""
 
+    default_error_messages = {"invalid": _("Expected the next of an earlier answer, or 0.")}
+
     def to_internal_value(self, data: Any) -> int:
         return 0 if data in ("", "0") else super().to_internal_value(data)
 

@@ -21,11 +21,8 @@ from groupbuy.models import ApiKey
 from tag import crowd
 from tests import factories
 
-
-@pytest.fixture(autouse=True, scope="session")
-def _nobody_listens() -> None:
-    """groupbuy.wsgi starts a thread that would tell every test of changes."""
-    changes._listener = threading.current_thread()
+# Importing groupbuy.wsgi starts a thread that would tell every test of changes: not here.
+changes._listener = threading.current_thread()
 
 
 @pytest.fixture(autouse=True)

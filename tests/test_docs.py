@@ -47,19 +47,24 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
 
 def test_the_guides_receiver_takes_each_notification_once(receiver: tuple[str, Path]) -> None:
     url, printed = receiver
-    success = make_promise(target=url)
+    success = make_promise(target=url, payload='{"teamId":"1","outTradeNoList":["a","b"]}')
     refund = make_promise(
-        "team_refund-1-paid_formed", target=url, payload='{"type":"paid_formed","userId":"a"}'
+        "team_refund-1-paid_formed", target=url, payload='{"type":"paid_formed","outTradeNo":"a"}'
+    )
+    release = make_promise(
+        "team_refund-2-unpaid_unlock",
+        target=url,
+        payload='{"type":"unpaid_unlock","outTradeNo":"b"}',
     )
 
-    for task in (success, success, refund):
+    for task in (release, refund, success, success, refund):
         assert transports.send(task, now=timezone.now()) == 200
     with pytest.raises(SendError, match="answered 500"):
         transports.send(forged(success), now=timezone.now())
 
     assert printed.read_text().splitlines() == [
-        "ship {'teamId': '1', 'outTradeNoList': ['t-1']}",
-        "paid_formed {'type': 'paid_formed', 'userId': 'a'}",
+        "return the money of a",
+        "ship ['b']",
     ]
 
 

@@ -393,7 +393,7 @@ def test_order_state_has_a_timeline(mall: APIClient) -> None:
         "payPrice": 80.0,
         "tradeOrderStatus": 1,
         "closeReason": "",
-        "payDeadline": "2036-05-01T04:30:00.000+00:00",
+        "payDeadline": "2036-05-01T04:15:00.000+00:00",
         "teamId": str(order.team_id),
         "teamStatus": 1,
         "timeline": [

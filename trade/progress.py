@@ -28,6 +28,11 @@ class OrderState:
     order: Order
     timeline: Sequence[OrderEvent]
 
+    @property
+    def pay_deadline(self) -> datetime:
+        """The hold's end, or the team's where that comes first."""
+        return min(self.order.pay_deadline, self.order.team.expires_at)
+
 
 def team_progress(*, channel_id: int, team_id: str, now: datetime) -> TeamProgress:
     """Raises TEAM_NOT_JOINABLE for a team that this channel does not have."""

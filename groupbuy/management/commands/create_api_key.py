@@ -25,7 +25,9 @@ class Command(BaseCommand):
         if not operator:
             channel = Channel.objects.filter(source=source, channel=name).first()
             if channel is None:
-                raise CommandError(f"There is no channel {source}/{name}.")
+                raise CommandError(
+                    f"There is no channel {source}/{name}: add it in the console first."
+                )
         key, text = ApiKey.issue(channel=channel, name=operator or options["name"] or "key")
         key.save()
         self.stdout.write(text)

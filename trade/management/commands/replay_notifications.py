@@ -1,5 +1,6 @@
 """Send notifications again: some by their keys, or all of a time range or an endpoint."""
 
+from argparse import ArgumentTypeError
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +40,10 @@ class Command(BaseCommand):
 
 def _moment(text: str) -> datetime:
     """Without an offset it is in the time zone of the console."""
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise ArgumentTypeError(f"{text!r} is no ISO-8601 time such as 2026-01-31T08:00") from exc
     return moment if moment.tzinfo else timezone.make_aware(moment)
 
 
