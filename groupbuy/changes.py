@@ -65,7 +65,7 @@ def _publish() -> None:
         with _connect() as redis:
             redis.publish(CHANNEL, "")
     except RedisError as exc:
-        logger.info("a change was not announced, it is seen within a second: %s", exc)
+        logger.debug("a change was not announced, it is seen within a second: %s", exc)
 
 
 def _connect() -> Redis:
