@@ -20,7 +20,10 @@ from redis import Redis
 from groupbuy import changes, snapshots
 from groupbuy.models import Switch
 from groupbuy.snapshots import Snapshot
-from tests.factories import make_activity, make_channel, set_switch
+from tag.crowd import add_members, remove_members
+from tag.models import CrowdTag
+from tests.factories import NOW, make_activity, make_channel, set_switch
+from trade.expire import expire_activities
 
 ROOT = Path(__file__).parent.parent
 
@@ -104,6 +107,23 @@ def test_saving_configuration_is_announced(redis: Redis, change: Callable[[], An
 
     assert message is not None
     assert message["type"] == "message"
+
+
+@pytest.mark.django_db
+def test_what_changes_without_save_is_announced_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_activity(end_at=NOW)
+    tag = CrowdTag.objects.create(tag_id="RQ", name="crowd")
+    announced: list[int] = []
+    monkeypatch.setattr(changes, "announce", lambda: announced.append(1))
+
+    assert expire_activities(now=NOW) == 1
+    assert len(announced) == 1
+    add_members(tag, ["a"])
+    assert len(announced) == 2
+    remove_members(tag, ["a"])
+    assert len(announced) == 3
+    assert expire_activities(now=NOW) == 0
+    assert len(announced) == 3  # nothing changed
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from celery import current_app
-from django.db import transaction
+from celery.signals import worker_init
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from tests.factories import NOW, lock, make_activity, make_promise, settle
 from tests.racing import race
@@ -175,6 +178,18 @@ def test_a_bug_while_sending_counts_as_an_attempt_and_stops_no_sweep(
         "good": State.DELIVERED,
     }
     assert NotifyAttempt.objects.get(task__key="bug").error.startswith("ZeroDivisionError")
+
+
+def test_a_promise_is_changed_before_its_attempt_is_inserted(clock: Clock, outcome: Any) -> None:
+    task = make_promise()
+    outcome(200)
+
+    with CaptureQueriesContext(connection) as queries:
+        outbox.deliver(task.pk, clock=clock)
+
+    written = [query["sql"].replace('"', "`") for query in queries]
+    tables = [sql.split("`")[1] for sql in written if sql.startswith(("UPDATE", "INSERT"))]
+    assert tables == ["trade_notifytask", "trade_notifytask", "trade_notifyattempt"]
 
 
 def test_a_delivered_promise_is_sent_once(clock: Clock, outcome: Any) -> None:
@@ -354,6 +369,14 @@ def test_some_threads_are_never_for_sending(monkeypatch: pytest.MonkeyPatch) -> 
     assert endpoints.next_waiting() is None
     endpoints.give_back("host-0")
     assert endpoints.next_waiting() == "another"
+
+
+def test_a_worker_keeps_threads_free_for_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "_at_all", 6)
+
+    worker_init.send(sender=Mock(concurrency=5))
+
+    assert endpoints._at_all == 3
 
 
 @pytest.mark.usefixtures("_free_endpoints")

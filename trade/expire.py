@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from django.db import OperationalError, transaction
 
 from activity.models import Activity
-from groupbuy import rows
+from groupbuy import changes, rows
 from trade import nudges
 from trade.endings import EFFECTS, close_order, complete_team
 from trade.models import Order, Team
@@ -58,7 +58,10 @@ def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
 def expire_activities(*, now: datetime) -> int:
     """Mark the activities whose end has passed; return how many."""
     over = Activity.objects.filter(status=Activity.Status.IN_EFFECT, end_at__lte=now)
-    return over.update(status=Activity.Status.EXPIRED)
+    expired = over.update(status=Activity.Status.EXPIRED)
+    if expired:
+        changes.announce()
+    return expired
 
 
 def _end_overdue_teams(clock: Callable[[], datetime]) -> int:

@@ -3,6 +3,7 @@
 Settings for `python -m tests.chaos --broken-outbox`, which must find the loss.
 """
 
+import json
 import threading
 from typing import Any
 
@@ -28,10 +29,8 @@ class Broken(AppConfig):
 def _send_after_commit(
     event: Any, *, key: str, team: Any, url: str, payload: Any, now: Any
 ) -> None:
-    import json  # noqa: PLC0415
-
-    from trade import transports  # noqa: PLC0415
-    from trade.models import NotifyTask, Transport  # noqa: PLC0415
+    from trade import transports  # noqa: PLC0415  settings come before models
+    from trade.models import NotifyTask, Transport  # noqa: PLC0415  and so do these
 
     by_mq = team.notify_transport == Transport.MQ
     task = NotifyTask(
