@@ -4,11 +4,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as beat
 from django_celery_beat.models import (
@@ -19,10 +23,11 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from groupbuy import switches
+from groupbuy import switches, throttling
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 
@@ -115,6 +120,7 @@ class SwitchAdmin(ModelAdmin):
     fields = ["key", "value"]
     readonly_fields = ["key"]
     inlines = [SwitchChangeInline]
+    actions_list = ["blocked"]
 
     @admin.display(description=_("switch"), ordering="key")
     def label(self, switch: Switch) -> str:
@@ -128,6 +134,31 @@ class SwitchAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
         switches.change(obj.key, obj.value, by=request.user.get_username())
+
+    @action(description=_("Blocked clients"), url_path="blocked", permissions=["change"])
+    def blocked(self, request: HttpRequest) -> HttpResponse:
+        """Who asked too often for too long, and a button that lets them in again."""
+        if request.method == "POST":
+            place, client = request.POST.get("place", ""), request.POST.get("client", "")
+            if throttling.lift(place, client):
+                self._log_lift(request, f"{place}: {client}")
+                self.message_user(request, _("%(client)s is let in again.") % {"client": client})
+            return HttpResponseRedirect(reverse("admin:groupbuy_switch_blocked"))
+        context = self.admin_site.each_context(request) | {
+            "title": _("Blocked clients"),
+            "blocks": throttling.blocks(),
+        }
+        return render(request, "admin/blocked.html", context)
+
+    def _log_lift(self, request: HttpRequest, client: str) -> None:
+        user: Any = request.user
+        LogEntry.objects.create(
+            user=user,
+            content_type=ContentType.objects.get_for_model(Switch),
+            object_repr=client[:200],
+            action_flag=CHANGE,
+            change_message="block lifted",
+        )
 
 
 # Django's and django-celery-beat's own pages, in the console's look.

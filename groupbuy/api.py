@@ -26,7 +26,11 @@ from groupbuy.errors import ErrorCode, GroupBuyError
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024  # bytes; the longest honest request is under 2 kB
-BY_STATUS = {401: ErrorCode.UNAUTHENTICATED, 403: ErrorCode.FORBIDDEN}
+BY_STATUS = {
+    401: ErrorCode.UNAUTHENTICATED,
+    403: ErrorCode.FORBIDDEN,
+    429: ErrorCode.RATE_LIMITED,
+}
 
 
 def answer(data: Any, error: ErrorCode = ErrorCode.SUCCESS) -> Response:
@@ -52,7 +56,7 @@ class RefusedAnswer(serializers.Serializer):
 def enveloped(name: str, data: serializers.BaseSerializer, *, keyed: bool = True) -> Any:
     """The schema of answer(data) and of what an endpoint may answer instead."""
     envelope = {"code": serializers.CharField(), "info": serializers.CharField(), "data": data}
-    faults = (400, 401, 403, 503) if keyed else (400, 503)
+    faults = (400, 401, 403, 429, 503) if keyed else (400, 429, 503)
     return {200: inline_serializer(name, envelope), **dict.fromkeys(faults, RefusedAnswer)}
 
 
@@ -113,12 +117,8 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
             logger.info("refused %s: %s", context["request"].path, exc)
         case exceptions.ValidationError():
             response = refusal(ErrorCode.ILLEGAL_PARAMETER, "; ".join(_flatten(exc.detail)))
-        case exceptions.APIException():  # no key, not JSON, wrong method, wrong media type
-            error = BY_STATUS.get(exc.status_code, ErrorCode.ILLEGAL_PARAMETER)
-            detail = exc.detail if error is ErrorCode.ILLEGAL_PARAMETER else ""
-            response = refusal(error, detail, exc.status_code)
-            if header := getattr(exc, "auth_header", ""):
-                response["WWW-Authenticate"] = header
+        case exceptions.APIException():  # no key, not JSON, wrong method or media type, too often
+            response = _fault(exc)
         case Http404():
             response = refusal(ErrorCode.ILLEGAL_PARAMETER, _("no such path"), 404)
         case OperationalError() if rows.is_collision(exc):
@@ -129,6 +129,17 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
         case _:
             logger.error("bug in %s", context["request"].path, exc_info=exc)
             response = refusal(ErrorCode.UNKNOWN)
+    return response
+
+
+def _fault(exc: exceptions.APIException) -> Response:
+    error = BY_STATUS.get(exc.status_code, ErrorCode.ILLEGAL_PARAMETER)
+    detail = exc.detail if error is ErrorCode.ILLEGAL_PARAMETER else ""
+    response = refusal(error, detail, exc.status_code)
+    if header := getattr(exc, "auth_header", ""):
+        response["WWW-Authenticate"] = header
+    if seconds := getattr(exc, "wait", None):
+        response["Retry-After"] = str(seconds)
     return response
 
 

@@ -5,7 +5,7 @@ request must be the key's own. A channel may be opened to callers without a key.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,10 @@ class _Known:
 
 def find_channel(source: str, channel: str) -> KnownChannel | None:
     return _known.get().channels.get((source, channel))
+
+
+def known_channels() -> Collection[KnownChannel]:
+    return _known.get().channels.values()
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -114,11 +118,16 @@ def calling_channel(request: Request) -> KnownChannel:
     return channel
 
 
-def _named(fields: object, field: str) -> str:
+def named_user(request: Request) -> str:
+    """The shopper that a POST is about; "" where its serializer will refuse it."""
+    return _named(request.data, "userId", _user_id)
+
+
+def _named(fields: object, field: str, form: TextField | None = None) -> str:
     """The field as the request's serializer will read it; "" where that will refuse it."""
     value = fields.get(field) if isinstance(fields, Mapping) else None
     try:
-        name: str = _name.run_validation(value)
+        name: str = (form or _name).run_validation(value)
     except ValidationError:
         return ""
     return name
@@ -150,4 +159,4 @@ def _load() -> _Known:
 
 
 _known = Snapshot(_load, bypass=switches.caches_off, announced=True)
-_name = TextField(longest=32)
+_name, _user_id = TextField(longest=32), TextField(longest=64)

@@ -34,6 +34,7 @@ class ErrorCode(Enum):
     ORDER_NOT_FOUND = "E0104", _("No such outTradeNo, or it has been refunded")
     BLACKLISTED = "E0105", _("This source and channel are blacklisted")
     PAID_TOO_LATE = "E0106", _("Paid outside the team's time; a refund has been ordered")
+    TOO_MANY_HOLDS = "E0107", _("Too many orders wait for payment: pay or give one back first")
 
     def __init__(self, code: str, message: Promise, status: int = 200) -> None:
         self.code = code

@@ -174,6 +174,11 @@ class Switch(models.Model):
         BLACKLIST = "scBlacklist", _("scBlacklist: source+channel refused at settlement")
         CACHE = "cacheSwitch", _("cacheSwitch: bypass every copy")
         RATE_LIMITER = "rateLimiterSwitch", _("rateLimiterSwitch: limit how often callers ask")
+        INDEX_USER = "indexUserLimit", _("indexUserLimit: index queries of a shopper at an address")
+        INDEX_ADDRESS = "indexAddressLimit", _("indexAddressLimit: index queries of an address")
+        TRADE_USER = "tradeUserLimit", _("tradeUserLimit: trials and locks of a shopper")
+        TRADE_CHANNEL = "tradeChannelLimit", _("tradeChannelLimit: calls of a channel")
+        HOLDS = "holdLimit", _("holdLimit: seats that a shopper may hold unpaid")
 
     key = models.CharField(_("key"), max_length=32, primary_key=True, choices=Key.choices)
     value = models.CharField(_("value"), max_length=1000, blank=True)

@@ -3,14 +3,16 @@
 So no request waits for a Redis that is dead, and whoever asks must be able to do without it.
 """
 
+import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from redis import Redis, RedisError
+from redis.exceptions import NoScriptError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,21 @@ def ask(question: Callable[[Redis], T]) -> T | None:
         _asked_again_at = time.monotonic() + PAUSE
         logger.warning("Redis: %s", exc)
         return None
+
+
+class Script:
+    """A Lua script, sent whole only where Redis does not know it. Keys share one hash tag."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, redis: Redis, keys: Sequence[str], *arguments: float) -> Any:
+        given: Any = (len(keys), *keys, *arguments)
+        try:
+            return redis.evalsha(self._sha, *given)
+        except NoScriptError:
+            return redis.eval(self._text, *given)
 
 
 @lru_cache

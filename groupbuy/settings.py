@@ -181,6 +181,7 @@ REST_FRAMEWORK = {
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "groupbuy.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    "NUM_PROXIES": env.int("TRUSTED_PROXIES", default=0),
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Group buying (拼团)",

@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -22,6 +22,7 @@ from groupbuy.snapshots import Snapshot
 logger = logging.getLogger(__name__)
 
 Key = Switch.Key
+MOST_HOLDS = 30_000  # what their numbers have room for
 OTHER_SPELLINGS = {"scBlackList": Key.BLACKLIST}
 
 
@@ -31,6 +32,22 @@ class Setting:
     pattern: str  # of a readable value
     read: Callable[[str], Any]
     expects: Promise
+
+
+class Rate(NamedTuple):
+    """So many requests at once, given back evenly over so many seconds."""
+
+    requests: int
+    seconds: int
+
+
+def _rate(default: str) -> Setting:
+    return Setting(
+        default,
+        "off|[1-9][0-9]{0,6}/[1-9][0-9]{0,4}",
+        lambda text: None if text == "off" else Rate(*map(int, text.split("/"))),
+        _("requests/seconds: 30/10 is 30 at once, given back over 10 seconds; or off"),
+    )
 
 
 SWITCHES: Mapping[Key, Setting] = {
@@ -52,6 +69,16 @@ SWITCHES: Mapping[Key, Setting] = {
     ),
     Key.RATE_LIMITER: Setting(
         "open", "open|close", lambda text: text == "open", _("open (limits apply) or close")
+    ),
+    Key.INDEX_USER: _rate("30/10"),
+    Key.INDEX_ADDRESS: _rate("300/10"),
+    Key.TRADE_USER: _rate("60/10"),
+    Key.TRADE_CHANNEL: _rate("2000/1"),
+    Key.HOLDS: Setting(
+        "5",
+        "off|[1-9][0-9]{0,3}",
+        lambda text: MOST_HOLDS if text == "off" else int(text),
+        _("seats of one shopper on one channel, 1 to 9999; or off"),
     ),
 }
 
@@ -114,6 +141,18 @@ def is_blacklisted(source: str, channel: str) -> bool:
 
 def caches_off() -> bool:
     return bool(_value(Key.CACHE))
+
+
+def rate(key: Key) -> Rate | None:
+    """How often callers may ask; None: as often as they like."""
+    values = _values.get()
+    limit: Rate | None = values[key] if values[Key.RATE_LIMITER] else None
+    return limit
+
+
+def hold_limit() -> int:
+    """How many seats a shopper may hold on a channel without having paid."""
+    return int(_value(Key.HOLDS))
 
 
 def _value(key: Key) -> Any:

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from groupbuy import throttling
 from trade import outbox
 from trade.expire import GRACE
 from trade.models import NotifyTask, Order, Team, Transport
@@ -25,7 +26,7 @@ class Problem:
 
 
 def problems(now: datetime) -> list[Problem]:
-    return [*_nowhere_to_go(), *_given_up(), *_nobody_works(now), *_failing()]
+    return [*_nowhere_to_go(), *_given_up(), *_nobody_works(now), *_failing(), *_blocked()]
 
 
 def _nowhere_to_go() -> Iterator[Problem]:
@@ -117,6 +118,16 @@ def _failing() -> Iterator[Problem]:
             text % {"count": count, "endpoint": endpoint},
             f"{reverse('admin:trade_notifytask_changelist')}?{urlencode(query)}",
         )
+
+
+def _blocked() -> Iterator[Problem]:
+    if count := len(throttling.blocks() or ()):
+        text = ngettext(
+            "%(count)d client is blocked because it asked too often.",
+            "%(count)d clients are blocked because they asked too often.",
+            count,
+        )
+        yield Problem(text % {"count": count}, reverse("admin:groupbuy_switch_blocked"))
 
 
 def _by_endpoint(tasks: QuerySet[NotifyTask]) -> QuerySet[NotifyTask, tuple[str, int]]:

@@ -15,6 +15,7 @@ from activity.serializers import ExplainedTrialResponse, StepResponse, TrialResp
 from activity.trial import run_trial
 from groupbuy.api import answer, enveloped
 from groupbuy.auth import IsOwnChannel, IsOwnChannelOrOperator, calling_channel, is_operator
+from groupbuy.throttling import IndexThrottle, TradeThrottle
 from trade.events import read_events
 from trade.lock import lock_order
 from trade.market import read_market
@@ -57,6 +58,7 @@ class IndexViewSet(viewsets.ViewSet):
 
     authentication_classes = ()
     permission_classes = ()
+    throttle_classes = (IndexThrottle,)
 
     @extend_schema(
         operation_id="query_market",
@@ -78,6 +80,9 @@ class TradeViewSet(viewsets.ViewSet):
         """An operator may try what a shopper would see, and nothing that trades."""
         own = IsOwnChannelOrOperator if self.action == "trial" else IsOwnChannel
         return [own()]
+
+    def get_throttles(self) -> list[Any]:
+        return [TradeThrottle(by_user=self.action in ("trial", "lock"))]
 
     @extend_schema(
         operation_id="trial",

@@ -1,0 +1,203 @@
+"""Rate limits (限流): who asks too often is told to wait, who keeps asking is blocked for longer.
+
+GCRA on Redis: one script, one round trip a request, however many limits it falls under. A limit
+of 30/10 lets 30 requests through at once and gives them back evenly over 10 seconds. Refusals are
+forgiven at the pace of the limit; who collects more than STRIKES of them is blocked, each time
+twice as long, until a quiet time. The figures are switches. Redis away: nobody is limited.
+
+The index query is public, so a user id there is only what somebody claims: it counts together
+with the address, or anybody could use up, or block, another shopper. A channel is never blocked
+and its payments and refunds count for no shopper: money must find its way.
+"""
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from redis import Redis
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from groupbuy import switches
+from groupbuy.auth import known_channels, named_user
+from groupbuy.models import Switch
+from groupbuy.redis import Script, ask
+
+STRIKES = 20  # refusals too many, not yet forgiven, until a block
+FIRST, LONGEST = 10, 3600  # seconds of the first block and of the longest
+FORGET = 600  # seconds after a block until the next one is a first one again
+INDEX = "index"  # where a block is in force: here, or "source/channel"
+
+# KEYS: the blocks of this place (a sorted set by their end), then one hash for each limit.
+# ARGV: STRIKES, FIRST, LONGEST, FORGET, then count, seconds and "may block" of each limit.
+# Returns the milliseconds to wait, 0 when the request may pass; all times below are milliseconds.
+_TAKE = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
+local strikes_allowed, forget = tonumber(ARGV[1]), ARGV[4] * 1000
+local taken = {}
+for i = 2, #KEYS do
+  local period = ARGV[3 * i] * 1000
+  local interval = period / ARGV[3 * i - 1]
+  local state = redis.call('HMGET', KEYS[i], 'free_at', 'until', 'level', 'strikes', 'struck_at')
+  local free_at = math.max(tonumber(state[1]) or 0, now) + interval
+  local blocked_until = tonumber(state[2]) or 0
+  local kept = math.ceil(math.max(period, blocked_until > 0 and blocked_until + forget - now or 0))
+  if blocked_until <= now and free_at <= now + period + 0.01 then
+    taken[i] = {free_at, kept}
+  else
+    local wait = math.max(free_at - period, blocked_until) - now
+    if ARGV[3 * i + 1] == '1' then
+      local forgiven = (now - (tonumber(state[5]) or now)) / interval
+      local strikes = math.max(0, (tonumber(state[4]) or 0) - forgiven) + 1
+      if strikes > strikes_allowed then
+        local level = blocked_until + forget > now and tonumber(state[3]) or 0
+        wait = math.min(ARGV[2] * 2 ^ level, ARGV[3]) * 1000
+        strikes, blocked_until, kept = 0, now + wait, math.ceil(wait + forget)
+        local ends = string.format('%.0f', blocked_until)
+        redis.call('HSET', KEYS[i], 'until', ends, 'level', level + 1)
+        redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+        redis.call('ZADD', KEYS[1], ends, KEYS[i])
+        redis.call('EXPIRE', KEYS[1], ARGV[3])
+      end
+      redis.call('HSET', KEYS[i], 'strikes', strikes, 'struck_at', string.format('%.0f', now))
+      redis.call('PEXPIRE', KEYS[i], kept)
+    end
+    return math.ceil(wait)
+  end
+end
+for i, state in pairs(taken) do
+  redis.call('HSET', KEYS[i], 'free_at', string.format('%.3f', state[1]))
+  redis.call('PEXPIRE', KEYS[i], state[2])
+end
+return 0
+""")
+
+
+class Limit(NamedTuple):
+    """One count that a request falls under."""
+
+    switch: Switch.Key
+    client: str  # "address 10.0.0.1"
+    may_block: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Somebody who asked too often for too long."""
+
+    place: str  # "index", or "source/channel"
+    client: str
+    until: datetime
+
+
+class Throttle(BaseThrottle):
+    """Takes one request from each limit, or none from any."""
+
+    _wait_ms = 0
+
+    def take(self, place: str, *limits: Limit) -> bool:
+        keys, arguments = [_blocks_key(place)], [STRIKES, FIRST, LONGEST, FORGET]
+        for limit in limits:
+            if rate := switches.rate(limit.switch):
+                keys.append(_key(place, limit.client))
+                arguments += [rate.requests, rate.seconds, int(limit.may_block)]
+        if len(keys) > 1:
+            self._wait_ms = ask(lambda redis: _TAKE(redis, keys, *arguments)) or 0
+        return self._wait_ms == 0
+
+    def wait(self) -> float:
+        return self._wait_ms / 1000
+
+
+class IndexThrottle(Throttle):
+    """The public index query: by address, and by shopper at an address."""
+
+    def allow_request(self, request: Request, view: object) -> bool:
+        address = client_address(self.get_ident(request))
+        limits = [Limit(Switch.Key.INDEX_ADDRESS, f"address {address}")]
+        unreadable: APIException | None = None
+        try:
+            user_id = named_user(request)
+        except APIException as exc:  # counts for its address all the same
+            user_id, unreadable = "", exc
+        if user_id:
+            limits.append(Limit(Switch.Key.INDEX_USER, f"user {user_id} at {address}"))
+        allowed = self.take(INDEX, *limits)
+        if allowed and unreadable:
+            raise unreadable
+        return allowed
+
+
+class TradeThrottle(Throttle):
+    """What malls call: by channel, and what shoppers cause at will by shopper too."""
+
+    def __init__(self, *, by_user: bool) -> None:
+        self._by_user = by_user
+
+    def allow_request(self, request: Request, view: object) -> bool:
+        caller: Any = request.user
+        if caller.channel is None:
+            return True  # an operator's own tools
+        place = f"{caller.channel.source}/{caller.channel.channel}"
+        limits = [Limit(Switch.Key.TRADE_CHANNEL, "channel", may_block=False)]
+        if self._by_user and (user_id := named_user(request)):
+            limits.insert(0, Limit(Switch.Key.TRADE_USER, f"user {user_id}"))
+        return self.take(place, *limits)
+
+
+def client_address(ident: str | None) -> str:
+    """Who can have one IPv6 address can have 2^64 of them, so those count as one."""
+    try:
+        address = ipaddress.ip_address(ident or "")
+    except ValueError:
+        return str(ident)[:64]
+    if address.version == 6 and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def blocks() -> list[Block] | None:
+    """Who is blocked now, the longest first; None while Redis is away."""
+    places = [INDEX, *(f"{each.source}/{each.channel}" for each in known_channels())]
+    found = ask(partial(_read_blocks, places))
+    return None if found is None else sorted(found, key=lambda block: block.until, reverse=True)
+
+
+def lift(place: str, client: str) -> bool:
+    """Let a blocked client in again, with a clean slate; was it blocked?"""
+    key = _key(place, client)
+
+    def forget(redis: Redis) -> int:
+        together = redis.pipeline(transaction=True)
+        together.zrem(_blocks_key(place), key)
+        together.delete(key)
+        removed: int = together.execute()[0]
+        return removed
+
+    return bool(ask(forget))
+
+
+def _read_blocks(places: list[str], redis: Redis) -> list[Block]:
+    now = datetime.now(UTC)
+    return list(_blocks_of(places, redis, now.timestamp() * 1000))
+
+
+def _blocks_of(places: list[str], redis: Redis, now_ms: float) -> Iterator[Block]:
+    for place in places:
+        found: Any = redis.zrangebyscore(_blocks_key(place), now_ms, "+inf", withscores=True)
+        for key, until in found:
+            client = key.decode().removeprefix(_key(place, ""))
+            yield Block(place, client, datetime.fromtimestamp(until / 1000, UTC))
+
+
+def _blocks_key(place: str) -> str:
+    return f"gbm:limit:{{{place}}}"
+
+
+def _key(place: str, client: str) -> str:
+    return f"{_blocks_key(place)}:{client}"

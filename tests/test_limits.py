@@ -1,0 +1,315 @@
+"""Who asks too often waits; who keeps asking is blocked; money always finds its way."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import translation
+from redis import Redis
+from rest_framework.test import APIClient
+
+from groupbuy import snapshots, switches, throttling
+from groupbuy.models import ApiKey, Switch
+from groupbuy.throttling import Limit, Throttle, blocks, client_address, lift
+from tests.factories import GOODS, NOW, URL, make_activity, make_channel, set_switch
+from trade.inbox import problems
+from trade.models import Order, Team
+
+pytestmark = pytest.mark.django_db
+INDEX = "/api/v1/gbm/index/query_group_buy_market_config"
+TRADE = "/api/v1/gbm/trade/"
+TRADE_USER, CHANNEL = Switch.Key.TRADE_USER, Switch.Key.TRADE_CHANNEL
+
+
+def asked(user_id: str = "a", **fields: Any) -> dict[str, Any]:
+    return {"userId": user_id, "source": "s01", "channel": "c01", "goodsId": GOODS} | fields
+
+
+def statuses(call: Callable[[], Any], times: int) -> list[int]:
+    return [call().status_code for _ in range(times)]
+
+
+def take(*limits: tuple[Switch.Key, str], place: str = "s01/c01") -> float:
+    """The seconds to wait, 0 when the request may pass."""
+    throttle = Throttle()
+    throttle.take(place, *(Limit(*limit) for limit in limits))
+    return throttle.wait()
+
+
+def go_back(redis: Redis, client: str, seconds: float, place: str = "s01/c01") -> None:
+    """As if everything kept of this client had happened so much earlier."""
+    key = throttling._key(place, client)
+    for field in redis.hgetall(key):
+        if field in (b"free_at", b"until", b"struck_at"):
+            redis.hincrbyfloat(key, field.decode(), -seconds * 1000)
+
+
+def test_so_many_at_once_and_then_one_at_a_time(redis: Redis) -> None:
+    set_switch("tradeUserLimit", "5/60")
+    user = TRADE_USER, "user a"
+
+    assert [take(user) for _ in range(5)] == [0] * 5
+    assert 11 < take(user) <= 12
+    go_back(redis, "user a", 12)
+    assert take(user) == 0
+    assert 11 < take(user) <= 12
+    go_back(redis, "user a", 3600)
+    assert [take(user) for _ in range(5)] == [0] * 5
+    assert take(user) > 0
+    assert take((TRADE_USER, "user b")) == 0
+    assert take(user, place="s02/c02") == 0
+
+
+def test_the_answer_says_when_to_come_back(redis: Redis, mall: APIClient) -> None:
+    set_switch("tradeUserLimit", "2/60")
+
+    allowed = statuses(lambda: mall.post(f"{TRADE}trial", asked(), format="json"), 2)
+    refused = mall.post(f"{TRADE}trial", asked(), format="json")
+
+    assert allowed == [200, 200]
+    assert (refused.status_code, refused["Retry-After"]) == (429, "30")
+    assert refused.json() == {"code": "0006", "info": "接口限流", "data": None}
+    assert mall.post(f"{TRADE}trial", asked("b"), format="json").status_code == 200
+
+
+@pytest.mark.usefixtures("redis")
+def test_threads_share_a_limit_to_the_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: read free_at in Python, compare there, write it back."""
+    set_switch("tradeUserLimit", "20/3600")
+    switches._values.get()
+    monkeypatch.setattr(snapshots, "MAX_AGE", 60)
+    switches._values.get()  # so that the threads need no database
+    barrier = Barrier(8)
+
+    def hammer(_thread: int) -> int:
+        barrier.wait(10)
+        return sum(take((TRADE_USER, "user a")) == 0 for _ in range(10))
+
+    with ThreadPoolExecutor(8) as pool:
+        allowed = sum(pool.map(hammer, range(8)))
+
+    assert allowed == 20
+
+
+def test_a_refusal_by_one_limit_takes_nothing_from_the_other(redis: Redis) -> None:
+    set_switch("tradeUserLimit", "1/60")
+    set_switch("tradeChannelLimit", "3/60")
+    channel = CHANNEL, "channel"
+
+    assert take((TRADE_USER, "user a"), channel) == 0
+    assert [take((TRADE_USER, "user a"), channel) > 0 for _ in range(10)] == [True] * 10
+    assert take((TRADE_USER, "user b"), channel) == 0
+    assert take((TRADE_USER, "user c"), channel) == 0
+    assert take((TRADE_USER, "user d"), channel) > 0  # the channel's
+    go_back(redis, "channel", 60)
+    assert take((TRADE_USER, "user d"), channel) == 0
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_refused_lock_leaves_nothing(mall: APIClient) -> None:
+    make_activity(take_limit=9)
+    set_switch("tradeUserLimit", "1/60")
+    lock = asked(
+        activityId=100123,
+        outTradeNo="t-1",
+        notifyConfigVO={"notifyType": "HTTP", "notifyUrl": URL},
+    )
+    mall.post(f"{TRADE}trial", asked(), format="json")
+
+    assert mall.post(f"{TRADE}lock_market_pay_order", lock, format="json").status_code == 429
+    assert (Team.objects.count(), Order.objects.count()) == (0, 0)
+
+
+@pytest.mark.usefixtures("redis")
+def test_money_is_not_held_up_by_its_shoppers_haste(mall: APIClient) -> None:
+    set_switch("tradeUserLimit", "1/60")
+    assert 429 in statuses(lambda: mall.post(f"{TRADE}trial", asked(), format="json"), 30)
+    assert len(blocks() or ()) == 1
+
+    paid = asked(outTradeNo="t-1", outTradeTime=1770000000000)
+    for path in ("settlement_market_pay_order", "refund_market_pay_order"):
+        assert mall.post(TRADE + path, paid, format="json").json()["code"] == "E0104"
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_channel_is_limited_in_all_it_does_and_never_blocked(mall: APIClient) -> None:
+    set_switch("tradeChannelLimit", "2/60")
+    calls = statuses(lambda: mall.get("/api/v1/gbm/events"), 2)
+
+    assert calls == [200, 200]
+    assert statuses(lambda: mall.get(f"{TRADE}orders/t-1"), 50) == [429] * 50
+    assert blocks() == []
+
+
+@pytest.mark.usefixtures("redis")
+def test_index_queries_are_limited_by_address_and_by_shopper_there(client: APIClient) -> None:
+    set_switch("indexAddressLimit", "5/60")
+    set_switch("indexUserLimit", "2/60")
+
+    def query(user_id: str, address: str) -> int:
+        answer = client.post(INDEX, asked(user_id), format="json", REMOTE_ADDR=address)
+        return int(answer.status_code)
+
+    assert [query("a", "10.0.0.1") for _ in range(3)] == [200, 200, 429]
+    assert query("a", "10.0.0.2") == 200  # nobody uses up what is somebody else's
+    assert [query(user_id, "10.0.0.1") for user_id in "bcde"] == [200, 200, 200, 429]
+
+
+@pytest.mark.usefixtures("redis")
+def test_rubbish_counts_for_its_address(client: APIClient) -> None:
+    set_switch("indexAddressLimit", "2/60")
+
+    def rubbish() -> Any:
+        return client.post(INDEX, "{", content_type="application/json")
+
+    assert statuses(rubbish, 3) == [400, 400, 429]
+    assert client.post(INDEX, asked(), format="json").status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("ident", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("unknown", "unknown"),
+        (None, "None"),
+    ],
+)
+def test_an_ipv6_network_counts_as_one(ident: str | None, address: str) -> None:
+    assert client_address(ident) == address
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_forged_forwarding_header_changes_nothing(client: APIClient) -> None:
+    set_switch("indexAddressLimit", "1/60")
+
+    def query(n: int) -> int:
+        forged = {"X-Forwarded-For": f"10.0.0.{n}"}
+        return int(client.post(INDEX, asked(), format="json", headers=forged).status_code)
+
+    assert [query(n) for n in range(3)] == [200, 429, 429]
+
+
+def test_who_keeps_asking_is_blocked_for_longer_each_time(redis: Redis) -> None:
+    make_channel()
+    set_switch("tradeUserLimit", "1/2")
+    user = TRADE_USER, "user a"
+    assert take(user) == 0
+    waits = [take(user) for _ in range(throttling.STRIKES)]
+    assert max(waits) <= 2
+    assert blocks() == []
+
+    durations = []
+    for _block in range(3):
+        durations.append(take(user))
+        found = [(block.place, block.client) for block in blocks() or ()]
+        assert found == [("s01/c01", "user a")]
+        assert all(take(user) <= durations[-1] for _ in range(throttling.STRIKES))
+
+    assert durations == [10, 20, 40]  # also who knocks while blocked
+    assert take(user) == 80
+
+
+def test_a_block_ends_by_itself_and_is_forgotten_after_a_quiet_time(redis: Redis) -> None:
+    set_switch("tradeUserLimit", "1/2")
+    user = TRADE_USER, "user a"
+    for _ in range(throttling.STRIKES + 2):
+        take(user)
+    assert 9 < take(user) <= 10
+
+    go_back(redis, "user a", 10)
+    assert take(user) == 0
+    go_back(redis, "user a", 2)
+    strike = [take(user) for _ in range(throttling.STRIKES + 2)]
+    assert strike[-1] == 20  # soon again: longer
+
+    go_back(redis, "user a", 20 + throttling.FORGET)
+    strike = [take(user) for _ in range(throttling.STRIKES + 2)]
+    assert strike[-1] == 10  # a first one again
+
+
+def test_refusals_are_forgiven_at_the_pace_of_the_limit(redis: Redis) -> None:
+    make_channel()
+    set_switch("tradeUserLimit", "1/2")
+    user = TRADE_USER, "user a"
+    for _ in range(100):  # twice too fast, for ever
+        assert [take(user) == 0, take(user) == 0] == [True, False]
+        go_back(redis, "user a", 2)
+
+    assert blocks() == []
+
+
+def test_a_block_is_lifted_in_the_console(redis: Redis, mall: APIClient) -> None:
+    set_switch("tradeUserLimit", "1/60")
+    page = "/admin/groupbuy/switch/blocked/"
+    operator = Client(headers={"Accept-Language": "en"})
+    operator.force_login(User.objects.create_superuser("operator"))
+    assert "Nobody is blocked." in operator.get(page).content.decode()
+    statuses(lambda: mall.post(f"{TRADE}trial", asked(), format="json"), 30)
+
+    shown = operator.get(page).content.decode()
+    assert "user a" in shown
+    assert "s01/c01" in shown
+    with translation.override("en"):
+        texts = [problem.text for problem in problems(NOW)]
+    assert texts == ["1 client is blocked because it asked too often."]
+    viewer = Client()
+    viewer.force_login(User.objects.create_user("viewer", is_staff=True))
+    assert viewer.post(page, {"place": "s01/c01", "client": "user a"}).status_code == 403
+    assert len(blocks() or ()) == 1
+
+    operator.post(page, {"place": "s01/c01", "client": "user a"})
+
+    assert blocks() == []
+    assert LogEntry.objects.get().object_repr == "s01/c01: user a"
+    assert mall.post(f"{TRADE}trial", asked(), format="json").status_code == 200
+    assert not lift("s01/c01", "user a")
+
+
+@pytest.mark.usefixtures("redis")
+def test_the_figures_are_switches(mall: APIClient) -> None:
+    set_switch("tradeUserLimit", "1/60")
+
+    def trial(user_id: str = "a") -> Any:
+        return mall.post(f"{TRADE}trial", asked(user_id), format="json")
+
+    assert statuses(trial, 2) == [200, 429]
+
+    set_switch("tradeUserLimit", "3/60")
+    assert statuses(lambda: trial("b"), 4) == [200, 200, 200, 429]
+    set_switch("rateLimiterSwitch", "close")
+    assert statuses(trial, 5) == [200] * 5
+    set_switch("rateLimiterSwitch", "open")
+    set_switch("tradeUserLimit", "off")
+    assert statuses(trial, 5) == [200] * 5
+
+
+def test_without_redis_nobody_is_limited(mall: APIClient, client: APIClient) -> None:
+    set_switch("tradeUserLimit", "1/60")
+    set_switch("indexAddressLimit", "1/60")
+
+    assert statuses(lambda: mall.post(f"{TRADE}trial", asked(), format="json"), 5) == [200] * 5
+    assert statuses(lambda: client.post(INDEX, asked(), format="json"), 5) == [200] * 5
+    assert blocks() is None
+    operator = Client(headers={"Accept-Language": "en"})
+    operator.force_login(User.objects.create_superuser("operator"))
+    page = operator.get("/admin/groupbuy/switch/blocked/").content.decode()
+    assert "Redis is away, so nobody is limited or blocked." in page
+
+
+@pytest.mark.usefixtures("redis")
+def test_an_operators_key_is_not_limited(mall: APIClient) -> None:
+    set_switch("tradeUserLimit", "1/60")
+    key, text = ApiKey.issue(channel=None, name="ops")
+    key.save()
+    operator = APIClient()
+    operator.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+
+    assert statuses(lambda: operator.post(f"{TRADE}trial", asked(), format="json"), 5) == [200] * 5
