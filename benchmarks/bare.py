@@ -28,13 +28,15 @@ INSERT_TEAM = (
 )
 INSERT_ORDER = (
     "INSERT INTO trade_order (id, team_id, activity_id, channel_id, user_id, goods_id,"
-    " out_trade_no, original_price, pay_price, status, take_no, seat_of, created_at, pay_deadline,"
-    " paid_at, settled_at, closed_at, close_reason) VALUES (%s, %s, 100123, 1, %s, '9890001', %s,"
-    " 100, 80, 0, 1, %s, NOW(6), NOW(6) + INTERVAL 30 MINUTE, NULL, NULL, NULL, '')"
+    " out_trade_no, original_price, pay_price, status, take_no, seat_of, hold_no, created_at,"
+    " pay_deadline, paid_at, settled_at, closed_at, close_reason)"
+    " VALUES (%s, %s, 100123, 1, %s, '9890001', %s,"
+    " 100, 80, 0, 1, %s, 1, NOW(6), NOW(6) + INTERVAL 30 MINUTE, NULL, NULL, NULL, '')"
 )
 SELECT_TURNS = (
     "SELECT team_id, take_no FROM trade_order WHERE activity_id = 100123 AND user_id = %s"
-    " AND take_no IS NOT NULL"
+    " AND take_no IS NOT NULL UNION ALL SELECT 0, hold_no FROM trade_order"
+    " WHERE user_id = %s AND channel_id = 1 AND hold_no IS NOT NULL"
 )
 TAKE_SEAT = (
     "UPDATE trade_team SET locked_count = locked_count + 1 WHERE id = %s AND status = 0"
@@ -45,12 +47,13 @@ FIND_ORDER = (
 )
 MARK_ORDER = (
     "UPDATE trade_order SET status = 1, paid_at = NOW(6), settled_at = NOW(6), take_no = 1,"
-    " seat_of = %s, closed_at = NULL, close_reason = '' WHERE id = %s"
+    " seat_of = %s, hold_no = NULL, closed_at = NULL, close_reason = '' WHERE id = %s"
 )
 MARK_TEAM = "UPDATE trade_team SET locked_count = 2, paid_count = paid_count + 1 WHERE id = %s"
 CLOSE_ORDER = (
     "UPDATE trade_order SET status = 2, close_reason = 'refunded', closed_at = NOW(6),"
-    " take_no = NULL, seat_of = NULL, paid_at = NULL, settled_at = NULL WHERE id = %s"
+    " take_no = NULL, seat_of = NULL, hold_no = NULL, paid_at = NULL, settled_at = NULL"
+    " WHERE id = %s"
 )
 FREE_SEAT = (
     "UPDATE trade_team SET locked_count = locked_count - 1, paid_count = 0, status = 0"
@@ -71,7 +74,7 @@ STATEMENTS = {"open": 3, "join": 4, "settle": 5, "refund": 7, "close": 6}
 
 def open_team(connection: Any, cursor: Any, line: list[str]) -> None:
     user = line[0]
-    cursor.execute(SELECT_TURNS, (user,))
+    cursor.execute(SELECT_TURNS, (user, user))
     cursor.fetchall()
     team_id = new_id()
     cursor.execute(INSERT_TEAM, (team_id,))
@@ -83,7 +86,7 @@ def join_team(connection: Any, cursor: Any, line: list[str]) -> None:
     user, team_id = line
     cursor.execute("SELECT * FROM trade_team WHERE id = %s", (team_id,))
     cursor.fetchall()
-    cursor.execute(SELECT_TURNS, (user,))
+    cursor.execute(SELECT_TURNS, (user, user))
     cursor.fetchall()
     cursor.execute(TAKE_SEAT, (team_id,))
     cursor.execute(INSERT_ORDER, (new_id(), team_id, user, user, user))

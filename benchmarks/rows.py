@@ -74,6 +74,7 @@ def _order(team: Team, is_paid: bool, now: datetime) -> Order:
         status=Order.Status.PAID if is_paid else Order.Status.LOCKED,
         take_no=1,
         seat_of=user_id,
+        hold_no=None if is_paid else 1,
         created_at=now,
         pay_deadline=now + timedelta(minutes=30),
         paid_at=now if is_paid else None,

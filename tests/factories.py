@@ -126,7 +126,12 @@ def make_promise(key: str = "team_success-1", **fields: Any) -> NotifyTask:
 def close(order: Order, reason: Order.CloseReason, *, now: datetime = NOW) -> None:
     """What the hold sweep does to an order that was not paid in time."""
     Order.objects.filter(pk=order.pk).update(
-        status=Order.Status.CLOSED, take_no=None, seat_of=None, closed_at=now, close_reason=reason
+        status=Order.Status.CLOSED,
+        take_no=None,
+        seat_of=None,
+        hold_no=None,
+        closed_at=now,
+        close_reason=reason,
     )
     Team.objects.filter(pk=order.team_id).update(
         locked_count=Team.objects.get(pk=order.team_id).locked_count - 1

@@ -108,7 +108,7 @@ def test_the_command_prints_every_invariant_and_exits_with_1() -> None:
     assert [line.split()[0] for line in out.getvalue().splitlines()] == ["ok"] * 11
 
     settle("e")
-    Order.objects.filter(user_id="e").update(status=0)
+    Order.objects.filter(user_id="e").update(status=0, hold_no=1)
     with pytest.raises(SystemExit) as caught:
         call_command("check_invariants", stdout=out)
     assert caught.value.code == 1

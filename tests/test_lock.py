@@ -19,6 +19,7 @@ from tests.factories import (
     make_channel,
     make_discount,
     make_team,
+    refund,
     set_switch,
     settle,
 )
@@ -301,3 +302,41 @@ def test_callback_hosts_and_transport_are_checked_at_lock() -> None:
     assert_refused(ErrorCode.ILLEGAL_PARAMETER, notify_url="http://evil.example/x")
     assert_refused(ErrorCode.ILLEGAL_PARAMETER, notify_url="https://127.0.0.1/x")
     assert_refused(ErrorCode.ILLEGAL_PARAMETER, notify_transport="MQ")
+
+
+def test_a_shopper_holds_so_many_seats_without_paying() -> None:
+    make_activity(take_limit=20)
+    set_switch("holdLimit", "2")
+    lock("a", out_trade_no="t-1")
+    second = lock("a", out_trade_no="t-2")
+
+    assert_refused(ErrorCode.TOO_MANY_HOLDS, "a", out_trade_no="t-3")
+    assert lock("a", out_trade_no="t-2").pk == second.pk  # a replay is no third
+    assert lock("b").hold_no == 1
+    settle("a", out_trade_no="t-1")
+    assert lock("a", out_trade_no="t-3").hold_no == 1
+    refund("a", out_trade_no="t-2")
+    assert lock("a", out_trade_no="t-4").hold_no == 2
+    assert_refused(ErrorCode.TOO_MANY_HOLDS, "a", out_trade_no="t-5")
+
+    set_switch("holdLimit", "off")
+    assert lock("a", out_trade_no="t-5").hold_no == 3
+
+
+def test_seats_held_on_another_channel_are_another_malls_matter() -> None:
+    set_switch("holdLimit", "1")
+    make_activity()
+    make_activity(pk=100124, channel=make_channel("s09", "c09"))
+    lock("a")
+
+    other = lock("a", source="s09", channel="c09", activity_id=100124)
+
+    assert (other.hold_no, other.channel.source) == (1, "s09")
+
+
+def test_the_take_limit_is_named_before_the_hold_limit() -> None:
+    make_activity(take_limit=1)
+    set_switch("holdLimit", "1")
+    lock("a")
+
+    assert_refused(ErrorCode.TAKE_LIMIT_REACHED, "a", out_trade_no="t-2")

@@ -26,6 +26,7 @@ from tests.factories import (
     make_promise,
     make_team,
     refund,
+    set_switch,
     settle,
     settle_command,
 )
@@ -36,7 +37,7 @@ from trade import settle as settle_module
 from trade.lock import lock_order
 from trade.models import NotifyTask, Order, Team
 from trade.settle import settle_order
-from trade.turns import live_seats
+from trade.turns import free_turn, live_seats
 
 pytestmark = pytest.mark.django_db(transaction=True)
 on_mariadb = pytest.mark.skipif(
@@ -111,6 +112,24 @@ def give_each_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at the turns finds another one free, so that their key stops nobody."""
     turns = count(2)
     monkeypatch.setattr(lock_module, "free_turn", lambda taken, limit: next(turns))
+
+
+def test_the_hold_limit_stands_against_many_locks_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: remove the unique key order_within_hold_limit."""
+    make_activity(take_limit=20)
+    set_switch("holdLimit", "2")
+    give_each_a_turn(monkeypatch)
+    monkeypatch.setattr(lock_module, "_free_hold", lambda ctx: free_turn(ctx.turns.holds, 2))
+    commands = [lock_command("a", out_trade_no=f"t{n}") for n in range(8)]
+    meet_after(monkeypatch, lock_module, "_read", parties=8)
+
+    results = race(*[partial(lock_order, command, now=NOW) for command in commands])
+
+    assert refusals(results) == [ErrorCode.TOO_MANY_HOLDS] * 6
+    assert set(Order.objects.values_list("hold_no", flat=True)) == {1, 2}
+    assert invariants.broken() == {}
 
 
 def _team_of_two(n: int) -> Team:
@@ -268,6 +287,7 @@ def test_a_refund_against_the_completing_settlement() -> None:
 def test_a_joiner_takes_the_seat_that_a_refund_frees_or_is_told_full() -> None:
     """Mutation: drop locked_count__lt=F("target_count") and the constraint team_never_oversold."""
     make_activity(target_count=2, take_limit=99)
+    set_switch("holdLimit", "off")
     for n in range(10):
         team = _team_of_two(n)
         joiner = lock_command("c", out_trade_no=f"c{n}", team_id=str(team.pk))
@@ -333,6 +353,7 @@ def test_a_team_that_ends_with_its_last_payment_ends_once() -> None:
 def test_sweeps_of_four_workers_end_every_team_and_hold_once() -> None:
     """Mutation: lock_next_team and lock_hold do not lock."""
     make_activity(take_limit=99)
+    set_switch("holdLimit", "off")
     for n in range(20):
         lock("a", out_trade_no=f"a{n}")
         settle("a", out_trade_no=f"a{n}")

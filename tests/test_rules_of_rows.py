@@ -172,6 +172,8 @@ def test_of_two_activities_that_overlap_all_the_same_the_newer_one_sells() -> No
         (Order, {"pay_price": "100.01"}),
         (Order, {"status": Order.Status.CLOSED}),
         (Order, {"take_no": None}),
+        (Order, {"hold_no": None}),
+        (Order, {"status": Order.Status.PAID}),
         (Order, {"seat_of": "somebody else"}),
         (Activity, {"end_at": NOW - timedelta(days=9)}),
         (Activity, {"target_count": 0}),
@@ -206,8 +208,10 @@ def test_rows_are_written_as_the_orm_writes_them() -> None:
 
     order.paid_at = NOW
     order.status = Order.Status.PAID
-    rows.update(order, "paid_at", "status")
-    assert Order.objects.values().get() == written | {"paid_at": NOW, "status": 1}
+    order.hold_no = None
+    rows.update(order, "paid_at", "status", "hold_no")
+    changed = {"paid_at": NOW, "status": 1, "hold_no": None}
+    assert Order.objects.values().get() == written | changed
 
 
 def test_a_channels_pair_is_unique() -> None:

@@ -64,10 +64,11 @@ def close_order(
     order.status = Order.Status.CLOSED
     order.close_reason = reason
     order.closed_at = now
-    order.take_no = order.seat_of = None
+    order.take_no = order.seat_of = order.hold_no = None
     rows.update(
         order,
-        *("status", "close_reason", "closed_at", "take_no", "seat_of", "paid_at", "settled_at"),
+        *("status", "close_reason", "closed_at", "take_no", "seat_of", "hold_no"),
+        *("paid_at", "settled_at"),
     )
     team.locked_count += effect.locked
     team.paid_count += effect.paid

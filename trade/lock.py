@@ -16,13 +16,13 @@ from django.utils.translation import gettext as _
 
 from activity.catalog import LiveOffer
 from activity.trial import Trial, TrialQuery, run_trial
-from groupbuy import rows
+from groupbuy import rows, switches
 from groupbuy.auth import KnownChannel, find_channel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.fields import read_id
 from groupbuy.models import is_allowed
 from trade.models import Order, Team, Transport
-from trade.turns import free_turn, live_seats
+from trade.turns import Turns, free_turn, read_turns
 
 TRIES = 5  # of a lock that collides with others of the same shopper
 
@@ -47,7 +47,7 @@ class LockContext:
     trial: Trial
     offer: LiveOffer
     team: Team | None  # the one to join, when it exists
-    seats: dict[int, int]  # the shopper's live seats: team id -> turn
+    turns: Turns  # what the shopper has taken so far
     now: datetime
 
 
@@ -73,12 +73,18 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
 
 
 def require_under_take_limit(ctx: LockContext) -> None:
-    if free_turn(ctx.seats.values(), ctx.offer.activity.take_limit) is None:
+    if _free_turn(ctx) is None:
         raise GroupBuyError(ErrorCode.TAKE_LIMIT_REACHED)
 
 
+def require_few_holds(ctx: LockContext) -> None:
+    """Seats held without paying keep others out."""
+    if _free_hold(ctx) is None:
+        raise GroupBuyError(ErrorCode.TOO_MANY_HOLDS)
+
+
 def require_new_member(ctx: LockContext) -> None:
-    if ctx.team and ctx.team.pk in ctx.seats:
+    if ctx.team and ctx.team.pk in ctx.turns.seats:
         raise GroupBuyError(ErrorCode.ALREADY_IN_TEAM)
 
 
@@ -102,6 +108,7 @@ def require_free_seat(ctx: LockContext) -> None:
 
 LOCK_CHECKS: tuple[Callable[[LockContext], None], ...] = (
     require_under_take_limit,
+    require_few_holds,
     require_new_member,
     require_joinable_team,
     require_free_seat,
@@ -126,7 +133,9 @@ def _read(command: LockCommand, now: datetime) -> LockContext:
         trial=trial,
         offer=offer,
         team=rows.read(Team, pk=read_id(command.team_id)) if command.team_id else None,
-        seats=live_seats(activity_id=offer.activity.pk, user_id=command.user_id),
+        turns=read_turns(
+            activity_id=offer.activity.pk, channel_id=channel.pk, user_id=command.user_id
+        ),
         now=now,
     )
 
@@ -204,13 +213,22 @@ def _create_order(ctx: LockContext, team: Team) -> Order:
         out_trade_no=command.out_trade_no,
         original_price=team.original_price,
         pay_price=team.pay_price if ctx.trial.discounted else team.original_price,
-        take_no=free_turn(ctx.seats.values(), ctx.offer.activity.take_limit),
+        take_no=_free_turn(ctx),
         seat_of=command.user_id,
+        hold_no=_free_hold(ctx),
         created_at=ctx.now,
         pay_deadline=ctx.now + timedelta(minutes=team.hold_minutes),
     )
     rows.insert(order)
     return order
+
+
+def _free_turn(ctx: LockContext) -> int | None:
+    return free_turn(ctx.turns.seats.values(), ctx.offer.activity.take_limit)
+
+
+def _free_hold(ctx: LockContext) -> int | None:
+    return free_turn(ctx.turns.holds, switches.hold_limit())
 
 
 def _replayed(command: LockCommand) -> Order | None:

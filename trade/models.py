@@ -92,7 +92,8 @@ class Order(models.Model):
     """One shopper's seat in a team.
 
     take_no counts a shopper's live orders in an activity and seat_of holds the shopper's
-    place in the team; both are NULL once the order is closed, which gives them back.
+    place in the team; both are NULL once the order is closed, which gives them back. hold_no counts
+    the seats that a shopper holds on the channel without having paid.
     """
 
     class Status(models.IntegerChoices):
@@ -131,6 +132,7 @@ class Order(models.Model):
     )
     take_no = models.PositiveSmallIntegerField(_("turn"), null=True)
     seat_of = models.CharField(_("seat of"), max_length=64, null=True)  # noqa: DJ001  NULL is free
+    hold_no = models.PositiveSmallIntegerField(_("unpaid seat"), null=True)
     created_at = models.DateTimeField(_("locked at"))
     pay_deadline = models.DateTimeField(_("to be paid until"))
     paid_at = models.DateTimeField(_("paid at"), null=True)
@@ -151,6 +153,9 @@ class Order(models.Model):
                 fields=["activity", "user_id", "take_no"], name="order_within_take_limit"
             ),
             models.UniqueConstraint(fields=["team", "seat_of"], name="order_one_seat_per_team"),
+            models.UniqueConstraint(
+                fields=["user_id", "channel", "hold_no"], name="order_within_hold_limit"
+            ),
             models.CheckConstraint(
                 condition=Q(pay_price__gte=FEN, pay_price__lte=F("original_price")),
                 name="order_has_a_fair_price",
@@ -159,6 +164,10 @@ class Order(models.Model):
                 condition=Q(status=2, take_no=None, seat_of=None)
                 | Q(status__lt=2, take_no__isnull=False, seat_of=F("user_id")),
                 name="order_holds_turn_and_seat_while_live",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=0, hold_no__isnull=False) | Q(status__gt=0, hold_no=None),
+                name="order_is_a_hold_while_unpaid",
             ),
         ]
         indexes = [models.Index(fields=["status", "pay_deadline"], name="order_by_deadline")]

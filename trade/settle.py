@@ -22,7 +22,7 @@ from trade.turns import free_turn, live_seats
 
 CLOCK_SKEW = timedelta(minutes=5)  # how far a mall's clock may be ahead of ours
 TRIES = 5  # of a settlement that collides with a lock of the same shopper
-SEAT_FIELDS = ("take_no", "seat_of", "closed_at", "close_reason")
+SEAT_FIELDS = ("take_no", "seat_of", "hold_no", "closed_at", "close_reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,7 @@ def _take_seat_again(team: Team, order: Order) -> bool:
 def _mark_paid(team: Team, order: Order, *, paid_at: datetime, now: datetime) -> None:
     order.status = Order.Status.PAID
     order.paid_at, order.settled_at = paid_at, now
+    order.hold_no = None
     rows.update(order, "status", "paid_at", "settled_at", *SEAT_FIELDS)
     team.paid_count += 1
     if team.paid_count == team.target_count:

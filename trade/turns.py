@@ -1,19 +1,44 @@
-"""How often may this shopper still take part? Turns of one shopper in one activity."""
+"""How often may this shopper still take part? Turns in an activity, unpaid seats on a channel."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from django.db import connection
 
 
+class Turns(NamedTuple):
+    """What a shopper has taken so far."""
+
+    seats: Mapping[int, int]  # in the activity: team id -> turn
+    holds: Collection[int]  # numbers of the seats held unpaid on the channel
+
+
+# Not the ORM: a third of a lock's time is this query.
+SEATS = (
+    "SELECT team_id, take_no FROM trade_order"
+    " WHERE activity_id = %s AND user_id = %s AND take_no IS NOT NULL"
+)
+HOLDS = (
+    "SELECT 0, hold_no FROM trade_order"
+    " WHERE user_id = %s AND channel_id = %s AND hold_no IS NOT NULL"
+)
+
+
 def live_seats(*, activity_id: int, user_id: str) -> dict[int, int]:
     """Team id -> turn of the shopper's live orders in the activity."""
-    with connection.cursor() as cursor:  # not the ORM: a third of a lock's time is this query
-        cursor.execute(
-            "SELECT team_id, take_no FROM trade_order"
-            " WHERE activity_id = %s AND user_id = %s AND take_no IS NOT NULL",
-            [activity_id, user_id],
-        )
+    with connection.cursor() as cursor:
+        cursor.execute(SEATS, [activity_id, user_id])
         return dict(cursor.fetchall())
+
+
+def read_turns(*, activity_id: int, channel_id: int, user_id: str) -> Turns:
+    with connection.cursor() as cursor:
+        cursor.execute(f"{SEATS} UNION ALL {HOLDS}", [activity_id, user_id, user_id, channel_id])
+        found = cursor.fetchall()
+    return Turns(
+        seats={team_id: turn for team_id, turn in found if team_id},
+        holds=[number for team_id, number in found if not team_id],
+    )
 
 
 def free_turn(taken: Collection[int], limit: int) -> int | None:
