@@ -8,7 +8,7 @@ from datetime import datetime
 
 from groupbuy import rows
 from groupbuy.models import Channel
-from trade import outbox
+from trade import gate, outbox
 from trade.models import NotifyTask, Order, RefundType, Team
 
 
@@ -34,6 +34,7 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
     team.completed_at = now
     team.completed_by_shop = by_shop
     rows.update(team, "locked_count", "paid_count", "status", "completed_at", "completed_by_shop")
+    gate.forget_after_commit(team)
     paid = team.orders.filter(status=Order.Status.PAID).order_by("pk")
     outbox.record(
         NotifyTask.Event.TEAM_SUCCESS,
@@ -76,6 +77,7 @@ def close_order(
         left = team.paid_count
         team.status = Team.Status.COMPLETE_WITH_REFUNDS if left else Team.Status.FAILED
     rows.update(team, "locked_count", "paid_count", "status")
+    gate.forget_after_commit(team)
     channel = rows.read(Channel, pk=team.channel_id)
     outbox.record(
         NotifyTask.Event.TEAM_REFUND,

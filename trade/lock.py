@@ -21,6 +21,7 @@ from groupbuy.auth import KnownChannel, find_channel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.fields import read_id
 from groupbuy.models import is_allowed
+from trade import gate
 from trade.models import Order, Team, Transport
 from trade.turns import Turns, free_turn, read_turns
 
@@ -48,6 +49,8 @@ class LockContext:
     offer: LiveOffer
     team: Team | None  # the one to join, when it exists
     turns: Turns  # what the shopper has taken so far
+    visitor: gate.Visitor
+    entry: gate.Entry | None  # None: opens a team
     now: datetime
 
 
@@ -60,6 +63,8 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
     for _attempt in range(TRIES):
         try:
             return _lock(_read(command, now))
+        except gate.ClosedError as no:
+            raise GroupBuyError(no.error) from None
         except GroupBuyError:
             if order := _replayed(command):
                 return order
@@ -108,10 +113,10 @@ def require_free_seat(ctx: LockContext) -> None:
 
 LOCK_CHECKS: tuple[Callable[[LockContext], None], ...] = (
     require_under_take_limit,
-    require_few_holds,
     require_new_member,
     require_joinable_team,
     require_free_seat,
+    require_few_holds,
 )
 
 
@@ -127,17 +132,39 @@ def _read(command: LockCommand, now: datetime) -> LockContext:
     trial = run_trial(query, now=now)
     # A team may outlive its activity: joining asks the team's end, not the activity's window.
     offer, _price = trial.accept(despite={ErrorCode.OUTSIDE_WINDOW} if command.team_id else ())
+    visitor = _visitor(command, offer, now)
+    entry, team = _pass_gate(visitor) if command.team_id else (None, None)
     return LockContext(
         command=command,
         channel=channel,
         trial=trial,
         offer=offer,
-        team=rows.read(Team, pk=read_id(command.team_id)) if command.team_id else None,
+        visitor=visitor,
+        entry=entry,
+        team=team,
         turns=read_turns(
             activity_id=offer.activity.pk, channel_id=channel.pk, user_id=command.user_id
         ),
         now=now,
     )
+
+
+def _visitor(command: LockCommand, offer: LiveOffer, now: datetime) -> gate.Visitor:
+    return gate.Visitor(
+        channel_id=offer.channel_id,
+        activity_id=offer.activity.pk,
+        goods_id=offer.goods_id,
+        team_id=read_id(command.team_id),
+        user_id=command.user_id,
+        out_trade_no=command.out_trade_no,
+        now=now,
+    )
+
+
+def _pass_gate(visitor: gate.Visitor) -> tuple[gate.Entry, Team | None]:
+    entry = gate.enter(visitor)
+    team = rows.read(Team, pk=visitor.team_id)
+    return gate.prime(entry, visitor, team), team
 
 
 def _require_callback(command: LockCommand, channel: KnownChannel) -> None:
@@ -155,11 +182,18 @@ def _require_callback(command: LockCommand, channel: KnownChannel) -> None:
 
 
 def _lock(ctx: LockContext) -> Order:
-    for check in LOCK_CHECKS:
-        check(ctx)
-    with transaction.atomic(durable=True):
-        team = _take_seat(ctx, ctx.team) if ctx.team else _open_team(ctx)
-        return _create_order(ctx, team)
+    try:
+        for check in LOCK_CHECKS:
+            check(ctx)
+        if ctx.entry is None:
+            gate.remember(ctx.visitor)
+        with transaction.atomic(durable=True):
+            team = _take_seat(ctx, ctx.team) if ctx.team else _open_team(ctx)
+            return _create_order(ctx, team)
+    except (GroupBuyError, DatabaseError):
+        if ctx.entry and ctx.entry.took:
+            gate.forget(ctx.visitor.door)
+        raise
 
 
 def _open_team(ctx: LockContext) -> Team:

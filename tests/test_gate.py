@@ -1,0 +1,344 @@
+"""The team gate: a quick no that is true, in the contract's order, and heals by itself."""
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+from redis import Redis
+
+from groupbuy import snapshots
+from groupbuy.errors import GroupBuyError
+from tests.factories import (
+    NOW,
+    lock,
+    make_activity,
+    make_team,
+    refund,
+    set_switch,
+    settle,
+)
+from trade import expire, gate, invariants
+from trade import lock as lock_module
+from trade.models import Order, Team
+from trade.turns import read_turns
+
+ROOT = Path(__file__).parent.parent
+
+
+def code(user_id: str, team: Team, **fields: Any) -> str:
+    try:
+        return lock(user_id, team_id=str(team.pk), **fields).get_status_display()
+    except GroupBuyError as refused:
+        return refused.error.code
+
+
+def counter(redis: Redis, team: Team) -> tuple[Any, Any]:
+    """Free seats as the gate sees them, and how often it was told to forget."""
+    free, epoch = redis.hmget(gate.door_of(team), ["free", "epoch"])
+    return free, epoch
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Who got past the gate to the database."""
+    shoppers: list[str] = []
+
+    def counted(**shopper: Any) -> Any:
+        shoppers.append(shopper["user_id"])
+        return read_turns(**shopper)
+
+    monkeypatch.setattr(lock_module, "read_turns", counted)
+    return shoppers
+
+
+@pytest.mark.django_db
+def test_a_full_team_refuses_without_the_database(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_activity()
+    team = make_team("a", "b", "c")
+    assert code("d", team) == "E0006"
+    monkeypatch.setattr(snapshots, "MAX_AGE", 60)
+    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+    assert code("d", team) == "E0006"
+    before = redis.info("stats")["total_commands_processed"]
+
+    with CaptureQueriesContext(connection) as queries:
+        codes = {code(f"u{n}", team) for n in range(20)}
+
+    assert codes == {"E0006"}
+    assert len(queries) == 0
+    # Each is one EVALSHA, of a TIME, an HMGET and up to four GETBIT.
+    assert redis.info("stats")["total_commands_processed"] - before <= 20 * 7 + 1
+
+
+@pytest.mark.django_db
+def test_the_gate_lets_in_as_many_as_there_are_seats(redis: Redis, reached: list[str]) -> None:
+    make_activity(target_count=5)
+    team = make_team("a")
+    reached.clear()
+
+    codes = Counter(code(f"u{n}", team) for n in range(20))
+
+    assert codes == {"0：已锁单": 4, "E0006": 16}
+    assert reached == ["u0", "u1", "u2", "u3"]  # nobody else has reached the database
+    assert counter(redis, team)[0] == b"0"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis")
+def test_who_has_a_better_answer_gets_it_at_a_full_team() -> None:
+    """In the order of the contract: a repeat, the limit, already a member; then full."""
+    activity = make_activity(target_count=2)
+    full, other = make_team("a", "b"), make_team("c")
+    assert code("stranger", full) == "E0006"
+
+    assert code("b", full) == "0：已锁单"  # a repeat
+    assert code("c", full, out_trade_no="t-new") == "E0103"
+    assert code("c", full) == "0：已锁单"  # a repeat of what was locked in another team
+    assert code("stranger", full, out_trade_no="t-c") == "0003"
+    activity.take_limit = 9
+    activity.save()
+    assert code("b", full, out_trade_no="t-new") == "E0009"
+    assert code("stranger", full) == "E0006"
+    assert code("stranger", other) == "0：已锁单"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis")
+def test_only_this_teams_door_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+    make_activity()
+    make_activity(pk=100124, goods_id="other")
+    team = make_team("a", "b", "c")
+    assert code("d", team) == "E0006"
+
+    for _again in range(2):
+        assert code("e", team, activity_id=100124, goods_id="other") == "E0010"
+        assert code("f", Team(pk=404)) == "E0010"
+        assert code("d", team) == "E0006"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "give_back",
+    [
+        lambda: refund("a"),
+        lambda: expire.close_overdue_holds(clock=lambda: NOW + timedelta(minutes=31)),
+    ],
+)
+def test_a_seat_that_comes_free_is_sold_at_once(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, give_back: Callable[[], Any]
+) -> None:
+    """Mutation: close_order does not call forget_after_commit."""
+    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+    make_activity(valid_minutes=60)
+    team = make_team("a", "b", "c")
+    settle("b")
+    settle("c")
+    assert code("d", team) == "E0006"
+    assert counter(redis, team)[0] == b"0"
+
+    give_back()
+
+    assert code("d", team) == "0：已锁单"
+    assert code("e", team) == "E0006"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis")
+def test_a_complete_team_says_over_and_not_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+    make_activity()
+    team = make_team("a", "b", "c")
+    assert code("d", team) == "E0006"
+
+    for user_id in "abc":
+        settle(user_id)
+
+    assert [code("d", team), code("e", team)] == ["E0010", "E0010"]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis")
+def test_a_counter_does_not_outlive_its_team(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+    make_activity()
+    team = make_team("a", "b", "c")
+    last_moment = team.expires_at - timedelta(milliseconds=20)
+    gate.forget(gate.door_of(team))
+    assert code("d", team, now=last_moment) == "E0006"
+    time.sleep(0.03)
+
+    assert code("d", team, now=team.expires_at) == "E0010"
+
+
+@pytest.mark.django_db
+def test_a_refused_lock_gives_its_place_at_the_gate_back(redis: Redis) -> None:
+    """Mutation: _lock does not call forget."""
+    make_activity(target_count=2, take_limit=9)
+    team = make_team("a")
+
+    assert code("a", team, out_trade_no="t-new") == "E0009"  # had taken from the counter
+
+    assert counter(redis, team) == (None, b"1")
+    assert code("b", team) == "0：已锁单"
+
+
+@pytest.mark.django_db
+def test_what_was_read_before_a_seat_came_free_primes_nothing(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: prime whatever the epoch."""
+    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+    make_activity()
+    team = make_team("a", "b", "c")
+    gate.forget(gate.door_of(team))
+    prime = gate.prime
+
+    def late(entry: gate.Entry, *others: Any) -> gate.Entry:
+        with monkeypatch.context() as undisturbed:
+            undisturbed.setattr(gate, "prime", prime)
+            refund("a")
+            gate.forget(gate.door_of(team))  # as after the commit
+        return prime(entry, *others)
+
+    with monkeypatch.context() as disturbed:
+        disturbed.setattr(gate, "prime", late)
+        assert code("d", team) == "E0006"  # what it has read
+
+    assert counter(redis, team) == (None, b"2")
+    assert code("e", team) == "0：已锁单"
+
+
+@pytest.mark.django_db
+def test_with_caches_off_the_gate_stands_open(redis: Redis) -> None:
+    make_activity()
+    set_switch("cacheSwitch", "1")
+    team = make_team("a", "b", "c")
+
+    assert code("d", team) == "E0006"
+    assert counter(redis, team)[0] is None
+
+
+@pytest.mark.django_db
+def test_without_redis_the_database_says_full() -> None:
+    make_activity()
+    team = make_team("a", "b", "c")
+
+    assert code("d", team) == "E0006"
+
+
+@pytest.mark.django_db
+def test_drift_heals(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_activity()
+    monkeypatch.setattr(gate, "LIFE", timedelta(milliseconds=300))
+    team = make_team("a", "b")
+    redis.hset(gate.door_of(team), mapping={"free": 9, "until": 99999999999999})
+    assert [code("c", team), code("d", team)] == [
+        "0：已锁单",
+        "E0006",
+    ]  # too high: nobody is lied to
+
+    refund("c")
+    redis.hset(
+        gate.door_of(team), mapping={"free": 0, "until": f"{(time.time() + 0.3) * 1000:.0f}"}
+    )
+    assert code("e", team) == "E0006"  # too low: for LIFE
+    time.sleep(0.35)
+    assert code("e", team) == "0：已锁单"
+
+
+@pytest.mark.django_db
+def test_redis_emptied_sells_no_seat_twice(redis: Redis) -> None:
+    make_activity(target_count=4)
+    team = make_team("a")
+    codes = []
+    for n in range(12):
+        codes.append(code(f"u{n}", team))
+        redis.flushall()
+
+    assert codes == ["0：已锁单"] * 3 + ["E0006"] * 9
+    assert invariants.broken() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis")
+def test_ten_thousand_joiners_for_a_team_of_three(
+    reached: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "MAX_AGE", 60)
+    make_activity()
+    team = make_team("leader")
+
+    def join(share: range) -> Counter[str]:
+        try:
+            return Counter(code(f"u{n}", team) for n in share)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as pool:
+        shares = [range(n, 10_000, 8) for n in range(8)]
+        codes = sum(pool.map(join, shares), Counter[str]())
+
+    assert codes["0：已锁单"] == 2
+    assert set(codes) <= {"0：已锁单", "E0006", "E0008"}
+    assert sum(codes.values()) == 10_000
+    team.refresh_from_db()
+    assert (team.locked_count, team.orders.count()) == (3, 3)
+    assert invariants.broken() == {}
+    # Who met an unknown counter, at the start and every two seconds, and no one else.
+    assert len(reached) < 200
+
+
+DIES_AT_THE_GATE = """
+import os, sys
+import django
+django.setup()
+from tests.factories import lock
+from trade import lock as lock_module
+lock_module.read_turns = lambda **shopper: os._exit(9)  # past the gate, before the transaction
+lock("dies", team_id=sys.argv[1])
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_dies_at_the_gate_keeps_no_seat(redis: Redis, settings: Any) -> None:
+    make_activity(target_count=2)
+    team = make_team("a")
+    database = connection.settings_dict
+    url = f"sqlite:///{database['NAME']}"
+    if connection.vendor == "mysql":
+        url = (
+            f"mysql://{database['USER']}:{database['PASSWORD']}@{database['HOST']}"
+            f":{database['PORT']}/{database['NAME']}"
+        )
+    environment = os.environ | {"DATABASE_URL": url, "REDIS_URL": settings.REDIS_URL}
+    environment["DJANGO_SETTINGS_MODULE"] = "groupbuy.settings"
+
+    died = subprocess.run(
+        [sys.executable, "-c", DIES_AT_THE_GATE, str(team.pk)],
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+
+    assert died.returncode == 9
+    assert counter(redis, team)[0] == b"0"  # it had taken the last one
+    deadline = time.monotonic() + gate.LIFE.total_seconds() + 1
+    while (answer := code("b", team)) == "E0006" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert answer == "0：已锁单"
+    assert Order.objects.count() == 2
+    assert invariants.broken() == {}

@@ -1,0 +1,171 @@
+"""Team gate (库存闸门): a quick "no" at a full team, without the database. Never the only "yes".
+
+A counter of free seats in Redis for each team: unknown, then it is primed with what the database
+says; none left, then who comes is refused; else one is taken before the database is asked. Where
+the database refuses, or a seat is given back, the counter is forgotten and the next one primes it.
+It lives for LIFE, so that whatever a dead process has left behind heals by itself.
+
+The contract answers a repeat, a reached limit and a member of the team before it says "full". So
+who and which order number has locked lately is remembered in a filter of bits; whoever may be
+among them is answered by the database. A bit too many costs time and never a wrong answer.
+"""
+
+import zlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from redis import Redis
+
+from groupbuy import switches
+from groupbuy.errors import ErrorCode
+from groupbuy.redis import Script, ask
+from trade.models import Team
+
+LIFE = timedelta(seconds=2)  # of a counter: how long a seat may seem taken that nobody has
+FILTER_BITS = 2**24  # 2 MiB for a channel and day; a million locks fill an eighth
+DAYS = 2  # that a filter is looked at: today's and yesterday's
+FULL, OVER, TAKEN, UNKNOWN, KNOWN = range(5)
+
+# KEYS: the counter, the filter of today, of yesterday. ARGV: the two bits of who asks; then, to
+# prime: the epoch that was seen, free seats (-1: the team is over), milliseconds they are good for.
+# Returns the verdict and the epoch, which each giving back of a seat has raised.
+_ENTER = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local state = redis.call('HMGET', KEYS[1], 'free', 'until', 'epoch')
+local free, good_until, epoch = tonumber(state[1]), tonumber(state[2]), tonumber(state[3]) or 0
+if not free or good_until <= now then
+  if #ARGV < 3 or tonumber(ARGV[3]) ~= epoch then return {3, epoch} end
+  free = tonumber(ARGV[4])
+  redis.call('HSET', KEYS[1], 'free', free, 'until', string.format('%.0f', now + ARGV[5]))
+  redis.call('PEXPIRE', KEYS[1], 60000)
+end
+if free > 0 then
+  redis.call('HINCRBY', KEYS[1], 'free', -1)
+  for bit = 1, 2 do redis.call('SETBIT', KEYS[2], ARGV[bit], 1) end
+  redis.call('EXPIRE', KEYS[2], 172800)
+  return {2, epoch}
+end
+for bit = 1, 2 do
+  for day = 2, 3 do
+    if redis.call('GETBIT', KEYS[day], ARGV[bit]) == 1 then return {4, epoch} end
+  end
+end
+return {free < 0 and 1 or 0, epoch}
+""")
+_FORGET = Script("""
+redis.call('HDEL', KEYS[1], 'free')
+redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+redis.call('PEXPIRE', KEYS[1], 60000)
+""")
+REFUSALS = {FULL: ErrorCode.TEAM_FULL, OVER: ErrorCode.TEAM_NOT_JOINABLE}
+
+
+class ClosedError(Exception):
+    """The quick no: nothing that the database knows would change it."""
+
+    def __init__(self, error: ErrorCode) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who wants to get in where. A wrong goods or activity is another door, which stays shut."""
+
+    channel_id: int
+    activity_id: int
+    goods_id: str
+    team_id: int
+    user_id: str
+    out_trade_no: str
+    now: datetime
+
+    @property
+    def door(self) -> str:
+        return _door(self.channel_id, self.activity_id, self.goods_id, self.team_id)
+
+    @property
+    def bits(self) -> tuple[int, int]:
+        names = f"{self.activity_id} {self.user_id}", self.out_trade_no
+        first, second = (zlib.crc32(name.encode()) % FILTER_BITS for name in names)
+        return first, second
+
+    def keys(self) -> list[str]:
+        days = [self.now - timedelta(days=n) for n in range(DAYS)]
+        filters = (f"gbm:gate:{{{self.channel_id}}}:{day:%Y%m%d}" for day in days)
+        return [self.door, *filters]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    took: bool  # a seat from the counter; forget() where the database then refuses it
+    epoch: int | None = None  # where the counter is to be primed
+
+
+def enter(visitor: Visitor) -> Entry:
+    """Take a seat from the counter. ClosedError: there is none, and nobody else need be asked."""
+    if switches.caches_off():
+        return Entry(took=False)
+    return _entry(ask(lambda redis: _ENTER(redis, visitor.keys(), *visitor.bits)))
+
+
+def prime(entry: Entry, visitor: Visitor, team: Team | None) -> Entry:
+    """Tell the counter what the database has said, where it did not know; then as enter()."""
+    if entry.epoch is None:
+        return entry
+    free, life = -1, LIFE
+    if team and visitor.door == door_of(team) and team.is_joinable(visitor.now):
+        free = team.target_count - team.locked_count
+        life = min(LIFE, team.expires_at - visitor.now)
+    known = (entry.epoch, free, life // timedelta(milliseconds=1))
+    found = ask(lambda redis: _ENTER(redis, visitor.keys(), *visitor.bits, *known))
+    try:
+        return _entry(found)
+    except ClosedError:  # the database is asked already and says it in the contract's order
+        return Entry(took=False)
+
+
+def remember(visitor: Visitor) -> None:
+    """Whoever opens a team is known from now on."""
+
+    def set_bits(redis: Redis) -> None:
+        today = visitor.keys()[1]
+        together = redis.pipeline(transaction=False)
+        for bit in visitor.bits:
+            together.setbit(today, bit, 1)
+        together.expire(today, timedelta(days=DAYS))
+        together.execute()
+
+    ask(set_bits)
+
+
+def forget(door: str) -> None:
+    """The counter is wrong: what is primed next is what the database says from now on."""
+    ask(lambda redis: _FORGET(redis, [door]))
+
+
+def forget_after_commit(team: Team) -> None:
+    """A seat of the team comes free, or the team is over. Call inside the transaction."""
+    door = door_of(team)
+
+    def run() -> None:
+        forget(door)
+
+    transaction.on_commit(run, robust=True)
+
+
+def door_of(team: Team) -> str:
+    return _door(team.channel_id, team.activity_id, team.goods_id, team.pk)
+
+
+def _door(channel_id: int, activity_id: int, goods_id: str, team_id: int) -> str:
+    return f"gbm:gate:{{{channel_id}}}:{activity_id}:{goods_id}:{team_id}"
+
+
+def _entry(found: tuple[int, int] | None) -> Entry:
+    verdict, epoch = found or (KNOWN, 0)  # Redis away: the database answers
+    if error := REFUSALS.get(verdict):
+        raise ClosedError(error)
+    return Entry(took=verdict == TAKEN, epoch=epoch if verdict == UNKNOWN else None)
