@@ -9,14 +9,14 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
 from tag import crowd
-from tag.models import CrowdMember, CrowdTag
+from tag.models import CrowdJob, CrowdMember, CrowdTag
 
 LONGEST_FILE = 200_000  # lines; more would hold up the console
 SEPARATORS = re.compile(r"[\s,，;；、]+")
@@ -69,20 +69,12 @@ def _checked(user_ids: Iterable[str]) -> list[str]:
 @admin.register(CrowdTag)
 class CrowdTagAdmin(ModelAdmin):
     form = CrowdTagForm
-    list_display = ["tag_id", "name", "members_count"]
+    list_display = ["tag_id", "name", "size"]
     search_fields = ["tag_id", "name"]
     fields = ["tag_id", "name", "description", "new_members", "members_file"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: CrowdTag | None = None) -> list[str]:
         return ["tag_id"] if obj else []
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[CrowdTag]:
-        tags: QuerySet[CrowdTag] = super().get_queryset(request)
-        return tags.annotate(size=Count("members"))
-
-    @admin.display(description=_("members"), ordering="size")
-    def members_count(self, tag: Any) -> str:
-        return str(tag.size)
 
     def save_model(self, request: HttpRequest, obj: CrowdTag, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -93,10 +85,22 @@ class CrowdTagAdmin(ModelAdmin):
 
 @admin.register(CrowdMember)
 class CrowdMemberAdmin(ModelAdmin):
-    list_display = ["user", "tag"]
-    list_filter = ["tag"]
-    list_select_related = ["user", "tag"]
+    list_display = ["user", "crowd", "job"]
+    list_filter = ["part__tag"]
+    list_select_related = ["user", "part__tag", "part__job"]
     search_fields = ["=user__user_id"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CrowdMember]:
+        members: QuerySet[CrowdMember] = super().get_queryset(request)
+        return members.filter(part__is_live=True)
+
+    @admin.display(description=_("crowd tag"), ordering="part__tag")
+    def crowd(self, member: CrowdMember) -> str:
+        return str(member.part.tag)
+
+    @admin.display(description=_("found by"), empty_value="–")
+    def job(self, member: CrowdMember) -> CrowdJob | None:
+        return member.part.job
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -105,11 +109,11 @@ class CrowdMemberAdmin(ModelAdmin):
         return False
 
     def delete_model(self, request: HttpRequest, obj: CrowdMember) -> None:
-        crowd.remove_members(obj.tag, [obj.user.user_id])
+        crowd.remove_members(obj.part.tag, [obj.user.user_id])
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CrowdMember]) -> None:
         leaving = defaultdict(list)
-        for member in queryset.select_related("tag", "user"):
-            leaving[member.tag].append(member.user.user_id)
+        for member in queryset.select_related("part__tag", "user"):
+            leaving[member.part.tag].append(member.user.user_id)
         for tag, user_ids in leaving.items():
             crowd.remove_members(tag, user_ids)

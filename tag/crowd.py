@@ -1,4 +1,6 @@
-"""Is this user in that crowd? And: put users into it, take them out.
+"""Is this user in that crowd? And: put users into it, take them out, one by one.
+
+What people put in is one part of the crowd; each job (tag/jobs.py) has another.
 
 Every change of a crowd gives it a new version in the same transaction; tag/bitmaps.py says why.
 """
@@ -8,12 +10,13 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from groupbuy import changes, snapshots, switches
 from groupbuy.ids import new_id
 from groupbuy.snapshots import Snapshot
 from tag import bitmaps
-from tag.models import CrowdMember, CrowdTag, CrowdUser
+from tag.models import CrowdMember, CrowdPart, CrowdTag, CrowdUser
 
 BATCH = 1000
 KNOWN = 200_000  # user numbers kept in a process; they never change
@@ -47,28 +50,72 @@ def crowds_of(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
 
 def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
     """Put these users into the crowd, return how many it has. Repeating it changes nothing."""
-    for batch in _batches(user_ids):
+    for batch in batches(user_ids):
         with transaction.atomic():
-            _give_new_version(tag)
-            numbers = _numbers(batch)
-            CrowdMember.objects.bulk_create(
-                [CrowdMember(tag=tag, user_id=number) for number in numbers], ignore_conflicts=True
-            )
-    return tag.members.count()
+            give_new_version(tag.pk)
+            part, _created = CrowdPart.objects.get_or_create(tag=tag, job=None, is_live=True)
+            insert_members(part, number_users(batch))
+    return members_of(tag.pk).count()
 
 
 def remove_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
-    """Take these users out of the crowd, return how many it has."""
-    for batch in _batches(user_ids):
+    """Take these users out of the crowd, return how many it has.
+
+    Whom a job has found, its next run may find again.
+    """
+    for batch in batches(user_ids):
         with transaction.atomic():
-            _give_new_version(tag)
-            tag.members.filter(user__user_id__in=batch).delete()
-    return tag.members.count()
+            give_new_version(tag.pk)
+            leaving = CrowdMember.objects.filter(part__tag=tag, part__is_live=True)
+            leaving.filter(user__user_id__in=batch).delete()
+    return members_of(tag.pk).count()
+
+
+def members_of(tag_id: str) -> QuerySet[CrowdUser]:
+    """Each once, also who is in several parts."""
+    live = CrowdMember.objects.filter(part__tag=tag_id, part__is_live=True)
+    return CrowdUser.objects.filter(pk__in=live.values("user"))
+
+
+def give_new_version(tag_id: str) -> None:
+    """Its members change. Locks the crowd's row, so that changes come one after the other."""
+    CrowdTag.objects.filter(pk=tag_id).update(version=new_id(), size=None)
+    changes.announce()
+
+
+def number_users(user_ids: Collection[str]) -> list[int]:
+    """The numbers of these users; who has none gets the next one.
+
+    Only those are inserted: MySQL uses up a number for a row that it then ignores.
+    """
+    users = CrowdUser.objects.filter(user_id__in=user_ids)
+    new = set(user_ids) - set(users.values_list("user_id", flat=True))
+    CrowdUser.objects.bulk_create(
+        [CrowdUser(user_id=user_id) for user_id in sorted(new)], ignore_conflicts=True
+    )
+    return sorted(users.values_list("pk", flat=True))
+
+
+def insert_members(part: CrowdPart, numbers: Iterable[int]) -> None:
+    """Who is in the part already stays in. Call inside a transaction."""
+    CrowdMember.objects.bulk_create(
+        [CrowdMember(part=part, user_id=number) for number in numbers],
+        ignore_conflicts=True,
+        batch_size=BATCH,
+    )
+
+
+def batches(user_ids: Iterable[str]) -> Iterator[list[str]]:
+    wanted = sorted(set(user_ids))
+    for start in range(0, len(wanted), BATCH):
+        yield wanted[start : start + BATCH]
 
 
 def _from_table(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
-    members = CrowdMember.objects.filter(tag_id__in=tag_ids, user__user_id=user_id)
-    return frozenset(members.values_list("tag_id", flat=True))
+    members = CrowdMember.objects.filter(
+        part__tag_id__in=tag_ids, part__is_live=True, user__user_id=user_id
+    )
+    return frozenset(members.values_list("part__tag_id", flat=True))
 
 
 def _number_or_none(user_id: str) -> int | None:
@@ -86,31 +133,6 @@ def _number_or_none(user_id: str) -> int | None:
 @lru_cache(KNOWN)
 def _number(user_id: str) -> int:
     return CrowdUser.objects.values_list("pk", flat=True).get(user_id=user_id)
-
-
-def _give_new_version(tag: CrowdTag) -> None:
-    """Also locks the crowd's row, so that its changes come one after the other."""
-    CrowdTag.objects.filter(pk=tag.pk).update(version=new_id())
-    changes.announce()
-
-
-def _numbers(user_ids: list[str]) -> list[int]:
-    """The numbers of these users; who has none gets the next one.
-
-    Only those are inserted: MySQL uses up a number for a row that it then ignores.
-    """
-    users = CrowdUser.objects.filter(user_id__in=user_ids)
-    new = set(user_ids) - set(users.values_list("user_id", flat=True))
-    CrowdUser.objects.bulk_create(
-        [CrowdUser(user_id=user_id) for user_id in sorted(new)], ignore_conflicts=True
-    )
-    return list(users.order_by("pk").values_list("pk", flat=True))
-
-
-def _batches(user_ids: Iterable[str]) -> Iterator[list[str]]:
-    wanted = sorted(set(user_ids))
-    for start in range(0, len(wanted), BATCH):
-        yield wanted[start : start + BATCH]
 
 
 _versions = Snapshot(

@@ -1,17 +1,21 @@
-"""Crowd tags (人群标签), and the people in them."""
+"""Crowd tags (人群标签), the people in them, and the jobs (人群任务) that find such people."""
 
-from django.core.validators import RegexValidator
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import CrontabSchedule
 
 from groupbuy.ids import new_id
+from groupbuy.money import FEN
 
 
 class CrowdTag(models.Model):
-    """A named crowd that activities and discounts can be limited to.
+    """A named crowd that activities and discounts can be limited to: the union of its live parts.
 
     version is another with every change of its members, and never one that it has had before:
-    not even after a backup was restored.
+    not even after a backup was restored. size is NULL until this version has been counted.
     """
 
     tag_id = models.CharField(
@@ -20,6 +24,7 @@ class CrowdTag(models.Model):
     name = models.CharField(_("name"), max_length=64)
     description = models.CharField(_("description"), max_length=255, blank=True)
     version = models.BigIntegerField(_("version"), default=new_id, editable=False)
+    size = models.PositiveIntegerField(_("members"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("crowd tag")
@@ -42,12 +47,118 @@ class CrowdUser(models.Model):
         return self.user_id
 
 
-class CrowdMember(models.Model):
-    """This user is in this crowd."""
+class CrowdJob(models.Model):
+    """Finds members of a crowd in the trade history. Each run makes a new part of the crowd."""
+
+    class Kind(models.IntegerChoices):
+        ORDERS = 0, _("0: number of paid orders")
+        AMOUNT = 1, _("1: amount paid")
+
+    class Status(models.IntegerChoices):
+        NEW = 0, _("0: new")
+        RUNNING = 1, _("1: running")
+        RESET = 2, _("2: stopped")
+        DONE = 3, _("3: done")
 
     tag = models.ForeignKey(
-        CrowdTag,
-        verbose_name=_("crowd tag"),
+        CrowdTag, verbose_name=_("crowd tag"), on_delete=models.CASCADE, related_name="jobs"
+    )
+    batch_id = models.CharField(
+        _("batch id"), max_length=32, validators=[RegexValidator(r"^[^\s/]+$")]
+    )
+    kind = models.PositiveSmallIntegerField(_("what counts"), choices=Kind.choices)
+    at_least = models.DecimalField(
+        _("at least"), max_digits=12, decimal_places=2, validators=[MinValueValidator(FEN)]
+    )
+    last_days = models.PositiveSmallIntegerField(
+        _("in the last days"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(3660)],
+        help_text=_("Counted back from each run; or give a start and an end below."),
+    )
+    start_at = models.DateTimeField(_("paid at or after"), null=True, blank=True)
+    end_at = models.DateTimeField(_("paid before"), null=True, blank=True)
+    schedule = models.ForeignKey(
+        CrontabSchedule,
+        verbose_name=_("run again"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        help_text=_("Empty: only when somebody starts it."),
+    )
+    status = models.PositiveSmallIntegerField(
+        _("status"), choices=Status.choices, default=Status.NEW, editable=False
+    )
+    run = models.OneToOneField(
+        "CrowdPart",
+        verbose_name=_("run"),
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+
+    class Meta:
+        verbose_name = _("crowd job")
+        verbose_name_plural = _("crowd jobs")
+        constraints = [
+            models.UniqueConstraint(fields=["tag", "batch_id"], name="job_once_per_batch"),
+            models.CheckConstraint(
+                condition=Q(start_at=None) | Q(end_at=None) | Q(start_at__lt=F("end_at")),
+                name="job_starts_before_it_ends",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tag_id} {self.batch_id}"
+
+    def clean(self) -> None:
+        if self.last_days and (self.start_at or self.end_at):
+            raise ValidationError(
+                {"last_days": _("Either the last days or a start and an end, not both.")}
+            )
+        if self.start_at and self.end_at and self.start_at >= self.end_at:
+            raise ValidationError({"end_at": _("The end must be after the start.")})
+        if self.kind == self.Kind.ORDERS and self.at_least and self.at_least % 1:
+            raise ValidationError({"at_least": _("A number of orders has no decimals.")})
+
+
+class CrowdPart(models.Model):
+    """Members of one origin: put in by people (no job), or found by one run of a job.
+
+    Only live parts count. A run fills its part unseen; then it takes the place of the part before
+    in one step. A part that is neither live nor being filled is deleted bit by bit.
+    """
+
+    tag = models.ForeignKey(
+        CrowdTag, verbose_name=_("crowd tag"), on_delete=models.CASCADE, related_name="parts"
+    )
+    job = models.ForeignKey(
+        CrowdJob, verbose_name=_("crowd job"), null=True, on_delete=models.CASCADE
+    )
+    is_live = models.BooleanField(_("live"), default=False)
+    is_planned = models.BooleanField(_("planned"), default=False)
+    since = models.DateTimeField(_("paid at or after"), null=True)
+    until = models.DateTimeField(_("paid before"), null=True)
+    started_at = models.DateTimeField(_("started at"), null=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True)
+    size = models.PositiveIntegerField(_("members"), null=True)
+
+    class Meta:
+        verbose_name = _("part of a crowd")
+        verbose_name_plural = _("parts of a crowd")
+
+    def __str__(self) -> str:
+        return f"{self.tag_id}: {self.job or '-'}"
+
+
+class CrowdMember(models.Model):
+    """This user is in this part of a crowd."""
+
+    part = models.ForeignKey(
+        CrowdPart,
+        verbose_name=_("part of a crowd"),
         on_delete=models.CASCADE,
         related_name="members",
         db_index=False,
@@ -57,7 +168,29 @@ class CrowdMember(models.Model):
     class Meta:
         verbose_name = _("crowd member")
         verbose_name_plural = _("crowd members")
-        constraints = [models.UniqueConstraint(fields=["tag", "user"], name="member_once")]
+        constraints = [models.UniqueConstraint(fields=["part", "user"], name="member_once")]
 
     def __str__(self) -> str:
-        return f"{self.user} in {self.tag_id}"
+        return f"{self.user} in {self.part.tag_id}"
+
+
+class CrowdSlice(models.Model):
+    """A range of user ids, after < id ≤ upto ("": no end), that one worker at a time looks at.
+
+    leased_until is when it may be claimed; while a worker has it, when its lease ends; NULL when
+    it is done.
+    """
+
+    part = models.ForeignKey(
+        CrowdPart, on_delete=models.CASCADE, related_name="slices", db_index=False
+    )
+    after = models.CharField(max_length=64, blank=True)
+    upto = models.CharField(max_length=64, blank=True)
+    leased_until = models.DateTimeField(null=True)
+    found = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        indexes = [models.Index(fields=["part", "leased_until"], name="slice_by_lease")]
+
+    def __str__(self) -> str:
+        return f"{self.part_id}: {self.after} – {self.upto}"

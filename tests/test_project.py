@@ -34,7 +34,12 @@ def test_both_readmes_have_the_same_map() -> None:
 def test_rows_are_locked_where_the_order_of_locks_is_known() -> None:
     locks = re.compile(r"\.select_for_update\(|rows\.lock\(")
     lockers = {path for path, text in SOURCES.items() if locks.search(text)}
-    assert lockers == {"trade/rowlocks.py", "trade/outbox.py", "groupbuy/switches.py"}
+    assert lockers == {
+        "trade/rowlocks.py",
+        "trade/outbox.py",
+        "groupbuy/switches.py",
+        "tag/jobs.py",  # job before crowd before part before slice
+    }
 
 
 def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
@@ -46,6 +51,7 @@ def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
     # The console saves these within a transaction of its own.
     assert found.pop("tag/crowd.py") == ["", ""]
     assert found.pop("groupbuy/switches.py") == [""]
+    assert found.pop("tag/jobs.py") == ["", *["durable=True"] * 4]
     use_cases = {"lock", "settle", "refund", "expire", "outbox", "events"}
     assert set(found) == {f"trade/{name}.py" for name in use_cases}
     assert {argument for arguments in found.values() for argument in arguments} == {"durable=True"}

@@ -6,7 +6,8 @@ from celery import shared_task
 from celery.signals import worker_init
 from django.utils import timezone
 
-from trade import endpoints, expire, outbox
+from tag import jobs
+from trade import crowds, endpoints, expire, outbox
 
 
 @worker_init.connect
@@ -37,3 +38,15 @@ def expire_activities() -> None:
 @shared_task
 def deliver_due_notifications() -> None:
     outbox.deliver_due(clock=timezone.now)
+
+
+@shared_task
+def work_on_crowds() -> None:
+    """One slice, then its turn again behind what waits: a long job holds up nothing else."""
+    if jobs.work(crowds, clock=timezone.now):
+        work_on_crowds.delay()
+
+
+@shared_task
+def start_crowd_job(job_id: int) -> None:
+    jobs.start(job_id, now=timezone.now())

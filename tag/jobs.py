@@ -1,0 +1,216 @@
+"""Crowd jobs (人群任务): find a crowd's members in the trade history, while the old ones serve.
+
+start() makes a new part of the crowd that nobody sees; work() looks at one slice of the shoppers
+at a time, so that any number of workers share a run and a dead one's slice comes back when its
+lease ends; the last slice puts the new part in the place of the old one, in one step. stop() and
+resume() in between lose nothing. The history is handed in by trade: this app knows no orders.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Protocol
+
+from django.db import transaction
+from django.db.models import Sum
+
+from groupbuy.errors import ErrorCode, GroupBuyError
+from tag import bitmaps, crowd
+from tag.models import CrowdJob, CrowdMember, CrowdPart, CrowdSlice
+
+LEASE = timedelta(seconds=60)  # far longer than a slice takes
+PARALLEL = 4  # slices of a run in work at once, so that a large one leaves room for others
+DELETED = 5000  # members of a part that has had its time deleted at once
+Status = CrowdJob.Status
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who has paid so often, or so much, in the time from since on and before until."""
+
+    kind: CrowdJob.Kind
+    at_least: Decimal
+    since: datetime | None
+    until: datetime | None
+
+
+class History(Protocol):
+    """What trade knows of its shoppers; see trade/crowds.py."""
+
+    def slices(self) -> Iterator[tuple[str, str]]:
+        """Ranges of user ids that cover all: after < id <= upto, "" for no end."""
+
+    def found(self, rule: Rule, *, after: str, upto: str) -> list[str]:
+        """Those of the range that the rule lets in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the last run is."""
+
+    status: Status
+    done: int  # slices
+    slices: int  # 0: not planned yet
+    found: int
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def rule_of(job: CrowdJob, now: datetime) -> Rule:
+    since, until = job.start_at, job.end_at
+    if job.last_days:
+        since, until = now - timedelta(days=job.last_days), now
+    return Rule(CrowdJob.Kind(job.kind), job.at_least, since, until)
+
+
+def start(job_id: int, *, now: datetime) -> bool:
+    """Begin a run from the first shopper on; False where one is going on."""
+    with transaction.atomic():
+        job = CrowdJob.objects.select_for_update().get(pk=job_id)
+        if job.status == Status.RUNNING:
+            return False
+        rule = rule_of(job, now)
+        job.run = CrowdPart.objects.create(
+            tag_id=job.tag_id, job=job, since=rule.since, until=rule.until, started_at=now
+        )
+        job.status = Status.RUNNING
+        job.save(update_fields=["run", "status"])
+    return True
+
+
+def stop(job_id: int) -> bool:
+    """Leave the run where it is; False where none is going on."""
+    running = CrowdJob.objects.filter(pk=job_id, status=Status.RUNNING)
+    return bool(running.update(status=Status.RESET))
+
+
+def resume(job_id: int) -> bool:
+    """Go on with a stopped run; False where there is none."""
+    stopped = CrowdJob.objects.filter(
+        pk=job_id, status=Status.RESET, run__is_live=False, run__finished_at=None
+    )
+    return bool(stopped.update(status=Status.RUNNING))
+
+
+def preview(job: CrowdJob, history: History, *, now: datetime, seconds: float) -> tuple[int, bool]:
+    """How many the job would find now; and whether the time was enough to count all."""
+    rule, count, end = rule_of(job, now), 0, time.monotonic() + seconds
+    for after, upto in history.slices():
+        if time.monotonic() > end:
+            return count, False
+        count += len(history.found(rule, after=after, upto=upto))
+    return count, True
+
+
+def progress(job: CrowdJob) -> Progress:
+    run = job.run
+    if run is None:
+        return Progress(Status(job.status), 0, 0, 0, None, None)
+    done = run.slices.filter(leased_until=None)
+    found = done.aggregate(found=Sum("found", default=0))["found"]
+    return Progress(
+        status=Status(job.status),
+        done=done.count(),
+        slices=run.slices.count(),
+        found=found if run.size is None else run.size,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+    )
+
+
+def work(history: History, *, clock: Callable[[], datetime]) -> bool:
+    """Look at one slice of some run; False when there was nothing to do."""
+    for job in CrowdJob.objects.filter(status=Status.RUNNING).order_by("?"):
+        if job.run is None:
+            continue
+        if not job.run.is_planned:
+            _plan(job.run, history, now=clock())
+        if part_slice := _claim(job.run, now=clock()):
+            _fill(job, job.run, part_slice, history)
+            _finish(job.pk, job.run.pk, now=clock())
+            return True
+        if _finish(job.pk, job.run.pk, now=clock()):
+            return True
+    return _delete_some()
+
+
+def _plan(run: CrowdPart, history: History, *, now: datetime) -> None:
+    ranges = list(history.slices())
+    with transaction.atomic(durable=True):
+        locked = CrowdPart.objects.select_for_update().get(pk=run.pk)
+        if not locked.is_planned:
+            CrowdSlice.objects.bulk_create(
+                CrowdSlice(part=run, after=after, upto=upto, leased_until=now)
+                for after, upto in ranges
+            )
+            locked.is_planned = True
+            locked.save(update_fields=["is_planned"])
+    run.is_planned = True
+
+
+def _claim(run: CrowdPart, *, now: datetime) -> CrowdSlice | None:
+    """Take a lease on a slice that nobody works on."""
+    slices = CrowdSlice.objects.filter(part=run)
+    if slices.filter(leased_until__gt=now).count() >= PARALLEL:
+        return None
+    with transaction.atomic(durable=True):
+        free = slices.filter(leased_until__lte=now).order_by("leased_until")
+        claimed = free.select_for_update(skip_locked=True).first()
+        if claimed:
+            claimed.leased_until = now + LEASE
+            claimed.save(update_fields=["leased_until"])
+    return claimed
+
+
+def _fill(job: CrowdJob, run: CrowdPart, claimed: CrowdSlice, history: History) -> None:
+    """Put whom the slice holds into the run's part: all of them and the slice's end, or nothing."""
+    rule = Rule(CrowdJob.Kind(job.kind), job.at_least, run.since, run.until)
+    user_ids = history.found(rule, after=claimed.after, upto=claimed.upto)
+    numbers = [number for batch in crowd.batches(user_ids) for number in crowd.number_users(batch)]
+    with transaction.atomic(durable=True):
+        mine = CrowdSlice.objects.filter(pk=claimed.pk, leased_until=claimed.leased_until)
+        if mine.update(leased_until=None, found=len(numbers)):
+            crowd.insert_members(run, numbers)
+
+
+def _finish(job_id: int, run_id: int, *, now: datetime) -> bool:
+    """When all slices are done: the new part takes the place of the job's old one."""
+    if CrowdSlice.objects.filter(part=run_id).exclude(leased_until=None).exists():
+        return False
+    with transaction.atomic(durable=True):
+        job = CrowdJob.objects.select_for_update().select_related(None).get(pk=job_id)
+        if job.status != Status.RUNNING or job.run_id != run_id:
+            return False  # stopped meanwhile, or finished by somebody else
+        slices = CrowdSlice.objects.filter(part=run_id)
+        size = slices.aggregate(size=Sum("found", default=0))["size"]
+        crowd.give_new_version(job.tag_id)
+        CrowdPart.objects.filter(job=job, is_live=True).update(is_live=False)
+        CrowdPart.objects.filter(pk=run_id).update(is_live=True, finished_at=now, size=size)
+        slices.delete()
+        job.status = Status.DONE
+        job.save(update_fields=["status"])
+    bitmaps.build(job.tag_id)
+    return True
+
+
+def _delete_some() -> bool:
+    """Some members of a part that is neither live nor being filled; then the part itself."""
+    kept = CrowdJob.objects.exclude(run=None).values("run")
+    over = CrowdPart.objects.filter(is_live=False).exclude(pk__in=kept).first()
+    if over is None:
+        return False
+    members = list(CrowdMember.objects.filter(part=over).values_list("pk", flat=True)[:DELETED])
+    CrowdMember.objects.filter(pk__in=members).delete()
+    if len(members) < DELETED:
+        over.delete()
+    return True
+
+
+def find(tag_id: str, batch_id: str) -> CrowdJob:
+    """Raises ILLEGAL_PARAMETER for a job that does not exist."""
+    job = CrowdJob.objects.filter(tag=tag_id, batch_id=batch_id).select_related("run").first()
+    if job is None:
+        raise GroupBuyError(ErrorCode.ILLEGAL_PARAMETER, "batchId")
+    return job

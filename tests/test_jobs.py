@@ -1,0 +1,331 @@
+"""Crowd jobs: exactly who has bought, whole or not at all, whoever is stopped or killed."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from tag import bitmaps, crowd, jobs
+from tag.crowd import add_members, crowds_of, is_member, members_of
+from tag.jobs import Rule
+from tag.models import CrowdJob, CrowdMember, CrowdPart, CrowdSlice, CrowdTag, CrowdUser
+from tests.factories import NOW, lock, make_activity, refund, set_switch, settle
+from tests.racing import race
+from trade import crowds, invariants
+
+Kind, Status = CrowdJob.Kind, CrowdJob.Status
+PEOPLE = [f"u{n:02}" for n in range(20)]
+
+
+class History:
+    """Shoppers without orders: whom a job finds is whom the test wants."""
+
+    def __init__(self, *people: str, size: int = 4) -> None:
+        self.people = set(people)
+        self.size = size
+        self.looked_at: list[str] = []
+
+    def slices(self) -> Iterator[tuple[str, str]]:
+        ends = PEOPLE[self.size - 1 : -1 : self.size]
+        yield from zip(["", *ends], [*ends, ""], strict=True)
+
+    def found(self, rule: Rule, *, after: str, upto: str) -> list[str]:
+        self.looked_at.append(after)
+        return sorted(who for who in self.people if after < who and (not upto or who <= upto))
+
+
+def make_job(tag_id: str = "RQ", batch_id: str = "10001", **fields: Any) -> CrowdJob:
+    tag, _ = CrowdTag.objects.get_or_create(tag_id=tag_id, defaults={"name": tag_id})
+    defaults = {"kind": Kind.ORDERS, "at_least": Decimal(1)}
+    return CrowdJob.objects.create(tag=tag, batch_id=batch_id, **(defaults | fields))
+
+
+def run(job: CrowdJob, history: jobs.History, *, now: datetime = NOW) -> None:
+    assert jobs.start(job.pk, now=now)
+    work(history)
+    job.refresh_from_db()
+    assert job.status == Status.DONE
+
+
+def work(history: jobs.History, *, now: datetime = NOW) -> int:
+    steps = 0
+    while jobs.work(history, clock=lambda: now):
+        steps += 1
+    return steps
+
+
+def members(tag_id: str = "RQ") -> list[str]:
+    return sorted(members_of(tag_id).values_list("user_id", flat=True))
+
+
+@pytest.mark.django_db
+def test_a_run_replaces_what_the_job_found_before_and_nothing_else() -> None:
+    job, other = make_job(), make_job(batch_id="10002")
+    add_members(job.tag, ["by hand", "u01"])
+    run(other, History("u09"))
+    run(job, History("u01", "u02"))
+    assert members() == ["by hand", "u01", "u02", "u09"]
+
+    run(job, History("u02", "u03"))
+
+    assert members() == ["by hand", "u01", "u02", "u03", "u09"]
+    assert CrowdTag.objects.get().size == 5
+    assert jobs.progress(job).found == 2
+    assert CrowdPart.objects.filter(is_live=False).count() == 0  # what it found before is gone
+    assert CrowdMember.objects.count() == 5
+    assert CrowdSlice.objects.count() == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis")
+def test_nobody_sees_a_crowd_half_built() -> None:
+    job = make_job()
+    run(job, History("u01", "u02", "u19"))
+    history = History("u02", "u03", "u18")
+    assert jobs.start(job.pk, now=NOW)
+    assert not jobs.start(job.pk, now=NOW)  # one at a time
+
+    while jobs.progress(CrowdJob.objects.get()).status == Status.RUNNING:
+        assert members() == ["u01", "u02", "u19"]
+        assert [who for who in PEOPLE if is_member("RQ", who)] == members()
+        assert jobs.work(history, clock=lambda: NOW)
+
+    assert [who for who in PEOPLE if is_member("RQ", who)] == ["u02", "u03", "u18"]
+    assert list(bitmaps.mismatches()) == []
+
+
+@pytest.mark.django_db
+def test_a_stopped_run_goes_on_where_it_was() -> None:
+    job = make_job()
+    history = History("u01", "u19")
+    jobs.start(job.pk, now=NOW)
+    jobs.work(history, clock=lambda: NOW)
+    jobs.work(history, clock=lambda: NOW)
+
+    assert jobs.stop(job.pk)
+    assert not jobs.stop(job.pk)
+    assert work(history) == 0
+    found = jobs.progress(CrowdJob.objects.select_related("run").get())
+    assert (found.status, found.done, found.slices, found.found) == (Status.RESET, 2, 5, 1)
+    assert members() == []
+
+    assert jobs.resume(job.pk)
+    work(history)
+    assert history.looked_at == ["", *PEOPLE[3:-1:4]]  # each slice once
+    assert members() == ["u01", "u19"]
+    assert not jobs.resume(job.pk)
+
+
+@pytest.mark.django_db
+def test_a_stopped_run_may_be_begun_anew() -> None:
+    job = make_job()
+    jobs.start(job.pk, now=NOW)
+    jobs.work(History("u01"), clock=lambda: NOW)
+    jobs.stop(job.pk)
+
+    run(job, History("u02"))
+
+    assert members() == ["u02"]
+    assert CrowdMember.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_dead_workers_slice_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job()
+    history = History("u01", "u05")
+    jobs.start(job.pk, now=NOW)
+
+    def die(*arguments: Any) -> None:
+        insert(*arguments)
+        raise SystemExit
+
+    insert = crowd.insert_members
+    with monkeypatch.context() as dying:
+        dying.setattr(crowd, "insert_members", die)
+        with pytest.raises(SystemExit):
+            jobs.work(history, clock=lambda: NOW)
+    assert CrowdMember.objects.count() == 0  # all of a slice or nothing
+
+    assert work(history) == 4  # the others
+    assert members() == []
+    work(history, now=NOW + jobs.LEASE)
+    assert members() == ["u01", "u05"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_comes_back_after_its_lease_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: _fill does not look at the lease."""
+    job = make_job()
+    jobs.start(job.pk, now=NOW)
+    late = History("u01", "u02")
+
+    def meanwhile(rule: Rule, *, after: str, upto: str) -> list[str]:
+        monkeypatch.undo()
+        work(History("u01"), now=NOW + jobs.LEASE)
+        return ["u01", "u02"]
+
+    monkeypatch.setattr(late, "found", meanwhile)
+    jobs.work(late, clock=lambda: NOW)
+
+    assert members() == ["u01"]
+    assert CrowdMember.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_share_the_slices_of_a_run() -> None:
+    job = make_job()
+    history = History(*PEOPLE, size=1)
+    jobs.start(job.pk, now=NOW)
+    jobs.work(history, clock=lambda: NOW)  # has planned
+
+    def patient() -> int:
+        done = 0
+        while CrowdJob.objects.get().status == Status.RUNNING:
+            done += jobs.work(history, clock=lambda: NOW)
+        return done
+
+    done = race(*[patient] * 4)
+
+    assert [each for each in done if isinstance(each, Exception)] == []
+    assert sorted(history.looked_at) == ["", *PEOPLE[:-1]]  # each slice once
+    assert members() == PEOPLE
+    assert jobs.progress(CrowdJob.objects.select_related("run").get()).found == len(PEOPLE)
+    numbers = sorted(CrowdUser.objects.values_list("pk", flat=True))
+    assert numbers == list(range(numbers[0], numbers[0] + len(PEOPLE)))  # dense
+
+
+@pytest.mark.django_db
+def test_only_so_many_slices_of_a_run_are_in_work_at_once() -> None:
+    job = make_job()
+    jobs.start(job.pk, now=NOW)
+    run = CrowdJob.objects.select_related("run").get().run
+    assert run is not None
+    jobs._plan(run, History(size=1), now=NOW)
+
+    claimed = [jobs._claim(run, now=NOW) for _ in range(jobs.PARALLEL + 1)]
+
+    assert [each is not None for each in claimed] == [True] * jobs.PARALLEL + [False]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["start", "work", "work", "die", "stop", "resume", "add", "lose redis"]),
+        st.sets(st.sampled_from(PEOPLE), max_size=8),
+    ),
+    max_size=25,
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=STEPS)
+@pytest.mark.django_db
+def test_a_crowd_is_what_it_was_or_what_it_becomes(
+    redis: Redis, steps: list[tuple[str, set[str]]]
+) -> None:
+    for model in (CrowdMember, CrowdTag):
+        model._default_manager.all().delete()
+    job = make_job()
+    history, by_hand, by_job = History(), set[str](), set[str]()
+    for n, (step, people) in enumerate(steps):
+        now = NOW + timedelta(seconds=20 * n)
+        if step == "add":
+            by_hand |= people
+        if step == "start" and CrowdJob.objects.get().status != Status.RUNNING:
+            history = History(*people)
+        step_by_step(job, step, people, history, redis, now)
+        if CrowdJob.objects.get().status == Status.DONE:
+            by_job = history.people
+        assert {who for who in PEOPLE if crowds_of(who, ["RQ"])} == by_hand | by_job
+        assert list(bitmaps.mismatches()) == []
+
+
+def step_by_step(
+    job: CrowdJob, step: str, people: set[str], history: History, redis: Redis, now: datetime
+) -> None:
+    steps: dict[str, Callable[[], object]] = {
+        "start": lambda: jobs.start(job.pk, now=now),
+        "work": lambda: jobs.work(history, clock=lambda: now),
+        "die": lambda: claim_and_die(now),
+        "stop": lambda: jobs.stop(job.pk),
+        "resume": lambda: jobs.resume(job.pk),
+        "add": lambda: add_members(job.tag, people),
+        "lose redis": redis.flushall,
+    }
+    steps[step]()
+
+
+def claim_and_die(now: datetime) -> None:
+    run = CrowdJob.objects.select_related("run").get().run
+    if run and run.is_planned:
+        jobs._claim(run, now=now)
+
+
+def buy(user_id: str, n: int, *, given_back: bool = False) -> None:
+    trade_no = f"{user_id}-{n}"
+    lock(user_id, out_trade_no=trade_no)
+    settle(user_id, out_trade_no=trade_no, paid_at=NOW + timedelta(minutes=n))
+    if given_back:
+        refund(user_id, out_trade_no=trade_no)
+
+
+@pytest.mark.django_db
+def test_the_history_counts_what_was_paid_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_activity(take_limit=9)
+    monkeypatch.setattr(crowds, "SLICE", 2)
+    set_switch("holdLimit", "off")
+    for user_id, times in (("a", 3), ("b", 2), ("c", 1), ("e", 2)):
+        for n in range(times):
+            buy(user_id, n)
+    buy("d", 0)
+    buy("d", 1, given_back=True)
+    lock("f")
+
+    def found(kind: CrowdJob.Kind, at_least: str, **window: int) -> list[str]:
+        ends = {name: NOW + timedelta(minutes=minutes) for name, minutes in window.items()}
+        rule = Rule(kind, Decimal(at_least), ends.get("since"), ends.get("until"))
+        ranges = list(crowds.slices())
+        assert ranges[0][0] == ranges[-1][1] == ""
+        assert [upto for _after, upto in ranges[:-1]] == [after for after, _upto in ranges[1:]]
+        assert len(ranges) > 1
+        return [who for after, upto in ranges for who in crowds.found(rule, after=after, upto=upto)]
+
+    assert found(Kind.ORDERS, "1") == ["a", "b", "c", "d", "e"]
+    assert found(Kind.ORDERS, "2") == ["a", "b", "e"]
+    assert found(Kind.AMOUNT, "160") == ["a", "b", "e"]
+    assert found(Kind.AMOUNT, "160.01") == ["a"]
+    assert found(Kind.ORDERS, "1", since=1) == ["a", "b", "e"]
+    assert found(Kind.ORDERS, "1", since=1, until=1) == []
+    assert found(Kind.ORDERS, "2", until=2) == ["a", "b", "e"]
+    every = Rule(Kind.AMOUNT, Decimal(1), None, None)
+    assert [crowds.measure(who, every) for who in "adfz"] == [240, 80, 0, 0]
+
+
+@pytest.mark.django_db
+def test_a_job_counts_its_last_days_back_from_each_run() -> None:
+    make_activity()
+    lock("a")
+    settle("a")
+    job = make_job(last_days=7)
+
+    run(job, crowds, now=NOW + timedelta(days=7))
+    assert members() == ["a"]
+    run(job, crowds, now=NOW + timedelta(days=7, minutes=2))
+    assert members() == []
+
+
+@pytest.mark.django_db
+def test_a_preview_counts_and_builds_nothing() -> None:
+    job = make_job()
+    history = History("u01", "u02", "u19")
+
+    assert jobs.preview(job, history, now=NOW, seconds=5) == (3, True)
+    assert jobs.preview(job, history, now=NOW, seconds=-1) == (0, False)
+    assert (CrowdPart.objects.count(), CrowdMember.objects.count()) == (0, 0)
+    assert invariants.broken() == {}

@@ -1,0 +1,50 @@
+"""Who bought (人群统计), as crowd jobs ask for it. What was refunded never counts."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from django.db.models import Count, QuerySet, Sum
+
+from tag.jobs import Rule
+from tag.models import CrowdJob
+from trade.models import Order
+
+SLICE = 5000  # orders of a slice's shoppers, more or less
+MEASURES = {CrowdJob.Kind.ORDERS: Count("pk"), CrowdJob.Kind.AMOUNT: Sum("pay_price")}
+
+
+def slices() -> Iterator[tuple[str, str]]:
+    """Ranges of user ids that cover all: after < id <= upto, "" for no end."""
+    after = ""
+    while True:
+        ids = Order.objects.filter(user_id__gt=after).order_by("user_id")
+        upto = ids.values_list("user_id", flat=True)[SLICE : SLICE + 1].first()
+        yield after, upto or ""
+        if not upto:
+            return
+        after = upto
+
+
+def found(rule: Rule, *, after: str, upto: str) -> list[str]:
+    """Those of the range that the rule lets in, in order."""
+    shoppers = Order.objects.filter(user_id__gt=after)
+    if upto:
+        shoppers = shoppers.filter(user_id__lte=upto)
+    measured = _paid(shoppers, rule).values("user_id").annotate(measure=MEASURES[rule.kind])
+    enough = measured.filter(measure__gte=rule.at_least).order_by("user_id")
+    return list(enough.values_list("user_id", flat=True))
+
+
+def measure(user_id: str, rule: Rule) -> Decimal:
+    """What the rule counts of this shopper."""
+    paid = _paid(Order.objects.filter(user_id=user_id), rule)
+    return Decimal(paid.aggregate(measure=MEASURES[rule.kind])["measure"] or 0)
+
+
+def _paid(orders: QuerySet[Order], rule: Rule) -> QuerySet[Order]:
+    orders = orders.filter(status=Order.Status.PAID)
+    if rule.since:
+        orders = orders.filter(paid_at__gte=rule.since)
+    if rule.until:
+        orders = orders.filter(paid_at__lt=rule.until)
+    return orders
