@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from groupbuy import api
 from groupbuy.pages import handler404, start  # noqa: F401  Django looks for handler404 here
 from groupbuy.views import SwitchViewSet
+from tag.views import CrowdViewSet
 from trade.views import accept_callback
 
 urlpatterns = [
@@ -22,6 +23,7 @@ urlpatterns = [
         r"^api/v1/gbm/dcc/update_config/?$",
         SwitchViewSet.as_view({"get": "update_config", "post": "update_config"}),
     ),
+    re_path(r"^api/v1/gbm/tag/exec_tag_batch_job/?$", CrowdViewSet.as_view({"post": "run"})),
 ]
 if settings.DEBUG:
     urlpatterns += [re_path(r"^api/v1/test/group_buy_notify/?$", accept_callback)]

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from django.db import transaction
 from django.db.models import Sum
+from django.utils.translation import gettext as _
 
 from groupbuy.errors import ErrorCode, GroupBuyError
 from tag import bitmaps, crowd
@@ -210,7 +211,14 @@ def _delete_some() -> bool:
 
 def find(tag_id: str, batch_id: str) -> CrowdJob:
     """Raises ILLEGAL_PARAMETER for a job that does not exist."""
-    job = CrowdJob.objects.filter(tag=tag_id, batch_id=batch_id).select_related("run").first()
+    job = CrowdJob.objects.filter(tag=tag_id, batch_id=batch_id).first()
     if job is None:
-        raise GroupBuyError(ErrorCode.ILLEGAL_PARAMETER, "batchId")
+        raise GroupBuyError(
+            ErrorCode.ILLEGAL_PARAMETER, _("tagId, batchId: there is no such crowd job")
+        )
     return job
+
+
+def get(job_id: int) -> CrowdJob:
+    """As it is now, with its run."""
+    return CrowdJob.objects.select_related("run").get(pk=job_id)

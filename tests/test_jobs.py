@@ -6,10 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
+from rest_framework.test import APIClient
 
+from groupbuy.models import ApiKey
 from tag import bitmaps, crowd, jobs
 from tag.crowd import add_members, crowds_of, is_member, members_of
 from tag.jobs import Rule
@@ -329,3 +333,59 @@ def test_a_preview_counts_and_builds_nothing() -> None:
     assert jobs.preview(job, history, now=NOW, seconds=-1) == (0, False)
     assert (CrowdPart.objects.count(), CrowdMember.objects.count()) == (0, 0)
     assert invariants.broken() == {}
+
+
+JOB = "/api/v1/gbm/tag/exec_tag_batch_job"
+
+
+@pytest.mark.django_db
+def test_the_api_runs_a_job_once_and_says_how_far_it_is(mall: APIClient) -> None:
+    job = make_job()
+    key, text = ApiKey.issue(channel=None, name="ops")
+    key.save()
+    operator = APIClient(headers={"Accept-Language": "en"})
+    operator.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    named = {"tagId": "RQ", "batchId": "10001"}
+
+    assert mall.post(JOB, named, format="json").status_code == 403
+    unknown = operator.post(JOB, named | {"batchId": "x"}, format="json").json()
+    assert (unknown["code"], unknown["data"]) == ("0002", None)
+    assert unknown["info"].endswith("tagId, batchId: there is no such crowd job")
+    assert operator.post(JOB, {}, format="json").json()["code"] == "0002"
+    assert CrowdPart.objects.count() == 0
+
+    running = {"status": 1, "slices": 0, "slicesDone": 0, "found": 0}
+    assert operator.post(JOB, named, format="json").json()["data"] == running
+    assert operator.post(JOB, named, format="json").json()["data"] == running
+    assert CrowdPart.objects.count() == 1
+    work(History("u01"))
+    job.refresh_from_db()
+    assert (job.status, members()) == (Status.DONE, ["u01"])
+
+
+@pytest.mark.django_db
+def test_the_console_counts_runs_stops_and_goes_on() -> None:
+    make_activity()
+    lock("a")
+    settle("a")
+    job = make_job()
+    page = f"/admin/tag/crowdjob/{job.pk}/watch/"
+    operator = Client(headers={"Accept-Language": "en"})
+    operator.force_login(User.objects.create_superuser("operator"))
+
+    def press(button: str) -> str:
+        return operator.post(page, {button: "1"}, follow=True).content.decode()
+
+    assert "It would find 1 user." in press("count")
+    assert CrowdPart.objects.count() == 0
+    assert "1: running" in press("start")
+    assert "2: stopped" in press("stop")
+    assert "1: running" in press("resume")
+    work(crowds)
+    shown = operator.get(page).content.decode()
+    assert "3: done" in shown
+    assert "1 user found" in shown
+    assert members() == ["a"]
+    viewer = Client()
+    viewer.force_login(User.objects.create_user("viewer", is_staff=True))
+    assert viewer.post(page, {"start": "1"}).status_code == 403

@@ -22,7 +22,7 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from groupbuy.admin import MomentInput
-from trade import outbox
+from trade import crowd_admin, outbox  # noqa: F401  registers itself
 from trade.inbox import problems
 from trade.invariants import check_all
 from trade.models import NotifyAttempt, NotifyTask, Order, Team

@@ -1,0 +1,22 @@
+"""The wire shapes of crowds. Source: the wire contract, section 2.6."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from groupbuy.fields import TextField
+
+
+class JobRequest(serializers.Serializer):
+    tagId = TextField(source="tag_id", longest=64)
+    batchId = TextField(source="batch_id", longest=32)
+
+    def to_names(self, body: Any) -> dict[str, str]:
+        return dict(self.run_validation(body))
+
+
+class ProgressResponse(serializers.Serializer):
+    status = serializers.IntegerField(help_text="0 new, 1 running, 2 stopped, 3 done")
+    slices = serializers.IntegerField(help_text="0 until the run has been planned")
+    slicesDone = serializers.IntegerField(source="done")
+    found = serializers.IntegerField(help_text="users so far")
