@@ -247,6 +247,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {
         "django": {"handlers": [], "propagate": True},  # not twice while DEBUG is on
+        "django.request": {"level": "ERROR"},  # not a line for each client that asks too often
         "pika": {"level": "CRITICAL"},  # the outbox logs each failed attempt, in one line
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},

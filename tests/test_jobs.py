@@ -1,5 +1,6 @@
 """Crowd jobs: exactly who has bought, whole or not at all, whoever is stopped or killed."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
@@ -20,7 +22,7 @@ from tag.jobs import Rule
 from tag.models import CrowdJob, CrowdMember, CrowdPart, CrowdSlice, CrowdTag, CrowdUser
 from tests.factories import NOW, lock, make_activity, refund, set_switch, settle
 from tests.racing import race
-from trade import crowds, invariants
+from trade import crowds, invariants, tasks
 
 Kind, Status = CrowdJob.Kind, CrowdJob.Status
 PEOPLE = [f"u{n:02}" for n in range(20)]
@@ -389,3 +391,47 @@ def test_the_console_counts_runs_stops_and_goes_on() -> None:
     viewer = Client()
     viewer.force_login(User.objects.create_user("viewer", is_staff=True))
     assert viewer.post(page, {"start": "1"}).status_code == 403
+
+
+@pytest.mark.django_db
+def test_a_schedule_starts_the_job_again_and_goes_with_it() -> None:
+    nightly = CrontabSchedule.objects.create(hour="3", minute="0")
+    operator = Client()
+    operator.force_login(User.objects.create_superuser("operator"))
+    CrowdTag.objects.create(tag_id="RQ", name="crowd")
+    form = {"tag": "RQ", "batch_id": "10001", "kind": 0, "at_least": "2", "last_days": "30"}
+    operator.post("/admin/tag/crowdjob/add/", form | {"schedule": nightly.pk})
+    job = CrowdJob.objects.get()
+
+    planned = PeriodicTask.objects.get(name=f"crowd job {job.pk}")
+    assert (planned.crontab, planned.enabled) == (nightly, True)
+    assert planned.task == tasks.start_crowd_job.name
+    tasks.start_crowd_job(*json.loads(planned.args))
+    assert CrowdJob.objects.get().status == Status.RUNNING
+
+    operator.post(f"/admin/tag/crowdjob/{job.pk}/change/", form)
+    assert not PeriodicTask.objects.filter(name=planned.name).exists()
+    operator.post(f"/admin/tag/crowdjob/{job.pk}/change/", form | {"schedule": nightly.pk})
+    operator.post(f"/admin/tag/crowdjob/{job.pk}/delete/", {"post": "yes"})
+    assert not PeriodicTask.objects.filter(name=planned.name).exists()
+    assert not CrowdJob.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_job_that_could_never_find_what_is_meant_is_refused() -> None:
+    operator = Client(headers={"Accept-Language": "en"})
+    operator.force_login(User.objects.create_superuser("operator"))
+    CrowdTag.objects.create(tag_id="RQ", name="crowd")
+    form = {"tag": "RQ", "batch_id": "1", "kind": 0, "at_least": "1"}
+    window = {"start_at_0": "2036-05-02", "start_at_1": "00:00:00"}
+    before = {"end_at_0": "2036-05-01", "end_at_1": "00:00:00"}
+    for wrong, field in (
+        ({"at_least": "1.5"}, "at_least"),
+        ({"at_least": "0"}, "at_least"),
+        ({"last_days": "7"} | window, "last_days"),
+        (window | before, "end_at"),
+        ({"batch_id": "a/b"}, "batch_id"),
+    ):
+        answer = operator.post("/admin/tag/crowdjob/add/", form | wrong)
+        assert list(answer.context["adminform"].form.errors) == [field]
+    assert not CrowdJob.objects.exists()

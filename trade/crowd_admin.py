@@ -1,13 +1,17 @@
 """Console pages of crowd jobs: here and not in tag, because counting reads orders."""
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import PeriodicTask
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
@@ -16,6 +20,31 @@ from tag.models import CrowdJob
 from trade import crowds
 
 PATIENCE = 5  # seconds that a preview may count
+
+
+def keep_schedule(job: CrowdJob) -> None:
+    """Celery beat starts the job by its schedule, and not without one."""
+    if job.schedule is None:
+        _tasks_of([job.pk]).delete()
+        return
+    PeriodicTask.objects.update_or_create(
+        name=_task_name(job.pk),
+        defaults={
+            "task": "trade.tasks.start_crowd_job",
+            "args": json.dumps([job.pk]),
+            "crontab": job.schedule,
+        },
+    )
+
+
+def _tasks_of(job_ids: Iterable[int]) -> QuerySet[PeriodicTask]:
+    names = [_task_name(job_id) for job_id in job_ids]
+    planned: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(name__in=names)
+    return planned
+
+
+def _task_name(job_id: int) -> str:
+    return f"crowd job {job_id}"
 
 
 @admin.register(CrowdJob)
@@ -31,8 +60,21 @@ class CrowdJobAdmin(ModelAdmin):
         ("kind", "at_least"),
         "last_days",
         ("start_at", "end_at"),
+        "schedule",
     ]
     actions_detail = ["watch"]
+
+    def save_model(self, request: HttpRequest, obj: CrowdJob, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        keep_schedule(obj)
+
+    def delete_model(self, request: HttpRequest, obj: CrowdJob) -> None:
+        _tasks_of([obj.pk]).delete()
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CrowdJob]) -> None:
+        _tasks_of(queryset.values_list("pk", flat=True)).delete()
+        super().delete_queryset(request, queryset)
 
     @admin.display(description=_("found"), empty_value="–")
     def found(self, job: CrowdJob) -> int | None:
