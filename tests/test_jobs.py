@@ -435,3 +435,35 @@ def test_a_job_that_could_never_find_what_is_meant_is_refused() -> None:
         answer = operator.post("/admin/tag/crowdjob/add/", form | wrong)
         assert list(answer.context["adminform"].form.errors) == [field]
     assert not CrowdJob.objects.exists()
+
+
+@pytest.mark.django_db
+def test_why_a_user_is_in_or_not() -> None:
+    make_activity(take_limit=9)
+    buy("a", 0)
+    buy("b", 0)
+    job = make_job()
+    add_members(job.tag, ["by hand"])
+    run(job, crowds)
+    buy("late", 0)
+    refund("b", out_trade_no="b-0")
+
+    def reasons(user_id: str) -> list[tuple[bool, Decimal, bool]]:
+        found = crowds.why(job.tag, user_id, now=NOW)
+        assert [each.job for each in found] == [None, job]
+        return [(each.inside, each.measure, each.enough) for each in found]
+
+    nothing = (False, Decimal(0), False)
+    assert reasons("a") == [nothing, (True, 1, True)]
+    assert reasons("b") == [nothing, (True, 0, False)]
+    assert reasons("late") == [nothing, (False, 1, True)]
+    assert reasons("by hand") == [(True, Decimal(0), False), nothing]
+    operator = Client(headers={"Accept-Language": "en"})
+    operator.force_login(User.objects.create_superuser("operator"))
+    page = "/admin/tag/crowdjob/why/"
+    shown = operator.get(page, {"tag": "RQ", "user_id": "late"}).content.decode()
+    assert "Is not in the crowd." in shown
+    assert "The next run would find this user." in shown
+    shown = operator.get(page, {"tag": "RQ", "user_id": "b"}).content.decode()
+    assert "Is in the crowd." in shown
+    assert "The next run would not find this user again." in shown

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,9 +15,10 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from tag import jobs
-from tag.models import CrowdJob
+from tag.models import CrowdJob, CrowdTag
 from trade import crowds
 
 PATIENCE = 5  # seconds that a preview may count
@@ -47,6 +49,15 @@ def _task_name(job_id: int) -> str:
     return f"crowd job {job_id}"
 
 
+class WhyForm(forms.Form):
+    tag = forms.ModelChoiceField(
+        CrowdTag.objects.all(), label=_("crowd tag"), widget=UnfoldAdminSelectWidget()
+    )
+    user_id = forms.CharField(
+        label=_("user id"), max_length=64, widget=UnfoldAdminTextInputWidget()
+    )
+
+
 @admin.register(CrowdJob)
 class CrowdJobAdmin(ModelAdmin):
     list_display = ["batch_id", "tag", "kind", "at_least", "last_days", "status", "found"]
@@ -63,6 +74,7 @@ class CrowdJobAdmin(ModelAdmin):
         "schedule",
     ]
     actions_detail = ["watch"]
+    actions_list = ["why"]
 
     def save_model(self, request: HttpRequest, obj: CrowdJob, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -99,6 +111,20 @@ class CrowdJobAdmin(ModelAdmin):
             "stopped": job.status == CrowdJob.Status.RESET,
         }
         return render(request, "admin/crowd_job.html", context)
+
+    @action(description=_("Why is this user in?"), url_path="why", permissions=["view"])
+    def why(self, request: HttpRequest) -> HttpResponse:
+        """Asking changes nothing, so it is a GET."""
+        form = WhyForm(request.GET or None)
+        context: dict[str, Any] = self.admin_site.each_context(request) | {
+            "title": _("Why is this user in?"),
+            "form": form,
+        }
+        if form.is_valid():
+            asked = form.cleaned_data
+            reasons = crowds.why(asked["tag"], asked["user_id"], now=timezone.now())
+            context |= {"reasons": reasons, "inside": any(each.inside for each in reasons)}
+        return render(request, "admin/why.html", context)
 
     def _turn(self, request: HttpRequest, job: CrowdJob) -> None:
         """Each button is safe to press twice."""

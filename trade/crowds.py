@@ -1,12 +1,14 @@
 """Who bought (人群统计), as crowd jobs ask for it. What was refunded never counts."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Count, QuerySet, Sum
 
-from tag.jobs import Rule
-from tag.models import CrowdJob
+from tag.jobs import Rule, rule_of
+from tag.models import CrowdJob, CrowdMember, CrowdTag
 from trade.models import Order
 
 SLICE = 5000  # orders of a slice's shoppers, more or less
@@ -39,6 +41,27 @@ def measure(user_id: str, rule: Rule) -> Decimal:
     """What the rule counts of this shopper."""
     paid = _paid(Order.objects.filter(user_id=user_id), rule)
     return Decimal(paid.aggregate(measure=MEASURES[rule.kind])["measure"] or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a user is in a crowd, or not: one of its origins."""
+
+    job: CrowdJob | None  # None: put in by people
+    inside: bool  # by this origin, as things are
+    measure: Decimal  # what the job's rule counts of the user now
+    enough: bool  # so would the job find the user now?
+
+
+def why(tag: CrowdTag, user_id: str, *, now: datetime) -> list[Reason]:
+    """The user is in the crowd where one of them says so."""
+    members = CrowdMember.objects.filter(part__tag=tag, part__is_live=True, user__user_id=user_id)
+    origins = set(members.values_list("part__job", flat=True))
+    reasons = [Reason(None, None in origins, Decimal(0), enough=False)]
+    for job in tag.jobs.select_related("run").order_by("pk"):
+        counted = measure(user_id, rule_of(job, now))
+        reasons.append(Reason(job, job.pk in origins, counted, counted >= job.at_least))
+    return reasons
 
 
 def _paid(orders: QuerySet[Order], rule: Rule) -> QuerySet[Order]:
