@@ -24,6 +24,8 @@ urlpatterns = [
         SwitchViewSet.as_view({"get": "update_config", "post": "update_config"}),
     ),
     re_path(r"^api/v1/gbm/tag/exec_tag_batch_job/?$", CrowdViewSet.as_view({"post": "run"})),
+    re_path(r"^api/v1/gbm/tag/add_members/?$", CrowdViewSet.as_view({"post": "add"})),
+    re_path(r"^api/v1/gbm/tag/remove_members/?$", CrowdViewSet.as_view({"post": "remove"})),
 ]
 if settings.DEBUG:
     urlpatterns += [re_path(r"^api/v1/test/group_buy_notify/?$", accept_callback)]

@@ -11,8 +11,10 @@ from functools import lru_cache
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from groupbuy import changes, snapshots, switches
+from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.ids import new_id
 from groupbuy.snapshots import Snapshot
 from tag import bitmaps
@@ -46,6 +48,14 @@ def crowds_of(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
         return frozenset()
     found = bitmaps.look_up(number, versions)
     return _from_table(user_id, tag_ids) if found is None else found
+
+
+def find(tag_id: str) -> CrowdTag:
+    """Raises ILLEGAL_PARAMETER for a crowd that does not exist."""
+    tag = CrowdTag.objects.filter(pk=tag_id).first()
+    if tag is None:
+        raise GroupBuyError(ErrorCode.ILLEGAL_PARAMETER, _("tagId: there is no such crowd"))
+    return tag
 
 
 def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:

@@ -15,6 +15,21 @@ class JobRequest(serializers.Serializer):
         return dict(self.run_validation(body))
 
 
+class MembersRequest(serializers.Serializer):
+    tagId = TextField(source="tag_id", longest=64)
+    userIds = serializers.ListField(
+        source="user_ids", child=TextField(longest=64), allow_empty=False
+    )
+
+    def to_members(self, body: Any) -> dict[str, Any]:
+        return dict(self.run_validation(body))
+
+
+class MembersResponse(serializers.Serializer):
+    tagId = serializers.CharField()
+    members = serializers.IntegerField(help_text="of the crowd, now")
+
+
 class ProgressResponse(serializers.Serializer):
     status = serializers.IntegerField(help_text="0 new, 1 running, 2 stopped, 3 done")
     slices = serializers.IntegerField(help_text="0 until the run has been planned")

@@ -8,10 +8,10 @@ from rest_framework.response import Response
 
 from groupbuy.api import answer, enveloped
 from groupbuy.auth import IsOperator
-from tag import jobs
-from tag.serializers import JobRequest, ProgressResponse
+from tag import crowd, jobs
+from tag.serializers import JobRequest, MembersRequest, MembersResponse, ProgressResponse
 
-job_request = JobRequest()
+job_request, members_request = JobRequest(), MembersRequest()
 
 
 class CrowdViewSet(viewsets.ViewSet):
@@ -30,3 +30,29 @@ class CrowdViewSet(viewsets.ViewSet):
         job = jobs.find(**job_request.to_names(request.data))
         jobs.start(job.pk, now=timezone.now())
         return answer(ProgressResponse(jobs.progress(jobs.get(job.pk))).data)
+
+    @extend_schema(
+        operation_id="add_members",
+        tags=["operators"],
+        summary="Put users into a crowd; as many as fit into 64 KiB",
+        request=MembersRequest,
+        responses=enveloped("AddMembersAnswer", MembersResponse(allow_null=True)),
+    )
+    def add(self, request: Request) -> Response:
+        asked = members_request.to_members(request.data)
+        tag = crowd.find(asked["tag_id"])
+        count = crowd.add_members(tag, asked["user_ids"])
+        return answer({"tagId": tag.pk, "members": count})
+
+    @extend_schema(
+        operation_id="remove_members",
+        tags=["operators"],
+        summary="Take users out of a crowd; a job may find them again",
+        request=MembersRequest,
+        responses=enveloped("RemoveMembersAnswer", MembersResponse(allow_null=True)),
+    )
+    def remove(self, request: Request) -> Response:
+        asked = members_request.to_members(request.data)
+        tag = crowd.find(asked["tag_id"])
+        count = crowd.remove_members(tag, asked["user_ids"])
+        return answer({"tagId": tag.pk, "members": count})

@@ -337,16 +337,21 @@ def test_a_preview_counts_and_builds_nothing() -> None:
     assert invariants.broken() == {}
 
 
+def api_operator() -> APIClient:
+    key, text = ApiKey.issue(channel=None, name="ops")
+    key.save()
+    client = APIClient(headers={"Accept-Language": "en"})
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return client
+
+
 JOB = "/api/v1/gbm/tag/exec_tag_batch_job"
 
 
 @pytest.mark.django_db
 def test_the_api_runs_a_job_once_and_says_how_far_it_is(mall: APIClient) -> None:
     job = make_job()
-    key, text = ApiKey.issue(channel=None, name="ops")
-    key.save()
-    operator = APIClient(headers={"Accept-Language": "en"})
-    operator.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    operator = api_operator()
     named = {"tagId": "RQ", "batchId": "10001"}
 
     assert mall.post(JOB, named, format="json").status_code == 403
@@ -467,3 +472,29 @@ def test_why_a_user_is_in_or_not() -> None:
     shown = operator.get(page, {"tag": "RQ", "user_id": "b"}).content.decode()
     assert "Is in the crowd." in shown
     assert "The next run would not find this user again." in shown
+
+
+@pytest.mark.django_db
+def test_the_api_puts_users_in_and_takes_them_out(mall: APIClient) -> None:
+    CrowdTag.objects.create(tag_id="RQ", name="crowd")
+    operator = api_operator()
+    add, remove = (f"/api/v1/gbm/tag/{verb}_members" for verb in ("add", "remove"))
+
+    def told(path: str, **body: Any) -> Any:
+        return operator.post(path, {"tagId": "RQ"} | body, format="json").json()
+
+    assert told(add, userIds=["a", "b", "a"])["data"] == {"tagId": "RQ", "members": 2}
+    assert told(add, userIds=["b", "c"])["data"] == {"tagId": "RQ", "members": 3}
+    assert told(remove, userIds=["b", "x"])["data"] == {"tagId": "RQ", "members": 2}
+    assert members() == ["a", "c"]
+    for wrong, named in (
+        ({"userIds": ["d", "x" * 65]}, "userIds"),
+        ({"userIds": []}, "userIds"),
+        ({}, "userIds"),
+        ({"userIds": ["d"], "tagId": "nowhere"}, "tagId"),
+    ):
+        answer = told(add, **wrong)
+        assert (answer["code"], answer["data"]) == ("0002", None)
+        assert named in answer["info"]
+    assert mall.post(add, {"tagId": "RQ", "userIds": ["d"]}, format="json").status_code == 403
+    assert members() == ["a", "c"]
