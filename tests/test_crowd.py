@@ -164,6 +164,7 @@ def test_redis_emptied_lets_nobody_in_who_should_not(redis: Redis) -> None:
     assert not is_member("RQ", "numbered")
 
 
+@pytest.mark.usefixtures("redis")
 def test_redis_away_is_asked_once_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
 
