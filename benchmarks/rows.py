@@ -6,7 +6,10 @@ from decimal import Decimal
 
 from django.utils import timezone
 
+from activity.models import Offer
 from groupbuy.ids import new_id
+from tag import bitmaps
+from tag.crowd import add_members
 from trade.models import Order, Team
 
 NOTIFY_URL = "http://127.0.0.1:9/notify"
@@ -15,6 +18,15 @@ BATCH = 1000
 
 def users(count: int) -> list[str]:
     return [uuid.uuid4().hex for _ in range(count)]
+
+
+def crowd_goods(user_ids: list[str]) -> str:
+    """Goods that only a crowd may buy, and these users are in it."""
+    offer = Offer.objects.select_related("sku", "activity__crowd").get(activity=100128)
+    assert offer.activity.crowd is not None
+    add_members(offer.activity.crowd, user_ids)
+    bitmaps.refresh()
+    return offer.sku.goods_id
 
 
 def make_teams(

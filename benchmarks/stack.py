@@ -81,8 +81,10 @@ def prepare() -> str:
     connection.close()
     call_command("migrate", verbosity=0)
     call_command("seed_demo", verbosity=0)
-    from groupbuy.models import ApiKey, Channel  # noqa: PLC0415  Django is set up now
+    from groupbuy.models import ApiKey, Channel, Switch  # noqa: PLC0415  Django is set up now
 
+    # Counted like any request, and never reached: the load comes from one mall and a few shoppers.
+    Switch.objects.filter(key__endswith="Limit", value__contains="/").update(value="1000000/1")
     key, text = ApiKey.issue(channel=Channel.objects.get(source="s01"), name="bench")
     key.save()
     return text
