@@ -1,7 +1,9 @@
 """Rate limits (限流): who asks too often is told to wait, who keeps asking is blocked for longer.
 
-GCRA on Redis: one script, one round trip a request, however many limits it falls under. A limit
-of 30/10 lets 30 requests through at once and gives them back evenly over 10 seconds. Refusals are
+GCRA on Redis: one script, one round trip, however many limits a request falls under. A limit
+of 30/10 lets 30 requests through at once and gives them back evenly over 10 seconds. Of a large
+limit a process takes a share at once and spends it by itself within a second: never more than the
+limit, and what it does not spend comes back at the limit's pace. Refusals are
 forgiven at the pace of the limit; who collects more than STRIKES of them is blocked, each time
 twice as long, until a quiet time. The figures are switches. Redis away: nobody is limited.
 
@@ -11,7 +13,9 @@ and its payments and refunds count for no shopper: money must find its way.
 """
 
 import ipaddress
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,28 +34,38 @@ from groupbuy.redis import Script, ask
 STRIKES = 20  # refusals too many, not yet forgiven, until a block
 FIRST, LONGEST = 10, 3600  # seconds of the first block and of the longest
 FORGET = 600  # seconds after a block until the next one is a first one again
+SHARES = 20  # a process takes this part of a limit at once: one request of 30, 100 of 2000
+SHARE_LIFE = 1.0  # seconds in which it may spend that
+MOST_SHARES = 50_000  # kept in a process
 INDEX = "index"  # where a block is in force: here, or "source/channel"
 
 # KEYS: the blocks of this place (a sorted set by their end), then one hash for each limit.
-# ARGV: STRIKES, FIRST, LONGEST, FORGET, then count, seconds and "may block" of each limit.
-# Returns the milliseconds to wait, 0 when the request may pass; all times below are milliseconds.
+# ARGV: STRIKES, FIRST, LONGEST, FORGET, then of each limit its requests, its seconds, whether it
+# may block, and how many are wanted: so many or one. Returns the milliseconds to wait, 0 when the
+# request may pass, and how many were taken of each; all times below are milliseconds.
 _TAKE = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 local strikes_allowed, forget = tonumber(ARGV[1]), ARGV[4] * 1000
 local taken = {}
 for i = 2, #KEYS do
-  local period = ARGV[3 * i] * 1000
-  local interval = period / ARGV[3 * i - 1]
+  local at = 4 * i - 4
+  local period = ARGV[at + 2] * 1000
+  local interval = period / ARGV[at + 1]
+  local wanted = tonumber(ARGV[at + 4])
   local state = redis.call('HMGET', KEYS[i], 'free_at', 'until', 'level', 'strikes', 'struck_at')
-  local free_at = math.max(tonumber(state[1]) or 0, now) + interval
+  local from = math.max(tonumber(state[1]) or 0, now)
+  local free_at = from + interval * wanted
+  if free_at > now + period + 0.01 then
+    wanted, free_at = 1, from + interval
+  end
   local blocked_until = tonumber(state[2]) or 0
   local kept = math.ceil(math.max(period, blocked_until > 0 and blocked_until + forget - now or 0))
   if blocked_until <= now and free_at <= now + period + 0.01 then
-    taken[i] = {free_at, kept}
+    taken[i - 1] = {free_at, kept, wanted}
   else
     local wait = math.max(free_at - period, blocked_until) - now
-    if ARGV[3 * i + 1] == '1' then
+    if ARGV[at + 3] == '1' then
       local forgiven = (now - (tonumber(state[5]) or now)) / interval
       local strikes = math.max(0, (tonumber(state[4]) or 0) - forgiven) + 1
       if strikes > strikes_allowed then
@@ -67,14 +81,16 @@ for i = 2, #KEYS do
       redis.call('HSET', KEYS[i], 'strikes', strikes, 'struck_at', string.format('%.0f', now))
       redis.call('PEXPIRE', KEYS[i], kept)
     end
-    return math.ceil(wait)
+    return {math.ceil(wait)}
   end
 end
-for i, state in pairs(taken) do
-  redis.call('HSET', KEYS[i], 'free_at', string.format('%.3f', state[1]))
-  redis.call('PEXPIRE', KEYS[i], state[2])
+local answer = {0}
+for i, state in ipairs(taken) do
+  redis.call('HSET', KEYS[i + 1], 'free_at', string.format('%.3f', state[1]))
+  redis.call('PEXPIRE', KEYS[i + 1], state[2])
+  answer[i + 1] = state[3]
 end
-return 0
+return answer
 """)
 
 
@@ -95,6 +111,35 @@ class Block:
     until: datetime
 
 
+class _Shares:
+    """What this process has taken of limits and not spent yet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: dict[str, list[float]] = {}  # key -> how many, until when
+
+    def spend(self, key: str) -> bool:
+        with self._lock:
+            share = self._left.get(key)
+            if share is None or share[0] < 1 or time.monotonic() > share[1]:
+                return False
+            share[0] -= 1
+            return True
+
+    def keep(self, key: str, count: int) -> None:
+        if count:
+            with self._lock:
+                if len(self._left) >= MOST_SHARES:
+                    self._left.clear()
+                self._left[key] = [count, time.monotonic() + SHARE_LIFE]
+
+    def give_back(self, keys: Iterable[str]) -> None:
+        with self._lock:
+            for key in keys:
+                if key in self._left:
+                    self._left[key][0] += 1
+
+
 class Throttle(BaseThrottle):
     """Takes one request from each limit, or none from any."""
 
@@ -102,13 +147,26 @@ class Throttle(BaseThrottle):
 
     def take(self, place: str, *limits: Limit) -> bool:
         keys, arguments = [_blocks_key(place)], [STRIKES, FIRST, LONGEST, FORGET]
+        spent = []
         for limit in limits:
             if rate := switches.rate(limit.switch):
-                keys.append(_key(place, limit.client))
-                arguments += [rate.requests, rate.seconds, int(limit.may_block)]
+                key, share = _key(place, limit.client), max(1, rate.requests // SHARES)
+                if share > 1 and _shares.spend(key):
+                    spent.append(key)
+                    continue
+                keys.append(key)
+                arguments += [rate.requests, rate.seconds, int(limit.may_block), share]
         if len(keys) > 1:
-            self._wait_ms = ask(lambda redis: _TAKE(redis, keys, *arguments)) or 0
+            self._ask(keys, arguments)
+        if self._wait_ms:
+            _shares.give_back(spent)
         return self._wait_ms == 0
+
+    def _ask(self, keys: list[str], arguments: list[int]) -> None:
+        answer = ask(lambda redis: _TAKE(redis, keys, *arguments)) or [0]
+        self._wait_ms, *taken = answer
+        for key, count in zip(keys[1:], taken, strict=False):
+            _shares.keep(key, count - 1)
 
     def wait(self) -> float:
         return self._wait_ms / 1000
@@ -201,3 +259,6 @@ def _blocks_key(place: str) -> str:
 
 def _key(place: str, client: str) -> str:
     return f"{_blocks_key(place)}:{client}"
+
+
+_shares = _Shares()

@@ -16,7 +16,7 @@ from django.db import close_old_connections
 from rest_framework.test import APIClient
 
 import groupbuy.redis
-from groupbuy import changes, snapshots
+from groupbuy import changes, snapshots, throttling
 from groupbuy.models import ApiKey
 from tag import crowd
 from tests import factories
@@ -33,6 +33,7 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     snapshots.drop_all()
     crowd._number.cache_clear()  # the next test numbers its users anew
     crowd._strangers.clear()
+    throttling._shares._left.clear()
 
 
 @pytest.fixture(autouse=True)

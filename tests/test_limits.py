@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 
 from groupbuy import snapshots, switches, throttling
 from groupbuy.models import ApiKey, Switch
+from groupbuy.redis import ask
 from groupbuy.throttling import Limit, Throttle, blocks, client_address, lift
 from tests.factories import GOODS, NOW, URL, make_activity, make_channel, set_switch
 from trade.inbox import problems
@@ -313,3 +314,40 @@ def test_an_operators_key_is_not_limited(mall: APIClient) -> None:
     operator.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
 
     assert statuses(lambda: operator.post(f"{TRADE}trial", asked(), format="json"), 5) == [200] * 5
+
+
+def test_a_process_takes_a_share_of_a_large_limit_and_never_more(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: keep a share although one request was all that was left."""
+    set_switch("tradeChannelLimit", "100/3600")
+    channel = CHANNEL, "channel"
+    asked_redis: list[int] = []
+
+    def counted(question: Callable[[Redis], Any]) -> Any:
+        asked_redis.append(1)
+        return ask(question)
+
+    monkeypatch.setattr(throttling, "ask", counted)
+    monkeypatch.setattr(throttling, "SHARE_LIFE", 60)
+    assert [take(channel) for _ in range(100)] == [0] * 100
+    assert len(asked_redis) == 20
+    assert [take(channel) > 0 for _ in range(5)] == [True] * 5
+
+
+def test_a_share_is_not_kept_for_long_and_is_lost_to_nobody(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_switch("tradeChannelLimit", "100/3600")
+    set_switch("tradeUserLimit", "1/60")
+    channel = CHANNEL, "channel"
+    monkeypatch.setattr(throttling, "SHARE_LIFE", 60)
+    key = throttling._key("s01/c01", "channel")
+    assert take((TRADE_USER, "user a"), channel) == 0
+    assert throttling._shares._left[key][0] == 4
+
+    assert take((TRADE_USER, "user a"), channel) > 0
+    assert throttling._shares._left[key][0] == 4  # the other limit has refused
+
+    throttling._shares._left[key][1] = 0  # its time is over
+    assert not throttling._shares.spend(key)
