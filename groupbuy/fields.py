@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 MAX_BIGINT = 2**63 - 1
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -37,6 +38,13 @@ class TextField(serializers.CharField):
     def __init__(self, *, longest: int, **kwargs: Any) -> None:
         self.longest = longest
         super().__init__(**kwargs)
+
+    def run_validation(self, data: Any = empty) -> Any:
+        """Most texts have nothing to trim or to refuse; seeing that costs a tenth of the rules."""
+        plain = isinstance(data, str) and 0 < len(data) <= self.longest and data.isprintable()
+        if plain and data[0] != " " and data[-1] != " ":
+            return data
+        return super().run_validation(data)
 
     def to_internal_value(self, data: Any) -> str:
         if isinstance(data, float):

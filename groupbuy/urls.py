@@ -13,12 +13,12 @@ from tag.views import CrowdViewSet
 from trade.views import accept_callback
 
 urlpatterns = [
+    path("api/v1/gbm/", include("trade.urls")),  # first: malls ask more often than people
     path("", start, name="start"),
     path("admin/", admin.site.urls),
     path("language/", set_language, name="set_language"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    path("api/v1/gbm/", include("trade.urls")),
     re_path(
         r"^api/v1/gbm/dcc/update_config/?$",
         SwitchViewSet.as_view({"get": "update_config", "post": "update_config"}),

@@ -93,8 +93,8 @@ class Visitor:
         return first, second
 
     def keys(self) -> list[str]:
-        days = [self.now - timedelta(days=n) for n in range(DAYS)]
-        filters = (f"gbm:gate:{{{self.channel_id}}}:{day:%Y%m%d}" for day in days)
+        today = self.now.toordinal()
+        filters = [f"gbm:gate:{{{self.channel_id}}}:day {today - n}" for n in range(DAYS)]
         return [self.door, *filters]
 
 
