@@ -1,4 +1,4 @@
-"""What make bench measures besides requests: time that is up, long histories, callbacks.
+"""What make bench measures besides requests: time that is up, histories, callbacks, crowds.
 
 python -m benchmarks.growth does only this and prints its table.
 """
@@ -13,9 +13,9 @@ def main() -> None:
 
 
 def measure(key: str) -> list[Row]:
-    from benchmarks import callbacks, expiry, history  # noqa: PLC0415  models are there now
+    from benchmarks import callbacks, crowds, expiry, history  # noqa: PLC0415  models are there now
 
-    return [*expiry.measure(), *history.measure(), *callbacks.measure(key)]
+    return [*expiry.measure(), *history.measure(), *callbacks.measure(key), *crowds.measure()]
 
 
 if __name__ == "__main__":

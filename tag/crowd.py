@@ -8,9 +8,11 @@ Every change of a crowd gives it a new version in the same transaction; tag/bitm
 import time
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import connection, transaction
+from django.db.models import Model, QuerySet
+from django.db.models.constants import OnConflict
 from django.utils.translation import gettext as _
 
 from groupbuy import changes, snapshots, switches
@@ -98,21 +100,28 @@ def number_users(user_ids: Collection[str]) -> list[int]:
 
     Only those are inserted: MySQL uses up a number for a row that it then ignores.
     """
-    users = CrowdUser.objects.filter(user_id__in=user_ids)
-    new = set(user_ids) - set(users.values_list("user_id", flat=True))
-    CrowdUser.objects.bulk_create(
-        [CrowdUser(user_id=user_id) for user_id in sorted(new)], ignore_conflicts=True
-    )
-    return sorted(users.values_list("pk", flat=True))
+    users = CrowdUser.objects.values_list("user_id", "pk")
+    numbers = dict(users.filter(user_id__in=user_ids))
+    if new := sorted(set(user_ids) - numbers.keys()):
+        _insert_new(CrowdUser, ["user_id"], [(user_id,) for user_id in new])
+        numbers |= dict(users.filter(user_id__in=new))
+    return sorted(numbers.values())
 
 
 def insert_members(part: CrowdPart, numbers: Iterable[int]) -> None:
     """Who is in the part already stays in. Call inside a transaction."""
-    CrowdMember.objects.bulk_create(
-        [CrowdMember(part=part, user_id=number) for number in numbers],
-        ignore_conflicts=True,
-        batch_size=BATCH,
-    )
+    rows = [(part.pk, number) for number in numbers]
+    for start in range(0, len(rows), BATCH):
+        _insert_new(CrowdMember, ["part_id", "user_id"], rows[start : start + BATCH])
+
+
+def _insert_new(model: type[Model], columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    """Those that break no unique key. Not bulk_create(): half of a job's time was in it."""
+    insert = connection.ops.insert_statement(on_conflict=OnConflict.IGNORE)
+    marks = ", ".join(["%s"] * len(columns))
+    statement = f"{insert} {model._meta.db_table} ({', '.join(columns)}) VALUES ({marks})"
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, rows)
 
 
 def batches(user_ids: Iterable[str]) -> Iterator[list[str]]:
