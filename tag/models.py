@@ -113,6 +113,11 @@ class CrowdJob(models.Model):
     def __str__(self) -> str:
         return f"{self.tag_id} {self.batch_id}"
 
+    @property
+    def rule(self) -> str:
+        """As people read it: 0: number of paid orders ≥ 2"""
+        return f"{self.get_kind_display()} ≥ {self.at_least.normalize():f}"
+
     def clean(self) -> None:
         if self.last_days and (self.start_at or self.end_at):
             raise ValidationError(

@@ -60,7 +60,7 @@ class WhyForm(forms.Form):
 
 @admin.register(CrowdJob)
 class CrowdJobAdmin(ModelAdmin):
-    list_display = ["batch_id", "tag", "kind", "at_least", "last_days", "status", "found"]
+    list_display = ["batch_id", "tag", "rule", "last_days", "status", "found"]
     list_filter = ["tag", "status"]
     list_select_related = ["tag", "run"]
     search_fields = ["batch_id", "tag__tag_id", "tag__name"]
@@ -70,7 +70,8 @@ class CrowdJobAdmin(ModelAdmin):
         "batch_id",
         ("kind", "at_least"),
         "last_days",
-        ("start_at", "end_at"),
+        "start_at",
+        "end_at",
         "schedule",
     ]
     actions_detail = ["watch"]
@@ -87,6 +88,10 @@ class CrowdJobAdmin(ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CrowdJob]) -> None:
         _tasks_of(queryset.values_list("pk", flat=True)).delete()
         super().delete_queryset(request, queryset)
+
+    @admin.display(description=_("rule"))
+    def rule(self, job: CrowdJob) -> str:
+        return job.rule
 
     @admin.display(description=_("found"), empty_value="–")
     def found(self, job: CrowdJob) -> int | None:
