@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from threading import Event
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from redis import Redis
 from rest_framework.test import APIClient
 
+from groupbuy import snapshots
 from groupbuy.models import ApiKey
 from tag import bitmaps, crowd, jobs
 from tag.crowd import add_members, crowds_of, is_member, members_of
@@ -203,6 +205,38 @@ def test_workers_share_the_slices_of_a_run() -> None:
     assert jobs.progress(CrowdJob.objects.select_related("run").get()).found == len(PEOPLE)
     numbers = sorted(CrowdUser.objects.values_list("pk", flat=True))
     assert numbers == list(range(numbers[0], numbers[0] + len(PEOPLE)))  # dense
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_trial_sees_a_crowd_half_built(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: _finish makes the part live before its last slice, or start() makes it live."""
+    monkeypatch.setattr(snapshots, "MAX_AGE", 0.01)
+    stays, leaves, comes = PEOPLE[::3], PEOPLE[1::3], PEOPLE[2::3]
+    job = make_job()
+    run(job, History(*stays, *leaves))
+    goes_on = Event()
+
+    def try_out() -> list[frozenset[str]]:
+        """What one trial after another sees of the crowd, in the order of the slices."""
+        seen = []
+        while not goes_on.is_set():
+            version = crowd._versions.get()["RQ"]
+            inside = frozenset(who for who in PEOPLE if is_member("RQ", who))
+            if crowd._versions.get()["RQ"] == version:  # else it saw the end of one, the next
+                seen.append(inside)
+        return seen
+
+    def rebuild() -> None:
+        for found in ([*stays, *comes], [*stays, *leaves]) * 3:
+            run(job, History(*found, size=1))
+        goes_on.set()
+
+    first, second, built = race(try_out, try_out, rebuild)
+
+    assert built is None
+    before, after = frozenset([*stays, *leaves]), frozenset([*stays, *comes])
+    assert set(first) | set(second) <= {before, after}
+    assert len(set(first) | set(second)) == 2
 
 
 @pytest.mark.django_db

@@ -1,7 +1,11 @@
 """Live switches (动态配置) and the copies they are read through."""
 
+import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +69,29 @@ def test_an_activity_is_opened_bit_by_bit_to_others_than_the_switch(
     assert thirty < forty < let_into(activity, 100) == set(USERS)
     assert thirty != {user for user in USERS if switches.in_first(30, user)}
     assert 500 < len(thirty) < 700
+
+
+PLACES = """
+from groupbuy import switches
+print([switches.place(f"user{n}") for n in range(2000)])
+"""
+
+
+def test_two_processes_never_disagree_on_who_is_let_in() -> None:
+    """Mutation: place() by hash(), which each process salts in its own way."""
+    answers = {
+        subprocess.run(
+            [sys.executable, "manage.py", "shell", "-c", PLACES],
+            cwd=Path(__file__).parent.parent,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()[-1]
+        for seed in ("1", "2")
+    }
+
+    assert answers == {str([switches.place(user) for user in USERS])}
 
 
 @pytest.mark.django_db
