@@ -1,0 +1,76 @@
+"""An operator's change under load: no request fails, and nothing is sold by the old rule for long.
+
+Shoppers ask for trials from threads of their own while the downgrade switch is turned on and off;
+each answer is kept with the moment its request was sent. python -m benchmarks.turning does only
+this.
+"""
+
+import threading
+import time
+from typing import Any
+
+import requests
+
+from benchmarks.bodies import body
+from benchmarks.stack import WEB_PORT, Row, print_table, row, server, stack
+
+TURNS, PAUSE, SHOPPERS = 6, 1.5, 8
+
+
+def main() -> None:
+    with stack() as key, server():
+        rows = measure(key)
+    print_table(rows)
+
+
+def measure(key: str) -> list[Row]:
+    from groupbuy import switches  # noqa: PLC0415  Django is set up now
+
+    print("a switch is turned …", flush=True)
+    answers: list[tuple[float, str]] = []
+    done = threading.Event()
+    threads = [threading.Thread(target=_shop, args=(key, answers, done)) for _ in range(SHOPPERS)]
+    for thread in threads:
+        thread.start()
+    turned: list[tuple[float, str]] = []
+    for turn in range(TURNS):
+        time.sleep(PAUSE)
+        switches.change("downgradeSwitch", str((turn + 1) % 2), by="bench")
+        turned.append((time.monotonic(), "E0003" if turn % 2 == 0 else "0000"))
+    time.sleep(PAUSE)
+    done.set()
+    for thread in threads:
+        thread.join()
+    failed = sum(code not in ("0000", "E0003") for _sent, code in answers)
+    stale = max((_stale(answers, at, code) for at, code in turned), default=0.0)
+    assert failed == 0, f"{failed} of {len(answers)} requests failed"
+    return [
+        row("answers while a switch is turned, none failed", len(answers), "", None),
+        row("longest by the old rule after a turn / 1 s", stale * 1000, "ms", 1 / stale, 1.0),
+    ]
+
+
+def _stale(answers: list[tuple[float, str]], at: float, expected: str) -> float:
+    """Seconds from the turn until the last request was sent that got the old answer."""
+    late = [sent - at for sent, code in answers if at < sent < at + PAUSE and code != expected]
+    return max(late, default=0.001)
+
+
+def _shop(key: str, answers: list[tuple[float, str]], done: threading.Event) -> None:
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {key}"
+    url = f"http://127.0.0.1:{WEB_PORT}/api/v1/gbm/trade/trial"
+    number = 0
+    while not done.is_set():
+        number += 1
+        asked: dict[str, Any] = body(f"shopper{number % 100}")
+        sent = time.monotonic()
+        try:
+            code = session.post(url, json=asked, timeout=5).json()["code"]
+        except requests.RequestException as exc:
+            code = str(exc)
+        answers.append((sent, code))
+
+
+if __name__ == "__main__":
+    main()
