@@ -95,7 +95,7 @@ def server() -> Iterator[None]:
     """granian as `make run` starts it, with the empty viewset beside the project's paths."""
     command = [str(ROOT / ".venv/bin/granian"), "--interface", "wsgi", "--port", WEB_PORT]
     command += ["--workers", "2", "--blocking-threads", "4", "--no-ws", "--log-level", "error"]
-    process = subprocess.Popen([*command, "benchmarks.wsgi:application"], cwd=ROOT)
+    process = subprocess.Popen([*command, "groupbuy.wsgi:application"], cwd=ROOT)
     try:
         for _ in range(100):
             try:
