@@ -2,8 +2,8 @@
 
 GCRA on Redis: one script, one round trip, however many limits a request falls under. A limit
 of 30/10 lets 30 requests through at once and gives them back evenly over 10 seconds. Of a large
-limit a process takes a share at once and spends it by itself within a second: never more than the
-limit, and what it does not spend comes back at the limit's pace. Refusals are
+limit a busy process takes a share at once and spends it by itself within a second: never more than
+the limit, and what it does not spend comes back at the limit's pace. Refusals are
 forgiven at the pace of the limit; who collects more than STRIKES of them is blocked, each time
 twice as long, until a quiet time. The figures are switches. Redis away: nobody is limited.
 
@@ -15,7 +15,7 @@ and its payments and refunds count for no shopper: money must find its way.
 import ipaddress
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -112,11 +112,15 @@ class Block:
 
 
 class _Shares:
-    """What this process has taken of limits and not spent yet."""
+    """What this process has taken of limits and not spent yet.
+
+    A share doubles where the one before was spent in its time, up to a twentieth of the limit,
+    and starts from one request otherwise: who asks seldom pays for what it asks and no more.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._left: dict[str, list[float]] = {}  # key -> how many, until when
+        self._left: dict[str, list[float]] = {}  # key -> how many, until when, of how many
 
     def spend(self, key: str) -> bool:
         with self._lock:
@@ -126,12 +130,23 @@ class _Shares:
             share[0] -= 1
             return True
 
+    def wanted(self, key: str, most: int) -> int:
+        """How large the next share should be."""
+        with self._lock:
+            share = self._left.get(key)
+            if share is None or time.monotonic() > share[1]:
+                return 1
+            return min(most, max(2, 2 * int(share[2])))
+
     def keep(self, key: str, count: int) -> None:
-        if count:
-            with self._lock:
-                if len(self._left) >= MOST_SHARES:
-                    self._left.clear()
-                self._left[key] = [count, time.monotonic() + SHARE_LIFE]
+        """One of the share is spent at once; what another thread has left is kept as well."""
+        now = time.monotonic()
+        with self._lock:
+            if len(self._left) >= MOST_SHARES:
+                self._left.clear()
+            left = self._left.get(key, [0, 0, 0])
+            spare = left[0] if now <= left[1] else 0
+            self._left[key] = [spare + count - 1, now + SHARE_LIFE, count]
 
     def give_back(self, keys: Iterable[str]) -> None:
         with self._lock:
@@ -147,26 +162,31 @@ class Throttle(BaseThrottle):
 
     def take(self, place: str, *limits: Limit) -> bool:
         keys, arguments = [_blocks_key(place)], [STRIKES, FIRST, LONGEST, FORGET]
-        spent = []
+        spent, shared = [], set[str]()
         for limit in limits:
             if rate := switches.rate(limit.switch):
-                key, share = _key(place, limit.client), max(1, rate.requests // SHARES)
-                if share > 1 and _shares.spend(key):
+                key, most = _key(place, limit.client), rate.requests // SHARES
+                if most > 1 and _shares.spend(key):
                     spent.append(key)
                     continue
                 keys.append(key)
-                arguments += [rate.requests, rate.seconds, int(limit.may_block), share]
+                wanted = 1
+                if most > 1:
+                    shared.add(key)
+                    wanted = _shares.wanted(key, most)
+                arguments += [rate.requests, rate.seconds, int(limit.may_block), wanted]
         if len(keys) > 1:
-            self._ask(keys, arguments)
+            self._ask(keys, arguments, shared)
         if self._wait_ms:
             _shares.give_back(spent)
         return self._wait_ms == 0
 
-    def _ask(self, keys: list[str], arguments: list[int]) -> None:
+    def _ask(self, keys: list[str], arguments: list[int], shared: Collection[str]) -> None:
         answer = ask(lambda redis: _TAKE(redis, keys, *arguments)) or [0]
         self._wait_ms, *taken = answer
         for key, count in zip(keys[1:], taken, strict=False):
-            _shares.keep(key, count - 1)
+            if key in shared:
+                _shares.keep(key, count)
 
     def wait(self) -> float:
         return self._wait_ms / 1000

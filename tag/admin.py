@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -66,6 +66,12 @@ def _checked(user_ids: Iterable[str]) -> list[str]:
     return found
 
 
+def save_changed(obj: Model, form: Any, change: bool) -> None:
+    """What the form has changed and nothing else: rules write these rows at the same time."""
+    columns = {field.name for field in obj._meta.concrete_fields}
+    obj.save(update_fields=columns & set(form.changed_data) if change else None)
+
+
 @admin.register(CrowdTag)
 class CrowdTagAdmin(ModelAdmin):
     form = CrowdTagForm
@@ -77,7 +83,7 @@ class CrowdTagAdmin(ModelAdmin):
         return ["tag_id"] if obj else []
 
     def save_model(self, request: HttpRequest, obj: CrowdTag, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
+        save_changed(obj, form, change)
         new = [*form.cleaned_data["new_members"], *form.cleaned_data["members_file"]]
         count = crowd.add_members(obj, new)
         self.message_user(request, _("The crowd has %(count)d members.") % {"count": count})

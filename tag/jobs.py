@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.utils.translation import gettext as _
 
 from groupbuy.errors import ErrorCode, GroupBuyError
@@ -22,6 +22,7 @@ from tag import bitmaps, crowd
 from tag.models import CrowdJob, CrowdMember, CrowdPart, CrowdSlice
 
 LEASE = timedelta(seconds=60)  # far longer than a slice takes
+PLANNING = timedelta(minutes=5)  # far longer than cutting the shoppers into slices takes
 PARALLEL = 4  # slices of a run in work at once, so that a large one leaves room for others
 DELETED = 5000  # members of a part that has had its time deleted at once
 Status = CrowdJob.Status
@@ -67,14 +68,20 @@ def rule_of(job: CrowdJob, now: datetime) -> Rule:
 
 
 def start(job_id: int, *, now: datetime) -> bool:
-    """Begin a run from the first shopper on; False where one is going on."""
+    """Begin a run from the first shopper on; False where one is going on, or there is no job."""
     with transaction.atomic():
-        job = CrowdJob.objects.select_for_update().get(pk=job_id)
-        if job.status == Status.RUNNING:
+        job = CrowdJob.objects.select_for_update().filter(pk=job_id).first()
+        if job is None or job.status == Status.RUNNING:
             return False
         rule = rule_of(job, now)
         job.run = CrowdPart.objects.create(
-            tag_id=job.tag_id, job=job, since=rule.since, until=rule.until, started_at=now
+            tag_id=job.tag_id,
+            job=job,
+            kind=rule.kind,
+            at_least=rule.at_least,
+            since=rule.since,
+            until=rule.until,
+            started_at=now,
         )
         job.status = Status.RUNNING
         job.save(update_fields=["run", "status"])
@@ -93,6 +100,14 @@ def resume(job_id: int) -> bool:
         pk=job_id, status=Status.RESET, run__is_live=False, run__finished_at=None
     )
     return bool(stopped.update(status=Status.RUNNING))
+
+
+def discard(job: CrowdJob) -> None:
+    """Delete the job; whom only it had found leave the crowd, and their rows go bit by bit."""
+    with transaction.atomic():
+        crowd.give_new_version(job.tag_id)
+        CrowdPart.objects.filter(job=job).update(job=None, is_live=False)
+        job.delete()
 
 
 def preview(job: CrowdJob, history: History, *, now: datetime, seconds: float) -> tuple[int, bool]:
@@ -126,10 +141,10 @@ def work(history: History, *, clock: Callable[[], datetime]) -> bool:
     for job in CrowdJob.objects.filter(status=Status.RUNNING).order_by("?"):
         if job.run is None:
             continue
-        if not job.run.is_planned:
-            _plan(job.run, history, now=clock())
+        if not job.run.is_planned and not _plan(job.run, history, now=clock()):
+            continue
         if part_slice := _claim(job.run, now=clock()):
-            _fill(job, job.run, part_slice, history)
+            _fill(job.run, part_slice, history)
             _finish(job.pk, job.run.pk, now=clock())
             return True
         if _finish(job.pk, job.run.pk, now=clock()):
@@ -137,7 +152,12 @@ def work(history: History, *, clock: Callable[[], datetime]) -> bool:
     return _delete_some()
 
 
-def _plan(run: CrowdPart, history: History, *, now: datetime) -> None:
+def _plan(run: CrowdPart, history: History, *, now: datetime) -> bool:
+    """Cut the shoppers into slices; False while another worker does."""
+    unplanned = CrowdPart.objects.filter(pk=run.pk, is_planned=False)
+    free = unplanned.filter(Q(planning_until=None) | Q(planning_until__lte=now))
+    if not free.update(planning_until=now + PLANNING):
+        return False
     ranges = list(history.slices())
     with transaction.atomic(durable=True):
         locked = CrowdPart.objects.select_for_update().get(pk=run.pk)
@@ -148,7 +168,7 @@ def _plan(run: CrowdPart, history: History, *, now: datetime) -> None:
             )
             locked.is_planned = True
             locked.save(update_fields=["is_planned"])
-    run.is_planned = True
+    return True
 
 
 def _claim(run: CrowdPart, *, now: datetime) -> CrowdSlice | None:
@@ -165,9 +185,11 @@ def _claim(run: CrowdPart, *, now: datetime) -> CrowdSlice | None:
     return claimed
 
 
-def _fill(job: CrowdJob, run: CrowdPart, claimed: CrowdSlice, history: History) -> None:
+def _fill(run: CrowdPart, claimed: CrowdSlice, history: History) -> None:
     """Put whom the slice holds into the run's part: all of them and the slice's end, or nothing."""
-    rule = Rule(CrowdJob.Kind(job.kind), job.at_least, run.since, run.until)
+    assert run.kind is not None
+    assert run.at_least is not None
+    rule = Rule(CrowdJob.Kind(run.kind), run.at_least, run.since, run.until)
     user_ids = history.found(rule, after=claimed.after, upto=claimed.upto)
     numbers = [number for batch in crowd.batches(user_ids) for number in crowd.number_users(batch)]
     with transaction.atomic(durable=True):
@@ -181,9 +203,9 @@ def _finish(job_id: int, run_id: int, *, now: datetime) -> bool:
     if CrowdSlice.objects.filter(part=run_id).exclude(leased_until=None).exists():
         return False
     with transaction.atomic(durable=True):
-        job = CrowdJob.objects.select_for_update().select_related(None).get(pk=job_id)
-        if job.status != Status.RUNNING or job.run_id != run_id:
-            return False  # stopped meanwhile, or finished by somebody else
+        job = CrowdJob.objects.select_for_update().filter(pk=job_id).first()
+        if job is None or job.status != Status.RUNNING or job.run_id != run_id:
+            return False  # stopped or deleted meanwhile, or finished by somebody else
         slices = CrowdSlice.objects.filter(part=run_id)
         size = slices.aggregate(size=Sum("found", default=0))["size"]
         crowd.give_new_version(job.tag_id)

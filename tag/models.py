@@ -61,7 +61,7 @@ class CrowdJob(models.Model):
         DONE = 3, _("3: done")
 
     tag = models.ForeignKey(
-        CrowdTag, verbose_name=_("crowd tag"), on_delete=models.CASCADE, related_name="jobs"
+        CrowdTag, verbose_name=_("crowd tag"), on_delete=models.PROTECT, related_name="jobs"
     )
     batch_id = models.CharField(
         _("batch id"), max_length=32, validators=[RegexValidator(r"^[^\s/]+$")]
@@ -132,18 +132,24 @@ class CrowdJob(models.Model):
 class CrowdPart(models.Model):
     """Members of one origin: put in by people (no job), or found by one run of a job.
 
-    Only live parts count. A run fills its part unseen; then it takes the place of the part before
-    in one step. A part that is neither live nor being filled is deleted bit by bit.
+    Only live parts count. A run fills its part unseen, by the rule that its job had at its start;
+    then it takes the place of the part before in one step. A part that is neither live nor being
+    filled is deleted bit by bit.
     """
 
     tag = models.ForeignKey(
         CrowdTag, verbose_name=_("crowd tag"), on_delete=models.CASCADE, related_name="parts"
     )
     job = models.ForeignKey(
-        CrowdJob, verbose_name=_("crowd job"), null=True, on_delete=models.CASCADE
+        CrowdJob, verbose_name=_("crowd job"), null=True, on_delete=models.PROTECT
     )
     is_live = models.BooleanField(_("live"), default=False)
     is_planned = models.BooleanField(_("planned"), default=False)
+    planning_until = models.DateTimeField(_("being planned until"), null=True)
+    kind = models.PositiveSmallIntegerField(
+        _("what counts"), null=True, choices=CrowdJob.Kind.choices
+    )
+    at_least = models.DecimalField(_("at least"), max_digits=12, decimal_places=2, null=True)
     since = models.DateTimeField(_("paid at or after"), null=True)
     until = models.DateTimeField(_("paid before"), null=True)
     started_at = models.DateTimeField(_("started at"), null=True)

@@ -16,10 +16,11 @@ from django.db import close_old_connections
 from rest_framework.test import APIClient
 
 import groupbuy.redis
-from groupbuy import changes, snapshots, throttling
+from groupbuy import changes, ids, snapshots, throttling
 from groupbuy.models import ApiKey
 from tag import crowd
 from tests import factories
+from trade import gate
 
 # Importing groupbuy.wsgi starts a thread that would tell every test of changes: not here.
 changes._listener = threading.current_thread()
@@ -29,11 +30,13 @@ changes._listener = threading.current_thread()
 def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Configuration is re-read each time, so that a test sees what it has just written."""
     monkeypatch.setattr(snapshots, "MAX_AGE", 0)
+    monkeypatch.setattr(ids, "_latest", 0)  # a test that travels in time gives ids of that time
     yield
     snapshots.drop_all()
     crowd._number.cache_clear()  # the next test numbers its users anew
     crowd._strangers.clear()
     throttling._shares._left.clear()
+    gate._missed.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -19,12 +20,14 @@ from rest_framework.test import APIClient
 from groupbuy import snapshots
 from groupbuy.models import ApiKey
 from tag import bitmaps, crowd, jobs
+from tag.admin import CrowdTagForm
 from tag.crowd import add_members, crowds_of, is_member, members_of
 from tag.jobs import Rule
 from tag.models import CrowdJob, CrowdMember, CrowdPart, CrowdSlice, CrowdTag, CrowdUser
 from tests.factories import NOW, lock, make_activity, refund, set_switch, settle
 from tests.racing import race
 from trade import crowds, invariants, tasks
+from trade.models import Order
 
 Kind, Status = CrowdJob.Kind, CrowdJob.Status
 PEOPLE = [f"u{n:02}" for n in range(20)]
@@ -269,7 +272,7 @@ STEPS = st.lists(
 def test_a_crowd_is_what_it_was_or_what_it_becomes(
     redis: Redis, steps: list[tuple[str, set[str]]]
 ) -> None:
-    for model in (CrowdMember, CrowdTag):
+    for model in (CrowdMember, CrowdPart, CrowdJob, CrowdTag):
         model._default_manager.all().delete()
     job = make_job()
     history, by_hand, by_job = History(), set[str](), set[str]()
@@ -358,6 +361,108 @@ def test_a_job_counts_its_last_days_back_from_each_run() -> None:
     assert members() == ["a"]
     run(job, crowds, now=NOW + timedelta(days=7, minutes=2))
     assert members() == []
+
+
+@pytest.mark.django_db
+def test_a_run_keeps_the_rule_it_began_with() -> None:
+    seen: list[Decimal] = []
+
+    class Noting(History):
+        def found(self, rule: Rule, *, after: str, upto: str) -> list[str]:
+            seen.append(rule.at_least)
+            return super().found(rule, after=after, upto=upto)
+
+    job, history = make_job(), Noting("u01")
+    jobs.start(job.pk, now=NOW)
+    jobs.work(history, clock=lambda: NOW)
+    jobs.stop(job.pk)
+    CrowdJob.objects.update(at_least=5)
+    jobs.resume(job.pk)
+    work(history)
+
+    assert seen == [Decimal(1)] * 5
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis")
+@pytest.mark.parametrize("at_work", [False, True])
+def test_whom_only_a_deleted_job_had_found_leave_the_crowd(at_work: bool) -> None:
+    job = make_job()
+    add_members(job.tag, ["by hand"])
+    run(job, History("u01", "u02"))
+    bitmaps.refresh()
+    if at_work:
+        jobs.start(job.pk, now=NOW)
+        jobs.work(History("u03"), clock=lambda: NOW)
+    operator = Client()
+    operator.force_login(User.objects.create_superuser("operator"))
+
+    operator.post(f"/admin/tag/crowdjob/{job.pk}/delete/", {"post": "yes"})
+
+    assert not CrowdJob.objects.exists()
+    assert not is_member("RQ", "u01")
+    assert members() == ["by hand"]
+    bitmaps.refresh()
+    assert list(bitmaps.mismatches()) == []
+    assert is_member("RQ", "by hand")
+    work(History())
+    assert CrowdMember.objects.count() == CrowdPart.objects.count() == 1
+    assert not jobs.start(job.pk, now=NOW)
+
+
+@pytest.mark.django_db
+def test_the_console_writes_nothing_that_rules_have_changed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: save_changed() saves every column."""
+    tag = make_job().tag
+    operator = Client()
+    operator.force_login(User.objects.create_superuser("operator"))
+    full_clean = CrowdTagForm.full_clean
+
+    def meanwhile(form: CrowdTagForm) -> None:
+        add_members(tag, ["u01"])
+        bitmaps.refresh()
+        full_clean(form)
+
+    monkeypatch.setattr(CrowdTagForm, "full_clean", meanwhile)
+    operator.post("/admin/tag/crowdtag/RQ/change/", {"name": "renamed", "new_members": ""})
+
+    before, tag = tag, CrowdTag.objects.get()
+    assert (tag.name, tag.size, members()) == ("renamed", 1, ["u01"])
+    assert tag.version != before.version
+    assert list(bitmaps.mismatches()) == []
+
+
+@pytest.mark.django_db
+def test_one_worker_plans_a_run() -> None:
+    job = make_job()
+    jobs.start(job.pk, now=NOW)
+    part = jobs.get(job.pk).run
+    assert part is not None
+    planned = partial(jobs._plan, part, now=NOW)
+
+    class Slow(History):
+        def slices(self) -> Iterator[tuple[str, str]]:
+            assert not planned(history=History())  # while this one plans
+            assert not jobs.work(History(), clock=lambda: NOW)
+            yield from super().slices()
+
+    assert planned(history=Slow())
+    assert jobs.progress(jobs.get(job.pk)).slices == 5
+
+
+@pytest.mark.django_db
+def test_amounts_are_added_up_to_the_fen() -> None:
+    """Mutation: sum the prices as they are, which SQLite does in floats."""
+    make_activity(take_limit=9)
+    for n in range(3):
+        buy("a", n)
+    Order.objects.update(pay_price="1.15")
+    for at_least, names in (("3.45", ["a"]), ("3.46", [])):
+        rule = Rule(Kind.AMOUNT, Decimal(at_least), None, None)
+        assert crowds.found(rule, after="", upto="") == names
+        assert crowds.measure("a", rule) == Decimal("3.45")
 
 
 @pytest.mark.django_db

@@ -331,7 +331,7 @@ def test_a_process_takes_a_share_of_a_large_limit_and_never_more(
     monkeypatch.setattr(throttling, "ask", counted)
     monkeypatch.setattr(throttling, "SHARE_LIFE", 60)
     assert [take(channel) for _ in range(103)] == [0] * 103
-    assert len(asked_redis) == 20 + 3  # shares of 5, and then what is left, one by one
+    assert len(asked_redis) == 3 + 19 + 1  # shares of 1, 2, 4, 5 …, then what is left
     assert [take(channel) > 0 for _ in range(5)] == [True] * 5
 
 
@@ -344,10 +344,33 @@ def test_a_share_is_not_kept_for_long_and_is_lost_to_nobody(
     monkeypatch.setattr(throttling, "SHARE_LIFE", 60)
     key = throttling._key("s01/c01", "channel")
     assert take((TRADE_USER, "user a"), channel) == 0
-    assert throttling._shares._left[key][0] == 4
+    assert take(channel) == 0
+    assert throttling._shares._left[key][0] == 1
 
     assert take((TRADE_USER, "user a"), channel) > 0
-    assert throttling._shares._left[key][0] == 4  # the other limit has refused
+    assert throttling._shares._left[key][0] == 1  # the other limit has refused
 
     throttling._shares._left[key][1] = 0  # its time is over
     assert not throttling._shares.spend(key)
+
+
+def test_who_asks_seldom_pays_for_no_more_than_that(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: take a full share each time. Eight processes would then use the limit up."""
+    set_switch("tradeChannelLimit", "100/3600")
+    channel = CHANNEL, "channel"
+    for _request in range(20):
+        throttling._shares = throttling._Shares()  # another process
+        assert take(channel) == 0
+
+    assert [take(channel) for _ in range(80)] == [0] * 80
+    assert take(channel) > 0
+
+
+def test_a_share_adds_to_what_another_thread_has_left() -> None:
+    shares = throttling._Shares()
+    shares.keep("key", 5)
+    shares.keep("key", 3)
+
+    assert [shares.spend("key") for _ in range(8)] == [True] * 6 + [False] * 2

@@ -18,6 +18,7 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from tag import jobs
+from tag.admin import save_changed
 from tag.models import CrowdJob, CrowdTag
 from trade import crowds
 
@@ -78,16 +79,23 @@ class CrowdJobAdmin(ModelAdmin):
     actions_list = ["why"]
 
     def save_model(self, request: HttpRequest, obj: CrowdJob, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
+        save_changed(obj, form, change)
         keep_schedule(obj)
 
     def delete_model(self, request: HttpRequest, obj: CrowdJob) -> None:
         _tasks_of([obj.pk]).delete()
-        super().delete_model(request, obj)
+        jobs.discard(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CrowdJob]) -> None:
-        _tasks_of(queryset.values_list("pk", flat=True)).delete()
-        super().delete_queryset(request, queryset)
+        for job in queryset:
+            self.delete_model(request, job)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Not the members, who may be millions."""
+        return [str(job) for job in objs], {}, set(), []
+
+    def get_readonly_fields(self, request: HttpRequest, obj: CrowdJob | None = None) -> list[str]:
+        return ["tag"] if obj else []
 
     @admin.display(description=_("rule"))
     def rule(self, job: CrowdJob) -> str:

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import BigIntegerField, Count, F, FloatField, QuerySet, Sum
+from django.db.models.functions import Cast, Round
 
 from tag.jobs import Rule, rule_of
 from tag.models import CrowdJob, CrowdMember, CrowdTag
 from trade.models import Order
 
 SLICE = 5000  # orders of a slice's shoppers, more or less
-MEASURES = {CrowdJob.Kind.ORDERS: Count("pk"), CrowdJob.Kind.AMOUNT: Sum("pay_price")}
+# Amounts in whole fen: SQLite would add up floats.
+FENS = Cast(Round(F("pay_price") * 100, output_field=FloatField()), BigIntegerField())
+MEASURES = {CrowdJob.Kind.ORDERS: Count("pk"), CrowdJob.Kind.AMOUNT: Sum(FENS)}
+UNITS = {CrowdJob.Kind.ORDERS: 1, CrowdJob.Kind.AMOUNT: 100}
 
 
 def slices() -> Iterator[tuple[str, str]]:
@@ -33,14 +37,15 @@ def found(rule: Rule, *, after: str, upto: str) -> list[str]:
     if upto:
         shoppers = shoppers.filter(user_id__lte=upto)
     measured = _paid(shoppers, rule).values("user_id").annotate(measure=MEASURES[rule.kind])
-    enough = measured.filter(measure__gte=rule.at_least).order_by("user_id")
-    return list(enough.values_list("user_id", flat=True))
+    enough = measured.filter(measure__gte=int(rule.at_least * UNITS[rule.kind]))
+    return list(enough.order_by("user_id").values_list("user_id", flat=True))
 
 
 def measure(user_id: str, rule: Rule) -> Decimal:
     """What the rule counts of this shopper."""
     paid = _paid(Order.objects.filter(user_id=user_id), rule)
-    return Decimal(paid.aggregate(measure=MEASURES[rule.kind])["measure"] or 0)
+    counted = paid.aggregate(measure=MEASURES[rule.kind])["measure"] or 0
+    return Decimal(counted) / UNITS[rule.kind]
 
 
 @dataclass(frozen=True, slots=True)

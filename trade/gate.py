@@ -6,10 +6,13 @@ the database refuses, or a seat is given back, the counter is forgotten and the 
 It lives for LIFE, so that whatever a dead process has left behind heals by itself.
 
 The contract answers a repeat, a reached limit and a member of the team before it says "full". So
-who and which order number has locked lately is remembered in a filter of bits; whoever may be
-among them is answered by the database. A bit too many costs time and never a wrong answer.
+who and which order number has locked is remembered in a filter of bits; whoever may be among them
+is answered by the database. A bit too many costs time and never a wrong answer. A bit too few
+would: the filter is complete for teams opened since it began, or since a lock was not remembered,
+and older teams are left to the database.
 """
 
+import time
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,40 +22,55 @@ from redis import Redis
 
 from groupbuy import switches
 from groupbuy.errors import ErrorCode
+from groupbuy.ids import made_at_ms
 from groupbuy.redis import Script, ask
 from trade.models import Team
 
 LIFE = timedelta(seconds=2)  # of a counter: how long a seat may seem taken that nobody has
 FILTER_BITS = 2**24  # 2 MiB for a channel and day; a million locks fill an eighth
+DAY = 86_400  # seconds
 DAYS = 2  # that a filter is looked at: today's and yesterday's
+SKEW_MS = 1000  # that the clocks of two processes may differ
 FULL, OVER, TAKEN, UNKNOWN, KNOWN = range(5)
 
-# KEYS: the counter, the filter of today, of yesterday. ARGV: the two bits of who asks; then, to
-# prime: the epoch that was seen, free seats (-1: the team is over), milliseconds they are good for.
+# KEYS: the counter, since when the filters are complete, the filter of today, of yesterday.
+# ARGV: the two bits of who asks, when the team was opened; then, to prime: the epoch that was seen,
+# free seats (-1: the team is over), milliseconds they are good for.
 # Returns the verdict and the epoch, which each giving back of a seat has raised.
 _ENTER = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for bit = 1, 2 do
+  for day = 3, 4 do
+    if redis.call('GETBIT', KEYS[day], ARGV[bit]) == 1 then return {4, 0} end
+  end
+end
 local state = redis.call('HMGET', KEYS[1], 'free', 'until', 'epoch')
 local free, good_until, epoch = tonumber(state[1]), tonumber(state[2]), tonumber(state[3]) or 0
 if not free or good_until <= now then
-  if #ARGV < 3 or tonumber(ARGV[3]) ~= epoch then return {3, epoch} end
-  free = tonumber(ARGV[4])
-  redis.call('HSET', KEYS[1], 'free', free, 'until', string.format('%.0f', now + ARGV[5]))
+  if #ARGV < 4 or tonumber(ARGV[4]) ~= epoch then return {3, epoch} end
+  free = tonumber(ARGV[5])
+  redis.call('HSET', KEYS[1], 'free', free, 'until', string.format('%.0f', now + ARGV[6]))
   redis.call('PEXPIRE', KEYS[1], 60000)
 end
 if free > 0 then
   redis.call('HINCRBY', KEYS[1], 'free', -1)
-  for bit = 1, 2 do redis.call('SETBIT', KEYS[2], ARGV[bit], 1) end
-  redis.call('EXPIRE', KEYS[2], 172800)
+  redis.call('SETNX', KEYS[2], string.format('%.0f', now))
+  for bit = 1, 2 do redis.call('SETBIT', KEYS[3], ARGV[bit], 1) end
+  redis.call('EXPIRE', KEYS[3], 172800)
   return {2, epoch}
 end
-for bit = 1, 2 do
-  for day = 2, 3 do
-    if redis.call('GETBIT', KEYS[day], ARGV[bit]) == 1 then return {4, epoch} end
-  end
-end
+local complete_since = tonumber(redis.call('GET', KEYS[2]))
+if not complete_since or tonumber(ARGV[3]) < complete_since then return {4, 0} end
 return {free < 0 and 1 or 0, epoch}
+""")
+# KEYS: since when the filters are complete, the filter of today. ARGV: the two bits.
+_REMEMBER = Script("""
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('SETNX', KEYS[1], now)
+for bit = 1, 2 do redis.call('SETBIT', KEYS[2], ARGV[bit], 1) end
+redis.call('EXPIRE', KEYS[2], 172800)
 """)
 _FORGET = Script("""
 redis.call('HDEL', KEYS[1], 'free')
@@ -92,10 +110,16 @@ class Visitor:
         first, second = (zlib.crc32(name.encode()) % FILTER_BITS for name in names)
         return first, second
 
+    @property
+    def opened_at_ms(self) -> int:
+        """0, which is before any filter, for a team older than the filters reach."""
+        opened = made_at_ms(self.team_id)
+        return opened if opened > (time.time() - (DAYS - 1) * DAY) * 1000 else 0
+
     def keys(self) -> list[str]:
-        today = self.now.toordinal()
-        filters = [f"gbm:gate:{{{self.channel_id}}}:day {today - n}" for n in range(DAYS)]
-        return [self.door, *filters]
+        """Counter, completeness, filters of today and yesterday."""
+        today, place = int(time.time()) // DAY, f"gbm:gate:{{{self.channel_id}}}"
+        return [self.door, f"{place}:since", *(f"{place}:day {today - n}" for n in range(DAYS))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +132,9 @@ def enter(visitor: Visitor) -> Entry:
     """Take a seat from the counter. ClosedError: there is none, and nobody else need be asked."""
     if switches.caches_off():
         return Entry(took=False)
-    return _entry(ask(lambda redis: _ENTER(redis, visitor.keys(), *visitor.bits)))
+    _own_up(visitor)
+    asked = (*visitor.bits, visitor.opened_at_ms)
+    return _entry(ask(lambda redis: _ENTER(redis, visitor.keys(), *asked)))
 
 
 def prime(entry: Entry, visitor: Visitor, team: Team | None) -> Entry:
@@ -119,8 +145,9 @@ def prime(entry: Entry, visitor: Visitor, team: Team | None) -> Entry:
     if team and visitor.door == door_of(team) and team.is_joinable(visitor.now):
         free = team.target_count - team.locked_count
         life = min(LIFE, team.expires_at - visitor.now)
+    asked = (*visitor.bits, visitor.opened_at_ms)
     known = (entry.epoch, free, life // timedelta(milliseconds=1))
-    found = ask(lambda redis: _ENTER(redis, visitor.keys(), *visitor.bits, *known))
+    found = ask(lambda redis: _ENTER(redis, visitor.keys(), *asked, *known))
     try:
         return _entry(found)
     except ClosedError:  # the database is asked already and says it in the contract's order
@@ -128,17 +155,25 @@ def prime(entry: Entry, visitor: Visitor, team: Team | None) -> Entry:
 
 
 def remember(visitor: Visitor) -> None:
-    """Whoever opens a team is known from now on."""
+    """Whoever locks without a seat from the counter is known from now on, too."""
+    _own_up(visitor)
+    filters = visitor.keys()[1:3]
 
-    def set_bits(redis: Redis) -> None:
-        today = visitor.keys()[1]
-        together = redis.pipeline(transaction=False)
-        for bit in visitor.bits:
-            together.setbit(today, bit, 1)
-        together.expire(today, timedelta(days=DAYS))
-        together.execute()
+    def tell(redis: Redis) -> bool:
+        _REMEMBER(redis, filters, *visitor.bits)
+        return True
 
-    ask(set_bits)
+    if not ask(tell):
+        _missed[visitor.channel_id] = time.time_ns() // 1_000_000
+
+
+def _own_up(visitor: Visitor) -> None:
+    """A lock of this process is not in the filters: they are complete since then only."""
+    if missed := _missed.get(visitor.channel_id):
+        since = visitor.keys()[1]
+        told = ask(lambda redis: redis.set(since, missed + SKEW_MS))
+        if told and _missed.get(visitor.channel_id) == missed:
+            del _missed[visitor.channel_id]
 
 
 def forget(door: str) -> None:
@@ -169,3 +204,6 @@ def _entry(found: tuple[int, int] | None) -> Entry:
     if error := REFUSALS.get(verdict):
         raise ClosedError(error)
     return Entry(took=verdict == TAKEN, epoch=epoch if verdict == UNKNOWN else None)
+
+
+_missed: dict[int, int] = {}  # channel -> when a lock could not be remembered, milliseconds

@@ -185,7 +185,7 @@ def _lock(ctx: LockContext) -> Order:
     try:
         for check in LOCK_CHECKS:
             check(ctx)
-        if ctx.entry is None:
+        if not (ctx.entry and ctx.entry.took):
             gate.remember(ctx.visitor)
         with transaction.atomic(durable=True):
             team = _take_seat(ctx, ctx.team) if ctx.team else _open_team(ctx)
