@@ -1,9 +1,10 @@
 """Rate limits (限流): who asks too often is told to wait, who keeps asking is blocked for longer.
 
 GCRA on Redis: one script, one round trip, however many limits a request falls under. A limit
-of 30/10 lets 30 requests through at once and gives them back evenly over 10 seconds. Of a large
-limit a busy process takes a share at once and spends it by itself within a second: never more than
-the limit, and what it does not spend comes back at the limit's pace. Refusals are
+of 30/10 lets 30 requests through at once and gives them back evenly over 10 seconds. What is far
+from a large limit a process lets through by itself, by the same rule, and tells Redis a moment
+later, all together: for a moment each process may have let through a twentieth of the limit that
+the others do not know of; over a longer time not one too many. Only Redis refuses. Refusals are
 forgiven at the pace of the limit; who collects more than STRIKES of them is blocked, each time
 twice as long, until a quiet time. The figures are switches. Redis away: nobody is limited.
 
@@ -15,7 +16,8 @@ and its payments and refunds count for no shopper: money must find its way.
 import ipaddress
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -34,35 +36,32 @@ from groupbuy.redis import Script, ask
 STRIKES = 20  # refusals too many, not yet forgiven, until a block
 FIRST, LONGEST = 10, 3600  # seconds of the first block and of the longest
 FORGET = 600  # seconds after a block until the next one is a first one again
-SHARES = 20  # a process takes this part of a limit at once: one request of 30, 100 of 2000
-SHARE_LIFE = 1.0  # seconds in which it may spend that
-MOST_SHARES = 50_000  # kept in a process
+LARGE = 40  # requests: of smaller limits Redis counts each at once
+UNTOLD = 20  # Redis need not know of this part of a large limit: of 3 requests of 60, 100 of 2000
+TELL = 0.05  # seconds until it is told
+MOST_TALLIES = 20_000  # kept in a process for each place
 INDEX = "index"  # where a block is in force: here, or "source/channel"
 
 # KEYS: the blocks of this place (a sorted set by their end), then one hash for each limit.
-# ARGV: STRIKES, FIRST, LONGEST, FORGET, then of each limit its requests, its seconds, whether it
-# may block, and how many are wanted: so many or one. Returns the milliseconds to wait, 0 when the
-# request may pass, and how many were taken of each; all times below are milliseconds.
+# ARGV: STRIKES, FIRST, LONGEST, FORGET, then of each limit its requests, its seconds and whether
+# it may block. Returns the milliseconds to wait, 0 when the request may pass; all times below are
+# milliseconds.
 _TAKE = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 local strikes_allowed, forget = tonumber(ARGV[1]), ARGV[4] * 1000
 local taken = {}
 for i = 2, #KEYS do
-  local at = 4 * i - 4
+  local at = 3 * i - 2
   local period = ARGV[at + 2] * 1000
   local interval = period / ARGV[at + 1]
-  local wanted = tonumber(ARGV[at + 4])
   local state = redis.call('HMGET', KEYS[i], 'free_at', 'until', 'level', 'strikes', 'struck_at')
-  local from = math.max(tonumber(state[1]) or 0, now)
-  local free_at = from + interval * wanted
-  if free_at > now + period + 0.01 then
-    wanted, free_at = 1, from + interval
-  end
+  local free_at = math.max(tonumber(state[1]) or 0, now) + interval
   local blocked_until = tonumber(state[2]) or 0
-  local kept = math.ceil(math.max(period, blocked_until > 0 and blocked_until + forget - now or 0))
+  local remembered = blocked_until > 0 and blocked_until + forget - now or 0
+  local kept = math.ceil(math.max(period, free_at - now, remembered))
   if blocked_until <= now and free_at <= now + period + 0.01 then
-    taken[i - 1] = {free_at, kept, wanted}
+    taken[i] = {free_at, kept}
   else
     local wait = math.max(free_at - period, blocked_until) - now
     if ARGV[at + 3] == '1' then
@@ -72,7 +71,7 @@ for i = 2, #KEYS do
         local level = blocked_until + forget > now and tonumber(state[3]) or 0
         wait = math.min(ARGV[2] * 2 ^ level, ARGV[3]) * 1000
         strikes, blocked_until, kept = 0, now + wait, math.ceil(wait + forget)
-        local ends = string.format('%.0f', blocked_until)
+        local ends = string.format('%.0f', math.floor(blocked_until))
         redis.call('HSET', KEYS[i], 'until', ends, 'level', level + 1)
         redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
         redis.call('ZADD', KEYS[1], ends, KEYS[i])
@@ -81,14 +80,30 @@ for i = 2, #KEYS do
       redis.call('HSET', KEYS[i], 'strikes', strikes, 'struck_at', string.format('%.0f', now))
       redis.call('PEXPIRE', KEYS[i], kept)
     end
-    return {math.ceil(wait)}
+    return math.ceil(wait)
   end
 end
-local answer = {0}
-for i, state in ipairs(taken) do
-  redis.call('HSET', KEYS[i + 1], 'free_at', string.format('%.3f', state[1]))
-  redis.call('PEXPIRE', KEYS[i + 1], state[2])
-  answer[i + 1] = state[3]
+for i, state in pairs(taken) do
+  redis.call('HSET', KEYS[i], 'free_at', string.format('%.3f', state[1]))
+  redis.call('PEXPIRE', KEYS[i], state[2])
+end
+return 0
+""")
+# KEYS: one hash for each limit. ARGV: FORGET, then of each how many requests have passed, its
+# requests and its seconds. Returns of each how far ahead its free_at is, in microseconds.
+_TELL = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
+local answer = {}
+for i, key in ipairs(KEYS) do
+  local passed, requests, period = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1] * 1000
+  local state = redis.call('HMGET', key, 'free_at', 'until')
+  local free_at = math.max(tonumber(state[1]) or 0, now) + passed * period / requests
+  local blocked_until = tonumber(state[2]) or 0
+  local remembered = blocked_until > 0 and blocked_until + ARGV[1] * 1000 - now or 0
+  redis.call('HSET', key, 'free_at', string.format('%.3f', free_at))
+  redis.call('PEXPIRE', key, math.ceil(math.max(period, free_at - now, remembered)))
+  answer[i] = math.floor((math.max(free_at, blocked_until + period) - now) * 1000)
 end
 return answer
 """)
@@ -111,48 +126,87 @@ class Block:
     until: datetime
 
 
-class _Shares:
-    """What this process has taken of limits and not spent yet.
+@dataclass(slots=True)
+class _Tally:
+    """What this process knows of one limit."""
 
-    A share doubles where the one before was spent in its time, up to a twentieth of the limit,
-    and starts from one request otherwise: who asks seldom pays for what it asks and no more.
-    """
+    rate: switches.Rate
+    free_at: float = 0.0  # time.monotonic(), as far as it knows
+    untold: int = 0  # requests that it has let through and Redis does not know of
+
+    @property
+    def interval(self) -> float:
+        return self.rate.seconds / self.rate.requests
+
+    def take(self, rate: switches.Rate, now: float) -> bool:
+        self.rate = rate
+        free_at = max(self.free_at, now) + self.interval
+        if free_at > now + rate.seconds + 1e-5 or self.untold >= rate.requests // UNTOLD:
+            return False
+        self.free_at = free_at
+        self.untold += 1
+        return True
+
+
+class _Tallies:
+    """Of the large limits of one place."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._left: dict[str, list[float]] = {}  # key -> how many, until when, of how many
+        self._lock, self._telling = threading.Lock(), threading.Lock()
+        self._tallies: dict[str, _Tally] = {}
+        self._untold: set[str] = set()
+        self._tell_at = 0.0
 
-    def spend(self, key: str) -> bool:
-        with self._lock:
-            share = self._left.get(key)
-            if share is None or share[0] < 1 or time.monotonic() > share[1]:
-                return False
-            share[0] -= 1
+    def take(self, key: str, rate: switches.Rate) -> bool:
+        """False: ask Redis, which knows by then of all that has passed here."""
+        if self._take(key, rate):
             return True
+        self._tell()
+        return self._take(key, rate)
 
-    def wanted(self, key: str, most: int) -> int:
-        """How large the next share should be."""
+    def give_back(self, key: str) -> None:
         with self._lock:
-            share = self._left.get(key)
-            if share is None or time.monotonic() > share[1]:
-                return 1
-            return min(most, max(2, 2 * int(share[2])))
+            if tally := self._tallies.get(key):
+                tally.free_at -= tally.interval
+                tally.untold -= 1
+                self._untold.add(key)
 
-    def keep(self, key: str, count: int) -> None:
-        """One of the share is spent at once; what another thread has left is kept as well."""
+    def tell_in_time(self) -> None:
+        if self._untold and time.monotonic() > self._tell_at and not self._telling.locked():
+            self._tell()
+
+    def _take(self, key: str, rate: switches.Rate) -> bool:
         now = time.monotonic()
         with self._lock:
-            if len(self._left) >= MOST_SHARES:
-                self._left.clear()
-            left = self._left.get(key, [0, 0, 0])
-            spare = left[0] if now <= left[1] else 0
-            self._left[key] = [spare + count - 1, now + SHARE_LIFE, count]
+            if len(self._tallies) >= MOST_TALLIES:
+                self._tallies = {name: self._tallies[name] for name in self._untold}
+            tally = self._tallies.get(key)
+            if tally is None:
+                tally = self._tallies[key] = _Tally(rate)
+            if not tally.take(rate, now):
+                return False
+            if not self._untold:
+                self._tell_at = now + TELL
+            self._untold.add(key)
+            return True
 
-    def give_back(self, keys: Iterable[str]) -> None:
-        with self._lock:
-            for key in keys:
-                if key in self._left:
-                    self._left[key][0] += 1
+    def _tell(self) -> None:
+        """One at a time, or an older answer would replace a younger one."""
+        with self._telling:
+            with self._lock:
+                told = {key: self._tallies[key] for key in self._untold}
+                passed = [(each.untold, *each.rate) for each in told.values()]
+                for tally in told.values():
+                    tally.untold = 0
+                self._untold.clear()
+            if not told:
+                return
+            arguments = [FORGET, *(number for each in passed for number in each)]
+            ahead = ask(lambda redis: _TELL(redis, list(told), *arguments))
+            now = time.monotonic()
+            with self._lock:
+                for tally, microseconds in zip(told.values(), ahead or (), strict=False):
+                    tally.free_at = now + microseconds / 1e6 + tally.untold * tally.interval
 
 
 class Throttle(BaseThrottle):
@@ -161,32 +215,24 @@ class Throttle(BaseThrottle):
     _wait_ms = 0
 
     def take(self, place: str, *limits: Limit) -> bool:
+        tallies = _tallies[place]
         keys, arguments = [_blocks_key(place)], [STRIKES, FIRST, LONGEST, FORGET]
-        spent, shared = [], set[str]()
+        passed = []
         for limit in limits:
             if rate := switches.rate(limit.switch):
-                key, most = _key(place, limit.client), rate.requests // SHARES
-                if most > 1 and _shares.spend(key):
-                    spent.append(key)
-                    continue
-                keys.append(key)
-                wanted = 1
-                if most > 1:
-                    shared.add(key)
-                    wanted = _shares.wanted(key, most)
-                arguments += [rate.requests, rate.seconds, int(limit.may_block), wanted]
+                key = _key(place, limit.client)
+                if rate.requests >= LARGE and tallies.take(key, rate):
+                    passed.append(key)
+                else:
+                    keys.append(key)
+                    arguments += [*rate, int(limit.may_block)]
         if len(keys) > 1:
-            self._ask(keys, arguments, shared)
+            self._wait_ms = ask(lambda redis: _TAKE(redis, keys, *arguments)) or 0
         if self._wait_ms:
-            _shares.give_back(spent)
+            for key in passed:
+                tallies.give_back(key)
+        tallies.tell_in_time()
         return self._wait_ms == 0
-
-    def _ask(self, keys: list[str], arguments: list[int], shared: Collection[str]) -> None:
-        answer = ask(lambda redis: _TAKE(redis, keys, *arguments)) or [0]
-        self._wait_ms, *taken = answer
-        for key, count in zip(keys[1:], taken, strict=False):
-            if key in shared:
-                _shares.keep(key, count)
 
     def wait(self) -> float:
         return self._wait_ms / 1000
@@ -278,7 +324,7 @@ def _blocks_key(place: str) -> str:
 
 
 def _key(place: str, client: str) -> str:
-    return f"{_blocks_key(place)}:{client}"
+    return f"gbm:limit:{{{place}}}:{client}"
 
 
-_shares = _Shares()
+_tallies: defaultdict[str, _Tallies] = defaultdict(_Tallies)  # by place

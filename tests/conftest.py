@@ -35,7 +35,7 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     snapshots.drop_all()
     crowd._number.cache_clear()  # the next test numbers its users anew
     crowd._strangers.clear()
-    throttling._shares._left.clear()
+    throttling._tallies.clear()
     gate._missed.clear()
 
 

@@ -1,5 +1,6 @@
 """Who asks too often waits; who keeps asking is blocked; money always finds its way."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -316,61 +317,152 @@ def test_an_operators_key_is_not_limited(mall: APIClient) -> None:
     assert statuses(lambda: operator.post(f"{TRADE}trial", asked(), format="json"), 5) == [200] * 5
 
 
-def test_a_process_takes_a_share_of_a_large_limit_and_never_more(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Mutation: keep a share although one request was all that was left."""
-    set_switch("tradeChannelLimit", "103/3600")
-    channel = CHANNEL, "channel"
-    asked_redis: list[int] = []
+@pytest.fixture
+def asked_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One for each question."""
+    questions: list[int] = []
 
     def counted(question: Callable[[Redis], Any]) -> Any:
-        asked_redis.append(1)
+        questions.append(1)
         return ask(question)
 
     monkeypatch.setattr(throttling, "ask", counted)
-    monkeypatch.setattr(throttling, "SHARE_LIFE", 60)
+    return questions
+
+
+def another_process() -> None:
+    throttling._tallies.clear()
+
+
+def told(redis: Redis, client: str, interval: float) -> int:
+    """How many requests Redis knows of, so many seconds apart."""
+    free_at = redis.hget(throttling._key("s01/c01", client), "free_at")
+    return round((float(free_at) / 1000 - time.time()) / interval) if free_at else 0
+
+
+def test_of_a_large_limit_redis_is_told_together_and_it_is_kept_to_the_last_request(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, asked_redis: list[int]
+) -> None:
+    """Mutations: no request is untold; untold ones are not told before Redis decides."""
+    monkeypatch.setattr(throttling, "TELL", 60)
+    set_switch("tradeChannelLimit", "103/3600")
+    channel = CHANNEL, "channel"
+
     assert [take(channel) for _ in range(103)] == [0] * 103
-    assert len(asked_redis) == 3 + 19 + 1  # shares of 1, 2, 4, 5 …, then what is left
+    assert len(asked_redis) == 20  # after each five
+    assert told(redis, "channel", 3600 / 103) == 100
     assert [take(channel) > 0 for _ in range(5)] == [True] * 5
+    assert told(redis, "channel", 3600 / 103) == 103
+    another_process()
+    assert take(channel) == 0  # it does not know better
+    assert take(channel) == 0
+    throttling._tallies["s01/c01"]._tell()
+    assert take(channel) > 0  # now it does
+    assert told(redis, "channel", 3600 / 103) == 105  # nothing was free
 
 
-def test_a_share_is_not_kept_for_long_and_is_lost_to_nobody(
+def test_redis_is_told_a_moment_later(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, asked_redis: list[int]
+) -> None:
+    set_switch("tradeUserLimit", "60/3600")
+    set_switch("tradeChannelLimit", "1000/3600")
+    for n in range(8):
+        assert take((TRADE_USER, f"user {n}"), (CHANNEL, "channel")) == 0
+    assert asked_redis == []
+
+    time.sleep(throttling.TELL)
+    assert take((TRADE_USER, "user 8"), (CHANNEL, "channel")) == 0
+
+    assert asked_redis == [1]
+    assert [told(redis, f"user {n}", 60) for n in range(9)] == [1] * 9
+    assert told(redis, "channel", 3.6) == 9
+    assert redis.pttl(throttling._key("s01/c01", "user 1")) > 3_500_000
+
+
+@pytest.mark.usefixtures("redis")
+def test_threads_share_a_large_limit_to_the_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: a process counts up to its own limit and asks nobody."""
+    set_switch("tradeUserLimit", "200/3600")
+    monkeypatch.setattr(snapshots, "MAX_AGE", 60)
+    monkeypatch.setattr(throttling, "TELL", 0)
+    switches._values.get()  # so that the threads need no database
+    barrier = Barrier(8)
+
+    def hammer(_thread: int) -> int:
+        barrier.wait(10)
+        return sum(take((TRADE_USER, "user a")) == 0 for _ in range(50))
+
+    with ThreadPoolExecutor(8) as pool:
+        allowed = sum(pool.map(hammer, range(8)))
+
+    assert allowed == 200
+
+
+def test_what_passes_while_redis_is_told_is_not_forgotten(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Mutation: _tell() takes Redis's answer as it is."""
+    monkeypatch.setattr(throttling, "TELL", 60)
+    set_switch("tradeUserLimit", "100/3600")
+    user, tallies = (TRADE_USER, "user a"), throttling._tallies["s01/c01"]
+    assert [take(user) for _ in range(3)] == [0] * 3
+
+    def meanwhile(question: Callable[[Redis], Any]) -> Any:
+        answer = ask(question)
+        assert take(user) == 0
+        return answer
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(throttling, "ask", meanwhile)
+        tallies._tell()
+
+    assert told(redis, "user a", 36) == 3
+    tally = tallies._tallies[throttling._key("s01/c01", "user a")]
+    assert (tally.untold, round((tally.free_at - time.monotonic()) / 36)) == (1, 4)
+
+
+def test_what_another_limit_refuses_is_given_back(redis: Redis) -> None:
+    """Mutation: take() does not call give_back()."""
     set_switch("tradeChannelLimit", "100/3600")
     set_switch("tradeUserLimit", "1/60")
     channel = CHANNEL, "channel"
-    monkeypatch.setattr(throttling, "SHARE_LIFE", 60)
-    key = throttling._key("s01/c01", "channel")
     assert take((TRADE_USER, "user a"), channel) == 0
-    assert take(channel) == 0
-    assert throttling._shares._left[key][0] == 1
+    assert [take((TRADE_USER, "user a"), channel) > 0 for _ in range(10)] == [True] * 10
 
-    assert take((TRADE_USER, "user a"), channel) > 0
-    assert throttling._shares._left[key][0] == 1  # the other limit has refused
+    throttling._tallies["s01/c01"]._tell()
 
-    throttling._shares._left[key][1] = 0  # its time is over
-    assert not throttling._shares.spend(key)
-
-
-def test_who_asks_seldom_pays_for_no_more_than_that(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Mutation: take a full share each time. Eight processes would then use the limit up."""
-    set_switch("tradeChannelLimit", "100/3600")
-    channel = CHANNEL, "channel"
-    for _request in range(20):
-        throttling._shares = throttling._Shares()  # another process
-        assert take(channel) == 0
-
-    assert [take(channel) for _ in range(80)] == [0] * 80
+    assert told(redis, "channel", 36) == 1
+    assert [take(channel) for _ in range(99)] == [0] * 99
     assert take(channel) > 0
 
 
-def test_a_share_adds_to_what_another_thread_has_left() -> None:
-    shares = throttling._Shares()
-    shares.keep("key", 5)
-    shares.keep("key", 3)
+def test_a_block_is_heard_of_by_who_was_not_asked(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: _TELL does not answer with the block."""
+    monkeypatch.setattr(throttling, "TELL", 0)
+    make_channel()
+    set_switch("tradeUserLimit", "60/1")
+    user = TRADE_USER, "user a"
+    key = throttling._key("s01/c01", "user a")
+    redis.hset(key, mapping={"until": (time.time() + 10) * 1000, "level": 1})
 
-    assert [shares.spend("key") for _ in range(8)] == [True] * 6 + [False] * 2
+    assert take(user) == 0
+    assert redis.pttl(key) > 600_000  # kept until the block is forgotten
+    assert take(user) > 9
+
+
+def test_a_process_forgets_whom_it_has_told_of(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttling, "MOST_TALLIES", 10)
+    set_switch("tradeUserLimit", "60/3600")
+    for n in range(25):
+        assert take((TRADE_USER, f"user {n}")) == 0
+        if n == 7:
+            throttling._tallies["s01/c01"]._tell()
+
+    tallies = throttling._tallies["s01/c01"]
+    tallies._tell()
+    assert len(tallies._tallies) <= 18
+    assert [told(redis, f"user {n}", 60) for n in range(25)] == [1] * 25
