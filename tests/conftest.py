@@ -36,6 +36,8 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     crowd._number.cache_clear()  # the next test numbers its users anew
     crowd._strangers.clear()
     throttling._tallies.clear()
+    for kept in (gate._shut, gate._copies, gate._refused):
+        kept.clear()
     gate._missed.clear()
 
 

@@ -264,6 +264,188 @@ def test_a_repeat_takes_no_second_place_at_the_gate(redis: Redis) -> None:
     assert counter(redis, team) == free == (b"1", None)
 
 
+@pytest.fixture
+def _crowd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three refusals are a crowd, and nothing that a test waits for ends by itself."""
+    monkeypatch.setattr(gate, "CROWD", 3)
+    for life in ("REPEATED", "COPY_LIFE"):
+        monkeypatch.setattr(gate, life, 60.0)
+    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+
+
+def commands(redis: Redis) -> int:
+    """How many Redis has been sent so far; each scripted one counts as well."""
+    return int(redis.info("stats")["total_commands_processed"])
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_crowd")
+def test_before_a_crowd_a_process_refuses_by_itself(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_activity()
+    team = make_team("a", "b", "c")
+    assert [code(f"early {n}", team) for n in range(4)] == ["E0006"] * 4
+    monkeypatch.setattr(snapshots, "MAX_AGE", 60)
+    assert code("warm", team) == "E0006"
+    before = commands(redis)
+
+    with CaptureQueriesContext(connection) as queries:
+        codes = {code(f"u{n}", team) for n in range(50)}
+
+    assert codes == {"E0006"}
+    assert len(queries) == 0
+    assert commands(redis) - before == 1  # that of commands()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_crowd")
+def test_in_a_crowd_who_has_a_better_answer_gets_it() -> None:
+    """Mutation: _repeated() does not look at the filters."""
+    activity = make_activity(target_count=2)
+    full, _other = make_team("a", "b"), make_team("c")
+    assert [code(f"u{n}", full) for n in range(5)] == ["E0006"] * 5
+
+    assert code("b", full) == "locked"
+    assert code("c", full, out_trade_no="t-new") == "E0103"
+    assert code("stranger", full, out_trade_no="t-c") == "0003"
+    activity.take_limit = 9
+    activity.save()
+    assert code("b", full, out_trade_no="t-new") == "E0009"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_crowd")
+def test_who_took_the_last_seat_after_the_copy_is_known() -> None:
+    """Mutation: _repeated() uses a copy that is older than the first refusal."""
+    make_activity(target_count=2)
+    full, filling = make_team("a", "b"), make_team("c")
+    assert [code(f"u{n}", full) for n in range(4)] == ["E0006"] * 4  # copies the filters
+    assert code("d", filling) == "locked"
+    assert [code("stranger", filling), code("another", filling)] == ["E0006"] * 2
+
+    assert code("d", filling) == "locked"
+
+
+def elsewhere(run: Callable[[], Any]) -> None:
+    """In a process that knows nothing of what this one knows, and the other way round."""
+    shut, copies = dict(gate._shut), dict(gate._copies)
+    forget_by_itself()
+    run()
+    forget_by_itself()
+    gate._shut.update(shut)
+    gate._copies.update(copies)
+
+
+def forget_by_itself() -> None:
+    gate._shut.clear()
+    gate._copies.clear()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis", "_crowd")
+def test_a_seat_that_came_free_elsewhere_is_seen_a_blink_later() -> None:
+    """Mutation: _note() keeps what it knew although somebody has come in."""
+    make_activity()
+    team = make_team("a", "b", "c")
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    elsewhere(lambda: [refund("a"), refund("b")])
+    assert code("d", team) == "E0006"
+
+    door = gate.door_of(team)
+    gate._shut[door] = gate._shut[door]._replace(until=0)  # a blink later
+
+    assert [code(user_id, team) for user_id in "def"] == ["locked", "locked", "E0006"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis", "_crowd")
+def test_who_took_a_seat_that_came_free_elsewhere_is_known() -> None:
+    """Mutation: _note() believes that a team is shut since it first was."""
+    make_activity(target_count=2)
+    team = make_team("a", "b")
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+
+    def changes_hands() -> None:
+        refund("a")
+        assert code("d", team) == "locked"
+        assert code("stranger", team) == "E0006"  # primes the counter
+
+    elsewhere(changes_hands)
+    door = gate.door_of(team)
+    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic() - 1)
+    assert code("another", team) == "E0006"
+
+    assert code("d", team) == "locked"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis", "_crowd")
+def test_a_seat_that_comes_free_in_this_process_is_sold_at_once() -> None:
+    """Mutation: forget() does not forget what this process knows."""
+    make_activity(target_count=2)
+    team = make_team("a", "b")
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+
+    refund("a")
+
+    assert code("d", team) == "locked"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_crowd")
+def test_one_asks_anew_and_the_others_hear_what_was_true_before(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, reached: list[str]
+) -> None:
+    make_activity()
+    team = make_team("a", "b", "c")
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    reached.clear()
+    door = gate.door_of(team)
+    visits = [code_of_visit(team, f"v{n}") for n in range(3)]
+    assert visits == ["E0006"] * 3
+    gate._shut[door] = gate._shut[door]._replace(until=0)
+    redis.hset(door, "until", 0)
+
+    assert code_of_visit(team, "w") == "asks"
+    before = commands(redis)
+    assert [code_of_visit(team, f"w{n}") for n in range(2)] == ["E0006", "E0006"]
+    assert commands(redis) - before == 1  # that of commands()
+    elsewhere(lambda: visits.append(code_of_visit(team, "x")))
+    assert visits[-1] == "E0006"  # Redis has sent somebody to the database a moment ago
+    time.sleep(gate.ASKING + 0.01)
+    assert code("y", team) == "E0006"  # asks, as nobody came back, and primes the counter
+    assert reached == []  # the order of the checks needs no orders to be read
+    assert float(redis.hget(door, "until") or 0) > time.time() * 1000
+
+
+def code_of_visit(team: Team, user_id: str) -> str:
+    """As far as the gate."""
+    visitor = gate.Visitor(
+        team.channel_id, team.activity_id, team.goods_id, team.pk, user_id, user_id, NOW
+    )
+    try:
+        return "taken" if gate.enter(visitor).took else "asks"
+    except gate.ClosedError as no:
+        return no.error.code
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_crowd")
+def test_the_filters_of_a_crowd_that_has_gone_are_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_activity()
+    team = make_team("a", "b", "c")
+    assert [code(f"u{n}", team) for n in range(4)] == ["E0006"] * 4
+    gate._copies[404] = gate._Copy(time.monotonic(), (b"",))
+    monkeypatch.setattr(gate, "COPY_LIFE", 0.0)
+
+    assert [code(f"v{n}", team) for n in range(3)] == ["E0006"] * 3
+
+    assert list(gate._copies) == [team.channel_id]
+
+
 @pytest.mark.django_db
 def test_with_caches_off_the_gate_stands_open(redis: Redis) -> None:
     make_activity()

@@ -10,18 +10,22 @@ who and which order number has locked is remembered in a filter of bits; whoever
 is answered by the database. A bit too many costs time and never a wrong answer. A bit too few
 would: the filter is complete for teams opened since it began, or since a lock was not remembered,
 and older teams are left to the database.
+
+Before a crowd a process copies the filters and repeats the "no" by itself, for the blink REPEATED.
 """
 
 import time
 import zlib
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from redis import Redis
 
 from groupbuy import switches
-from groupbuy.errors import ErrorCode
+from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.ids import made_at_ms
 from groupbuy.redis import Script, ask
 from trade.models import Team
@@ -31,6 +35,11 @@ FILTER_BITS = 2**24  # 2 MiB for a channel and day; a million locks fill an eigh
 DAY = 86_400  # seconds
 DAYS = 2  # that a filter is looked at: today's and yesterday's
 SKEW_MS = 1000  # that the clocks of two processes may differ
+REPEATED = 0.5  # seconds in which a process repeats what Redis has said of a team
+ASKING = 0.1  # seconds in which one asks anew and the others hear what was true before
+COPY_LIFE = 1.0  # seconds of a process's copy of the filters
+CROWD = 20  # refusals by Redis that a younger copy would have saved are worth one
+MOST_SHUT = 1000  # teams known to a process
 FULL, OVER, TAKEN, UNKNOWN, KNOWN = range(5)
 
 # KEYS: the counter, since when the filters are complete, the filter of today, of yesterday.
@@ -45,13 +54,17 @@ for bit = 1, 2 do
     if redis.call('GETBIT', KEYS[day], ARGV[bit]) == 1 then return {4, 0} end
   end
 end
-local state = redis.call('HMGET', KEYS[1], 'free', 'until', 'epoch')
+local state = redis.call('HMGET', KEYS[1], 'free', 'until', 'epoch', 'asked')
 local free, good_until, epoch = tonumber(state[1]), tonumber(state[2]), tonumber(state[3]) or 0
 if not free or good_until <= now then
-  if #ARGV < 4 or tonumber(ARGV[4]) ~= epoch then return {3, epoch} end
-  free = tonumber(ARGV[5])
-  redis.call('HSET', KEYS[1], 'free', free, 'until', string.format('%.0f', now + ARGV[6]))
-  redis.call('PEXPIRE', KEYS[1], 60000)
+  if #ARGV >= 4 and tonumber(ARGV[4]) == epoch then
+    free = tonumber(ARGV[5])
+    redis.call('HSET', KEYS[1], 'free', free, 'until', string.format('%.0f', now + ARGV[6]))
+    redis.call('PEXPIRE', KEYS[1], 60000)
+  elseif not free or now > (tonumber(state[4]) or 0) + 100 then
+    if free then redis.call('HSET', KEYS[1], 'asked', string.format('%.0f', now)) end
+    return {3, epoch}
+  end  -- else one asks the database, and the others hear the old count meanwhile
 end
 if free > 0 then
   redis.call('HINCRBY', KEYS[1], 'free', -1)
@@ -80,12 +93,8 @@ redis.call('PEXPIRE', KEYS[1], 60000)
 REFUSALS = {FULL: ErrorCode.TEAM_FULL, OVER: ErrorCode.TEAM_NOT_JOINABLE}
 
 
-class ClosedError(Exception):
+class ClosedError(GroupBuyError):
     """The quick no: nothing that the database knows would change it."""
-
-    def __init__(self, error: ErrorCode) -> None:
-        super().__init__(error.code)
-        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,26 @@ class Visitor:
         return [self.door, f"{place}:since", *(f"{place}:day {today - n}" for n in range(DAYS))]
 
 
+class _Shut(NamedTuple):
+    """What Redis has said of a team."""
+
+    error: ErrorCode
+    epoch: int
+    since: float  # time.monotonic(); whoever has a seat there has locked before
+    until: float
+
+
+class _Copy(NamedTuple):
+    """The filters of a channel."""
+
+    begun: float  # time.monotonic()
+    filters: tuple[bytes, ...]
+
+    def knows(self, since: float, now: float) -> bool:
+        """Is whoever had locked by then in it, and is it young enough?"""
+        return since <= self.begun and now < self.begun + COPY_LIFE
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     took: bool  # a seat from the counter; forget() where the database then refuses it
@@ -133,8 +162,10 @@ def enter(visitor: Visitor) -> Entry:
     if switches.caches_off():
         return Entry(took=False)
     _own_up(visitor)
+    if error := _repeated(visitor):
+        raise ClosedError(error)
     asked = (*visitor.bits, visitor.opened_at_ms)
-    return _entry(ask(lambda redis: _ENTER(redis, visitor.keys(), *asked)))
+    return _entry(visitor, ask(lambda redis: _ENTER(redis, visitor.keys(), *asked)))
 
 
 def prime(entry: Entry, visitor: Visitor, team: Team | None) -> Entry:
@@ -147,11 +178,7 @@ def prime(entry: Entry, visitor: Visitor, team: Team | None) -> Entry:
         life = min(LIFE, team.expires_at - visitor.now)
     asked = (*visitor.bits, visitor.opened_at_ms)
     known = (entry.epoch, free, life // timedelta(milliseconds=1))
-    found = ask(lambda redis: _ENTER(redis, visitor.keys(), *asked, *known))
-    try:
-        return _entry(found)
-    except ClosedError:  # the database is asked already and says it in the contract's order
-        return Entry(took=False)
+    return _entry(visitor, ask(lambda redis: _ENTER(redis, visitor.keys(), *asked, *known)))
 
 
 def remember(visitor: Visitor) -> None:
@@ -178,6 +205,7 @@ def _own_up(visitor: Visitor) -> None:
 
 def forget(door: str) -> None:
     """The counter is wrong: what is primed next is what the database says from now on."""
+    _shut.pop(door, None)
     ask(lambda redis: _FORGET(redis, [door]))
 
 
@@ -199,11 +227,65 @@ def _door(channel_id: int, activity_id: int, goods_id: str, team_id: int) -> str
     return f"gbm:gate:{{{channel_id}}}:{activity_id}:{goods_id}:{team_id}"
 
 
-def _entry(found: tuple[int, int] | None) -> Entry:
-    verdict, epoch = found or (KNOWN, 0)  # Redis away: the database answers
+def _entry(visitor: Visitor, found: tuple[int, int] | None) -> Entry:
+    if found is None:
+        return Entry(took=False)  # Redis is away: the database answers
+    verdict, epoch = found
+    _note(visitor, verdict, epoch)
     if error := REFUSALS.get(verdict):
         raise ClosedError(error)
     return Entry(took=verdict == TAKEN, epoch=epoch if verdict == UNKNOWN else None)
 
 
+def _repeated(visitor: Visitor) -> ErrorCode | None:
+    """The "no" that this process knows by itself; None: ask Redis."""
+    door, now = visitor.door, time.monotonic()
+    shut, copy = _shut.get(door), _copies.get(visitor.channel_id)
+    if shut is None or copy is None or not copy.knows(shut.since, now):
+        return None
+    if any(_bit(bits, place) for bits in copy.filters for place in visitor.bits):
+        return None
+    if now > shut.until:
+        _shut[door] = shut._replace(until=now + ASKING)
+        return None
+    return shut.error
+
+
+def _note(visitor: Visitor, verdict: int, epoch: int) -> None:
+    """What Redis has said. The same epoch: nobody has left since, so nobody has come."""
+    door, channel_id, now = visitor.door, visitor.channel_id, time.monotonic()
+    before = _shut.get(door)
+    same = before is not None and before.epoch == epoch and now < before.until + REPEATED
+    if verdict in REFUSALS:
+        if len(_shut) >= MOST_SHUT:
+            _shut.clear()
+        since = before.since if before and same else now
+        _shut[door] = _Shut(REFUSALS[verdict], epoch, since, now + REPEATED)
+        copy = _copies.get(channel_id)
+        if copy is None or not copy.knows(since, now):
+            _refused[channel_id] += 1
+        if _refused[channel_id] >= CROWD:
+            _refused[channel_id] = 0
+            _copy_filters(visitor)
+    elif verdict == TAKEN or (verdict == UNKNOWN and not same):
+        _shut.pop(door, None)
+
+
+def _copy_filters(visitor: Visitor) -> None:
+    begun, days = time.monotonic(), visitor.keys()[2:]
+    for channel_id, copy in list(_copies.items()):
+        if begun > copy.begun + COPY_LIFE:
+            _copies.pop(channel_id, None)
+    filters: Any = ask(lambda redis: redis.mget(days))
+    if filters:
+        _copies[visitor.channel_id] = _Copy(begun, tuple(bits for bits in filters if bits))
+
+
+def _bit(bits: bytes, place: int) -> bool:
+    return place >> 3 < len(bits) and bool(bits[place >> 3] & 0x80 >> (place & 7))
+
+
+_shut: dict[str, _Shut] = {}  # by door
+_copies: dict[int, _Copy] = {}  # by channel
+_refused: defaultdict[int, int] = defaultdict(int)  # by channel, since its last copy
 _missed: dict[int, int] = {}  # channel -> when a lock could not be remembered, milliseconds

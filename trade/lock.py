@@ -63,8 +63,8 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
     for _attempt in range(TRIES):
         try:
             return _lock(_read(command, now))
-        except gate.ClosedError as no:
-            raise GroupBuyError(no.error) from None
+        except gate.ClosedError:
+            raise
         except GroupBuyError:
             if order := _replayed(command):
                 return order
