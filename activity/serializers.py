@@ -2,10 +2,10 @@
 
 from rest_framework import serializers
 
-from groupbuy.fields import MoneyOut
+from groupbuy.fields import AnswerSerializer, MoneyOut
 
 
-class GoodsResponse(serializers.Serializer):
+class GoodsResponse(AnswerSerializer):
     goodsId = serializers.CharField(source="offer.goods_id")
     goodsName = serializers.CharField(source="offer.goods_name")
     originalPrice = MoneyOut(source="price.original")
@@ -13,15 +13,15 @@ class GoodsResponse(serializers.Serializer):
     payPrice = MoneyOut(source="price.pay")
 
 
-class RefusalResponse(serializers.Serializer):
+class RefusalResponse(AnswerSerializer):
     code = serializers.CharField()
     info = serializers.CharField(source="message")
 
 
-class TrialResponse(serializers.Serializer):
+class TrialResponse(AnswerSerializer):
     """activityId and goods are null when there is no offer or no price."""
 
-    activityId = serializers.IntegerField(source="offer.activity.pk", allow_null=True, default=None)
+    activityId = serializers.IntegerField(source="activity_id", allow_null=True)
     goods = GoodsResponse(source="priced", allow_null=True)
     visible = serializers.BooleanField()
     enable = serializers.BooleanField(source="joinable")

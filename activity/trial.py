@@ -39,6 +39,10 @@ class Trial:
         return self.refusals[0] if self.refusals else ErrorCode.SUCCESS
 
     @property
+    def activity_id(self) -> int | None:
+        return self.offer.activity.pk if self.offer else None
+
+    @property
     def priced(self) -> Self | None:
         """This trial where it has a price to show."""
         return self if self.offer and self.price else None

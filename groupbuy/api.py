@@ -6,11 +6,13 @@ Source: the wire contract, section 1.
 import logging
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import orjson
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import inline_serializer
@@ -35,14 +37,21 @@ BY_STATUS = {
 
 def answer(data: Any, error: ErrorCode = ErrorCode.SUCCESS) -> Response:
     """The envelope around an answer."""
-    return Response({"code": error.code, "info": str(error.message), "data": data})
+    return Response({"code": error.code, "info": _text(error, get_language()), "data": data})
 
 
 def refusal(error: ErrorCode, detail: Any = "", status: int | None = None) -> Response:
     """The envelope around a refusal; detail names what was wrong."""
-    info = f"{error.message}: {detail}" if detail else str(error.message)
+    text = _text(error, get_language())
+    info = f"{text}: {detail}" if detail else text
     body = {"code": error.code, "info": info, "data": None}
     return Response(body, status=status or error.status)
+
+
+@lru_cache
+def _text(error: ErrorCode, language: str | None) -> str:
+    """The message in the language of this thread: gettext looks through every app's texts."""
+    return str(error.message)
 
 
 class RefusedAnswer(serializers.Serializer):

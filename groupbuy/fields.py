@@ -1,12 +1,14 @@
-"""Request fields. Strict about what cannot be read, tolerant of what Java clients send.
+"""Fields. Strict about what cannot be read, tolerant of what Java clients send.
 
 Serializers are used as shared instances (trade/views.py), so a field must not keep a translated
 message: DRF's own length and range validators do, hence the checks here.
 """
 
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -122,6 +124,31 @@ class MomentOut(serializers.Field):
 
     def to_representation(self, value: datetime) -> str:
         return iso(value)
+
+
+class AnswerSerializer(serializers.Serializer):
+    @cached_property
+    def _columns(self) -> list[tuple[str, Any, Any]]:
+        sources = [(name, str(field.source), field) for name, field in self.fields.items()]
+        return [
+            (name, _itself if source == "*" else attrgetter(source), field)
+            for name, source, field in sources
+        ]
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Of attributes that are all there: DRF's own walk takes twice as long.
+
+        It asks of each value whether it is a mapping, a method or missing.
+        """
+        values = [(name, read(instance), field) for name, read, field in self._columns]
+        return {
+            name: None if value is None else field.to_representation(value)
+            for name, value, field in values
+        }
+
+
+def _itself(instance: Any) -> Any:
+    return instance
 
 
 class MoneyOut(serializers.Field):

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 import secrets
+from functools import lru_cache
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -31,14 +32,19 @@ def validate_webhook_secret(value: str) -> None:
 
 def validate_http_url(value: str) -> None:
     """An http or https URL; unlike Django's validator it takes names such as http://mall:8080."""
+    if not _is_http_url(value):
+        raise ValidationError(_("Enter a URL that starts with http:// or https://."))
+
+
+@lru_cache(1000)  # malls name the same one or two with each lock
+def _is_http_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
         readable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        readable = readable and len(parts.netloc) <= 255
     except ValueError:
-        readable = False
-    if not readable or not value.isprintable() or " " in value:
-        raise ValidationError(_("Enter a URL that starts with http:// or https://."))
+        return False
+    plain = value.isprintable() and " " not in value
+    return bool(readable and plain and len(parts.netloc) <= 255)
 
 
 def validate_allow_list(value: str) -> None:
@@ -111,6 +117,7 @@ class Channel(models.Model):
         return is_allowed(url, self.callback_hosts)
 
 
+@lru_cache(1000)
 def is_allowed(url: str, callback_hosts: str) -> bool:
     """Is this URL's scheme, host and port on the list? An unreadable URL never is."""
     try:

@@ -14,6 +14,7 @@ from rest_framework import serializers
 from activity.serializers import GoodsResponse
 from activity.trial import TrialQuery
 from groupbuy.fields import (
+    AnswerSerializer,
     CursorField,
     IdNumberField,
     IgnoredField,
@@ -120,7 +121,7 @@ class SettleRequest(ShopperRequest):
         return SettleCommand(**self.run_validation(body))
 
 
-class OrderResponse(serializers.Serializer):
+class OrderResponse(AnswerSerializer):
     """Answer of lock. The mall's Java client fails on any further key."""
 
     orderId = serializers.CharField(source="pk")
@@ -131,7 +132,7 @@ class OrderResponse(serializers.Serializer):
     teamId = serializers.CharField(source="team_id")
 
 
-class SettledResponse(serializers.Serializer):
+class SettledResponse(AnswerSerializer):
     """Answer of settlement. The mall's Java client fails on any further key."""
 
     userId = serializers.CharField(source="user_id")
@@ -147,7 +148,7 @@ class RefundRequest(ShopperRequest):
         return RefundCommand(**self.run_validation(body))
 
 
-class RefundResponse(serializers.Serializer):
+class RefundResponse(AnswerSerializer):
     """Answer of refund. The mall's Java client fails on any further key."""
 
     userId = serializers.CharField(source="order.user_id")
@@ -157,7 +158,7 @@ class RefundResponse(serializers.Serializer):
     info = serializers.CharField(source="outcome.info")
 
 
-class TeamCardResponse(serializers.Serializer):
+class TeamCardResponse(AnswerSerializer):
     userId = serializers.CharField(source="user_id")
     teamId = serializers.CharField(source="team_id")
     activityId = serializers.IntegerField(source="activity_id")
@@ -170,13 +171,13 @@ class TeamCardResponse(serializers.Serializer):
     outTradeNo = serializers.CharField(source="out_trade_no", allow_null=True)
 
 
-class StatisticResponse(serializers.Serializer):
+class StatisticResponse(AnswerSerializer):
     allTeamCount = serializers.IntegerField(source="all_team_count")
     allTeamCompleteCount = serializers.IntegerField(source="all_team_complete_count")
     allTeamUserCount = serializers.IntegerField(source="all_team_user_count")
 
 
-class MarketResponse(serializers.Serializer):
+class MarketResponse(AnswerSerializer):
     """Answer of the index query."""
 
     activityId = serializers.IntegerField(source="offer.activity.pk")
