@@ -268,8 +268,7 @@ def test_a_repeat_takes_no_second_place_at_the_gate(redis: Redis) -> None:
 def _crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three refusals are a crowd, and nothing that a test waits for ends by itself."""
     monkeypatch.setattr(gate, "CROWD", 3)
-    for life in ("REPEATED", "COPY_LIFE"):
-        monkeypatch.setattr(gate, life, 60.0)
+    monkeypatch.setattr(gate, "REPEATED", 60.0)
     monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
 
 
@@ -439,7 +438,7 @@ def test_the_filters_of_a_crowd_that_has_gone_are_dropped(
     team = make_team("a", "b", "c")
     assert [code(f"u{n}", team) for n in range(4)] == ["E0006"] * 4
     gate._copies[404] = gate._Copy(time.monotonic(), (b"",))
-    monkeypatch.setattr(gate, "COPY_LIFE", 0.0)
+    monkeypatch.setattr(gate, "REPEATED", 0.0)
 
     assert [code(f"v{n}", team) for n in range(3)] == ["E0006"] * 3
 

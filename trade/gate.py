@@ -35,9 +35,8 @@ FILTER_BITS = 2**24  # 2 MiB for a channel and day; a million locks fill an eigh
 DAY = 86_400  # seconds
 DAYS = 2  # that a filter is looked at: today's and yesterday's
 SKEW_MS = 1000  # that the clocks of two processes may differ
-REPEATED = 0.5  # seconds in which a process repeats what Redis has said of a team
+REPEATED = 1.0  # seconds in which a process repeats what Redis has said, and keeps the filters
 ASKING = 0.1  # seconds in which one asks anew and the others hear what was true before
-COPY_LIFE = 1.0  # seconds of a process's copy of the filters
 CROWD = 20  # refusals by Redis that a younger copy would have saved are worth one
 MOST_SHUT = 1000  # teams known to a process
 FULL, OVER, TAKEN, UNKNOWN, KNOWN = range(5)
@@ -148,7 +147,7 @@ class _Copy(NamedTuple):
 
     def knows(self, since: float, now: float) -> bool:
         """Is whoever had locked by then in it, and is it young enough?"""
-        return since <= self.begun and now < self.begun + COPY_LIFE
+        return since <= self.begun and now < self.begun + REPEATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +242,10 @@ def _repeated(visitor: Visitor) -> ErrorCode | None:
     shut, copy = _shut.get(door), _copies.get(visitor.channel_id)
     if shut is None or copy is None or not copy.knows(shut.since, now):
         return None
-    if any(_bit(bits, place) for bits in copy.filters for place in visitor.bits):
-        return None
+    places = visitor.bits
+    for bits in copy.filters:
+        if _bit(bits, places[0]) or _bit(bits, places[1]):
+            return None
     if now > shut.until:
         _shut[door] = shut._replace(until=now + ASKING)
         return None
@@ -274,7 +275,7 @@ def _note(visitor: Visitor, verdict: int, epoch: int) -> None:
 def _copy_filters(visitor: Visitor) -> None:
     begun, days = time.monotonic(), visitor.keys()[2:]
     for channel_id, copy in list(_copies.items()):
-        if begun > copy.begun + COPY_LIFE:
+        if begun > copy.begun + REPEATED:
             _copies.pop(channel_id, None)
     filters: Any = ask(lambda redis: redis.mget(days))
     if filters:
