@@ -5,8 +5,9 @@ of 30/10 lets 30 requests through at once and gives them back evenly over 10 sec
 from a large limit a process lets through by itself, by the same rule, and tells Redis a moment
 later, all together: for a moment each process may have let through a twentieth of the limit that
 the others do not know of; over a longer time not one too many. Only Redis refuses. Refusals are
-forgiven at the pace of the limit; who collects more than STRIKES of them is blocked, each time
-twice as long, until a quiet time. The figures are switches. Redis away: nobody is limited.
+forgiven at the pace of the limit; who collects more than STRIKES of them is blocked, the next
+time twice as long, until a quiet time; knocking during a block changes nothing. The figures are
+switches. Redis away: nobody is limited.
 
 The index query is public, so a user id there is only what somebody claims: it counts together
 with the address, or anybody could use up, or block, another shopper. A channel is never blocked
@@ -58,12 +59,13 @@ for i = 2, #KEYS do
   local state = redis.call('HMGET', KEYS[i], 'free_at', 'until', 'level', 'strikes', 'struck_at')
   local free_at = math.max(tonumber(state[1]) or 0, now) + interval
   local blocked_until = tonumber(state[2]) or 0
+  if blocked_until > now then return math.ceil(blocked_until - now) end
   local remembered = blocked_until > 0 and blocked_until + forget - now or 0
   local kept = math.ceil(math.max(period, free_at - now, remembered))
-  if blocked_until <= now and free_at <= now + period + 0.01 then
+  if free_at <= now + period + 0.01 then
     taken[i] = {free_at, kept}
   else
-    local wait = math.max(free_at - period, blocked_until) - now
+    local wait = free_at - period - now
     if ARGV[at + 3] == '1' then
       local forgiven = (now - (tonumber(state[5]) or now)) / interval
       local strikes = math.max(0, (tonumber(state[4]) or 0) - forgiven) + 1
