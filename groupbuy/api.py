@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.encoding import escape_uri_path
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
@@ -123,7 +124,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     match exc:
         case GroupBuyError():
             response = refusal(exc.error, exc.detail)
-            logger.info("refused %s: %s", context["request"].path, exc)
+            logger.info("refused %s: %s", _path(context), exc)
         case exceptions.ValidationError():
             response = refusal(ErrorCode.ILLEGAL_PARAMETER, "; ".join(_flatten(exc.detail)))
         case exceptions.APIException():  # no key, not JSON, wrong method or media type, too often
@@ -136,9 +137,14 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
             logger.error("database away: %s", exc)
             response = refusal(ErrorCode.UNKNOWN, status=503)
         case _:
-            logger.error("bug in %s", context["request"].path, exc_info=exc)
+            logger.error("bug in %s", _path(context), exc_info=exc)
             response = refusal(ErrorCode.UNKNOWN)
     return response
+
+
+def _path(context: Mapping[str, Any]) -> str:
+    """For the log: a caller's line breaks stay percent signs."""
+    return escape_uri_path(context["request"].path)[:200]
 
 
 def _fault(exc: exceptions.APIException) -> Response:

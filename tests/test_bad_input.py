@@ -195,3 +195,15 @@ def test_a_payment_a_moment_too_far_ahead_names_its_field(mall: APIClient) -> No
     assert body["code"] == "0002"
     assert "outTradeTime" in body["info"]
     assert rows() == before
+
+
+def test_a_line_break_in_a_path_breaks_no_line_of_the_log(
+    mall: APIClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    mall.get(f"{BASE}/trade/orders/x%0A2036-01-01 CRITICAL groupbuy: all is lost{'x' * 300}")
+
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "groupbuy.api"]
+    assert line.startswith("refused /api/v1/gbm/trade/orders/x%0A2036")
+    assert len(line) < 300
