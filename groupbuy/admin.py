@@ -100,6 +100,7 @@ class SwitchForm(forms.ModelForm):
 class SwitchChangeInline(TabularInline):
     model = SwitchChange
     extra = 0
+    hide_title = True
     fields = ["at", "by", "before", "after"]
     readonly_fields = fields
     ordering = ["-id"]
@@ -131,6 +132,12 @@ class SwitchAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Switch | None = None) -> bool:
         return False
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """The changes stand below the switch, also those made by API."""
+        return HttpResponseRedirect(reverse("admin:groupbuy_switch_change", args=[object_id]))
 
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
         switches.change(obj.key, obj.value, by=request.user.get_username())

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, viewsets
@@ -38,8 +39,12 @@ class SwitchViewSet(viewsets.ViewSet):
     def update_config(self, request: Request) -> Response:
         caller: Any = request.user
         named = request.query_params
+        if missing := {"key", "value"} - named.keys():
+            raise serializers.ValidationError(
+                dict.fromkeys(sorted(missing), _("Required, in the query of the URL."))
+            )
         try:
-            switches.change(named.get("key", ""), named.get("value", ""), by=caller.name)
+            switches.change(named["key"], named["value"], by=caller.name)
         except ValidationError as exc:
             raise serializers.ValidationError(exc.message_dict) from exc
         return answer(None)

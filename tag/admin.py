@@ -19,6 +19,8 @@ from tag import crowd
 from tag.models import CrowdJob, CrowdMember, CrowdTag
 
 LONGEST_FILE = 200_000  # lines; more would hold up the console
+HEADER = re.compile(r"\W*(user[ _-]?id|用户\s?(id|编号)?)\W*", re.IGNORECASE)
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 SEPARATORS = re.compile(r"[\s,，;；、]+")
 
 
@@ -34,7 +36,10 @@ class CrowdTagForm(forms.ModelForm):
         label=_("Members from a file"),
         required=False,
         widget=UnfoldAdminFileFieldWidget,
-        help_text=_("CSV or text, UTF-8, a user id at the start of each line; up to 200,000."),
+        help_text=_(
+            "CSV or text, UTF-8, a user id at the start of each line; up to 200,000. A first line"
+            " that says user_id is left out."
+        ),
     )
 
     def clean_new_members(self) -> list[str]:
@@ -48,8 +53,11 @@ class CrowdTagForm(forms.ModelForm):
             raise ValidationError(_("The file is not UTF-8.")) from exc
         if len(lines) > LONGEST_FILE:
             raise ValidationError(_("The file has more than 200,000 lines: split it."))
+        first = lines[0] if lines else ""
+        delimiter = next((mark for mark in ",;\t" if mark in first), ",")
         try:
-            return _checked(row[0].strip() for row in csv.reader(lines) if row)
+            user_ids = [row[0].strip() for row in csv.reader(lines, delimiter=delimiter) if row]
+            return _checked(user_ids[HEADER.fullmatch(first.split(delimiter)[0]) is not None :])
         except csv.Error as exc:
             raise ValidationError(
                 _("The file is no CSV: %(error)s."), params={"error": exc}
@@ -58,9 +66,9 @@ class CrowdTagForm(forms.ModelForm):
 
 def _checked(user_ids: Iterable[str]) -> list[str]:
     found = [user_id for user_id in user_ids if user_id]
-    if wrong := [each for each in found if len(each) > 64 or not each.isprintable()]:
+    if wrong := [each for each in found if len(each) > 64 or CONTROLS.search(each)]:
         raise ValidationError(
-            _("“%(user_id)s…” is longer than 64 characters or not printable."),
+            _("“%(user_id)s…” is longer than 64 characters or has control characters."),
             params={"user_id": wrong[0][:20]},
         )
     return found

@@ -1,10 +1,14 @@
 """Crowd tags (人群标签), the people in them, and the jobs (人群任务) that find such people."""
 
+from collections.abc import Iterator
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from django_celery_beat.models import CrontabSchedule
 
 from groupbuy.ids import new_id
@@ -115,8 +119,16 @@ class CrowdJob(models.Model):
 
     @property
     def rule(self) -> str:
-        """As people read it: 0: number of paid orders ≥ 2"""
-        return f"{self.get_kind_display()} ≥ {self.at_least.normalize():f}"
+        """As people read it: 0: number of paid orders ≥ 2, last 30 days"""
+        measured = f"{self.get_kind_display()} ≥ {self.at_least.normalize():f}"
+        return ", ".join([measured, *self._window()])
+
+    def _window(self) -> Iterator[str]:
+        if days := self.last_days:
+            yield ngettext("last %(days)d day", "last %(days)d days", days) % {"days": days}
+        for text, moment in ((_("since %s"), self.start_at), (_("before %s"), self.end_at)):
+            if moment:
+                yield text % f"{localtime(moment):%Y-%m-%d %H:%M}"
 
     def clean(self) -> None:
         if self.last_days and (self.start_at or self.end_at):

@@ -180,8 +180,8 @@ def test_members_are_added_from_a_file(operator: Client, monkeypatch: pytest.Mon
     for content, error in (
         ("小傅哥".encode("gbk"), "The file is not UTF-8."),
         (b"a\nb\nc\nd\ne", "The file has more than 200,000 lines: split it."),
-        (b"x" * 65, "longer than 64 characters or not printable."),
-        (b"a\x00b", "longer than 64 characters or not printable."),
+        (b"x" * 65, "longer than 64 characters or has control characters."),
+        (b"a\x00b", "longer than 64 characters or has control characters."),
         (b'"' + b"x" * 200_000 + b'"', "The file is no CSV: field larger than field limit"),
     ):
         errors = upload(content).context["adminform"].form.errors
@@ -191,8 +191,16 @@ def test_members_are_added_from_a_file(operator: Client, monkeypatch: pytest.Mon
 
     upload("\ufeffa,1\r\n\r\n小傅哥,2\r\n a ,3".encode())
 
-    members = members_of(CrowdTag.objects.get().pk).values_list("user_id", flat=True)
+    members = members_of("RQ").values_list("user_id", flat=True)
     assert sorted(members) == ["a", "小傅哥"]
+    for text, people in (
+        ("User_ID,name\nb,1", ["b"]),
+        ("用户ID;x\nc;2\nd;3", ["c", "d"]),
+        ('"userId"\te\nuserId\t\n家👪\t1', ["userId", "家👪"]),  # only a first line is a header
+    ):
+        CrowdTag.objects.all().delete()
+        upload(text.encode())
+        assert sorted(members.all()) == people
 
 
 def test_a_team_is_found_by_its_id(operator: Client) -> None:

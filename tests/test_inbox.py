@@ -9,7 +9,16 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import translation
 
-from tests.factories import NOW, lock, make_activity, make_channel, make_promise, make_team, refund
+from tests.factories import (
+    NOW,
+    lock,
+    make_activity,
+    make_channel,
+    make_promise,
+    make_team,
+    refund,
+    set_switch,
+)
 from trade import outbox
 from trade.inbox import problems
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
@@ -33,6 +42,18 @@ def operator() -> Client:
 
 def texts() -> list[str]:
     return [problem.text for problem in problems(LATER)]
+
+
+def test_that_nothing_is_sold_is_said_first(operator: Client) -> None:
+    make_promise(next_attempt_at=NOW)
+    assert "switched off" not in texts()[0]
+    set_switch("downgradeSwitch", "1")
+
+    first, second = problems(LATER)
+
+    assert first.text == "Group buying is switched off: every trial and every lock is refused."
+    assert "nobody sends" in second.text
+    assert b"downgradeSwitch" in operator.get(first.link).content
 
 
 def test_a_refund_notice_without_a_url_is_kept_and_shown(operator: Client) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import translation
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -525,7 +526,11 @@ def test_the_console_counts_runs_stops_and_goes_on() -> None:
     assert "It would find 1 user." in press("count")
     assert CrowdPart.objects.count() == 0
     assert "1: running" in press("start")
-    assert "2: stopped" in press("stop")
+    stopped = press("stop")
+    assert "2: stopped" in stopped
+    assert "Run from the beginning" in stopped
+    assert f'href="/admin/tag/crowdjob/{job.pk}/change/"' in stopped
+    assert f'href="{page}"' in operator.get("/admin/tag/crowdjob/").content.decode()
     assert "1: running" in press("resume")
     work(crowds)
     shown = operator.get(page).content.decode()
@@ -535,6 +540,29 @@ def test_the_console_counts_runs_stops_and_goes_on() -> None:
     viewer = Client()
     viewer.force_login(User.objects.create_user("viewer", is_staff=True))
     assert viewer.post(page, {"start": "1"}).status_code == 403
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("window", "rule"),
+    [
+        ({}, "0: number of paid orders ≥ 2"),
+        ({"last_days": 1}, "0: number of paid orders ≥ 2, last 1 day"),
+        ({"last_days": 30}, "0: number of paid orders ≥ 2, last 30 days"),
+        (
+            {"start_at": NOW, "end_at": NOW + timedelta(days=1)},
+            "0: number of paid orders ≥ 2, since 2036-05-01 12:00, before 2036-05-02 12:00",
+        ),
+    ],
+)
+def test_a_rule_says_what_it_looks_at(window: dict[str, Any], rule: str) -> None:
+    with translation.override("en"):
+        assert CrowdJob(kind=0, at_least=Decimal(2), **window).rule == rule
+
+
+@pytest.mark.django_db
+def test_a_schedule_is_in_the_consoles_time() -> None:
+    assert str(CrontabSchedule().timezone) == "Asia/Shanghai"
 
 
 @pytest.mark.django_db

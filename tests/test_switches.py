@@ -214,6 +214,7 @@ def test_what_cannot_be_turned_is_named_and_stays(
 
     assert (body["code"], body["data"]) == ("0002", None)
     assert f"{field}:" in body["info"]
+    assert ("URL" in body["info"]) == (f"{field}=" not in query)  # says where it is looked for
     assert list(Switch.objects.order_by("key").values()) == before
     assert not SwitchChange.objects.exists()
 

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 from unfold.admin import ModelAdmin
@@ -61,7 +62,7 @@ class WhyForm(forms.Form):
 
 @admin.register(CrowdJob)
 class CrowdJobAdmin(ModelAdmin):
-    list_display = ["batch_id", "tag", "rule", "last_days", "status", "found"]
+    list_display = ["batch_id", "tag", "rule", "progress", "found"]
     list_filter = ["tag", "status"]
     list_select_related = ["tag", "run"]
     search_fields = ["batch_id", "tag__tag_id", "tag__name"]
@@ -100,6 +101,11 @@ class CrowdJobAdmin(ModelAdmin):
     @admin.display(description=_("rule"))
     def rule(self, job: CrowdJob) -> str:
         return job.rule
+
+    @admin.display(description=_("status"), ordering="status")
+    def progress(self, job: CrowdJob) -> str:
+        link = reverse("admin:tag_crowdjob_watch", args=[job.pk])
+        return format_html('<a href="{}">{}</a>', link, job.get_status_display())
 
     @admin.display(description=_("found"), empty_value="–")
     def found(self, job: CrowdJob) -> int | None:

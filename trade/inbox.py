@@ -10,7 +10,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from groupbuy import throttling
+from groupbuy import switches, throttling
+from groupbuy.models import Switch
 from trade import outbox
 from trade.expire import GRACE
 from trade.models import NotifyTask, Order, Team, Transport
@@ -26,7 +27,23 @@ class Problem:
 
 
 def problems(now: datetime) -> list[Problem]:
-    return [*_nowhere_to_go(), *_given_up(), *_nobody_works(now), *_failing(), *_blocked()]
+    return [
+        *_switched_off(),
+        *_nowhere_to_go(),
+        *_given_up(),
+        *_nobody_works(now),
+        *_failing(),
+        *_blocked(),
+    ]
+
+
+def _switched_off() -> Iterator[Problem]:
+    if switches.is_downgraded():
+        switch = Switch.objects.get(key=Switch.Key.DOWNGRADE)
+        yield Problem(
+            _("Group buying is switched off: every trial and every lock is refused."),
+            reverse("admin:groupbuy_switch_change", args=[switch.pk]),
+        )
 
 
 def _nowhere_to_go() -> Iterator[Problem]:
