@@ -529,7 +529,7 @@ def test_the_console_counts_runs_stops_and_goes_on() -> None:
     stopped = press("stop")
     assert "2: stopped" in stopped
     assert "Run from the beginning" in stopped
-    assert f'href="/admin/tag/crowdjob/{job.pk}/change/"' in stopped
+    assert f' href="/admin/tag/crowdjob/{job.pk}/change/"' in stopped
     assert f'href="{page}"' in operator.get("/admin/tag/crowdjob/").content.decode()
     assert "1: running" in press("resume")
     work(crowds)

@@ -105,7 +105,7 @@ class CrowdJobAdmin(ModelAdmin):
     @admin.display(description=_("status"), ordering="status")
     def progress(self, job: CrowdJob) -> str:
         link = reverse("admin:tag_crowdjob_watch", args=[job.pk])
-        return format_html('<a href="{}">{}</a>', link, job.get_status_display())
+        return format_html('<a class="underline" href="{}">{}</a>', link, job.get_status_display())
 
     @admin.display(description=_("found"), empty_value="–")
     def found(self, job: CrowdJob) -> int | None:
