@@ -40,6 +40,11 @@ class Rate(NamedTuple):
     requests: int
     seconds: int
 
+    @property
+    def interval(self) -> float:
+        """Seconds until one request is given back."""
+        return self.seconds / self.requests
+
 
 def _rate(default: str) -> Setting:
     return Setting(

@@ -17,11 +17,11 @@ and its payments and refunds count for no shopper: money must find its way.
 import ipaddress
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -39,7 +39,8 @@ FIRST, LONGEST = 10, 3600  # seconds of the first block and of the longest
 FORGET = 600  # seconds after a block until the next one is a first one again
 LARGE = 40  # requests: of smaller limits Redis counts each at once
 UNTOLD = 20  # Redis need not know of this part of a large limit: of 3 requests of 60, 100 of 2000
-TELL = 0.05  # seconds until it is told
+TELL, MOST_TOLD = 0.05, 1000  # seconds until it is told; of how many clients at once
+TINY = 1e-5  # seconds that adding up may lose
 MOST_TALLIES = 20_000  # kept in a process for each place
 INDEX = "index"  # where a block is in force: here, or "source/channel"
 
@@ -57,7 +58,7 @@ for i = 2, #KEYS do
   local period = ARGV[at + 2] * 1000
   local interval = period / ARGV[at + 1]
   local state = redis.call('HMGET', KEYS[i], 'free_at', 'until', 'level', 'strikes', 'struck_at')
-  local free_at = math.max(tonumber(state[1]) or 0, now) + interval
+  local free_at = math.max(math.min(tonumber(state[1]) or 0, now + 2 * period), now) + interval
   local blocked_until = tonumber(state[2]) or 0
   if blocked_until > now then return math.ceil(blocked_until - now) end
   local remembered = blocked_until > 0 and blocked_until + forget - now or 0
@@ -91,16 +92,18 @@ for i, state in pairs(taken) do
 end
 return 0
 """)
-# KEYS: one hash for each limit. ARGV: FORGET, then of each how many requests have passed, its
-# requests and its seconds. Returns of each how far ahead its free_at is, in microseconds.
+# KEYS: one hash for each limit. ARGV: FORGET, milliseconds since the first request that is told
+# of now, then of each limit how far all its requests move it and its period, in milliseconds.
+# Returns of each how far ahead its free_at is, in microseconds.
 _TELL = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 local answer = {}
 for i, key in ipairs(KEYS) do
-  local passed, requests, period = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1] * 1000
+  local moved, period = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
   local state = redis.call('HMGET', key, 'free_at', 'until')
-  local free_at = math.max(tonumber(state[1]) or 0, now) + passed * period / requests
+  local free_at = math.min(tonumber(state[1]) or 0, now + 2 * period)
+  free_at = math.max(free_at, now - ARGV[2]) + moved
   local blocked_until = tonumber(state[2]) or 0
   local remembered = blocked_until > 0 and blocked_until + ARGV[1] * 1000 - now or 0
   redis.call('HSET', key, 'free_at', string.format('%.3f', free_at))
@@ -130,23 +133,18 @@ class Block:
 
 @dataclass(slots=True)
 class _Tally:
-    """What this process knows of one limit."""
+    """What this process knows of one limit, in seconds."""
 
-    rate: switches.Rate
-    free_at: float = 0.0  # time.monotonic(), as far as it knows
-    untold: int = 0  # requests that it has let through and Redis does not know of
-
-    @property
-    def interval(self) -> float:
-        return self.rate.seconds / self.rate.requests
+    free_at: float = 0.0  # time.monotonic()
+    untold: float = 0.0  # how far it has moved that and has no word from Redis that it knows
+    period: int = 0
 
     def take(self, rate: switches.Rate, now: float) -> bool:
-        self.rate = rate
-        free_at = max(self.free_at, now) + self.interval
-        if free_at > now + rate.seconds + 1e-5 or self.untold >= rate.requests // UNTOLD:
+        free_at = max(min(self.free_at, now + 2 * rate.seconds), now) + rate.interval
+        untold = self.untold + rate.interval
+        if free_at > now + rate.seconds + TINY or untold > rate.seconds / UNTOLD + TINY:
             return False
-        self.free_at = free_at
-        self.untold += 1
+        self.free_at, self.untold, self.period = free_at, untold, rate.seconds
         return True
 
 
@@ -156,8 +154,8 @@ class _Tallies:
     def __init__(self) -> None:
         self._lock, self._telling = threading.Lock(), threading.Lock()
         self._tallies: dict[str, _Tally] = {}
-        self._untold: set[str] = set()
-        self._tell_at = 0.0
+        self._untold: dict[str, None] = {}  # their keys, the oldest first
+        self._since = 0.0  # time.monotonic() of the first of them
 
     def take(self, key: str, rate: switches.Rate) -> bool:
         """False: ask Redis, which knows by then of all that has passed here."""
@@ -166,49 +164,57 @@ class _Tallies:
         self._tell()
         return self._take(key, rate)
 
-    def give_back(self, key: str) -> None:
+    def give_back(self, key: str, rate: switches.Rate) -> None:
         with self._lock:
             if tally := self._tallies.get(key):
-                tally.free_at -= tally.interval
-                tally.untold -= 1
-                self._untold.add(key)
+                tally.free_at -= rate.interval
+                tally.untold -= rate.interval
+                self._is_untold(key)
 
     def tell_in_time(self) -> None:
-        if self._untold and time.monotonic() > self._tell_at and not self._telling.locked():
+        due = time.monotonic() > self._since + TELL or len(self._untold) >= MOST_TOLD
+        if self._untold and due and not self._telling.locked():
             self._tell()
 
     def _take(self, key: str, rate: switches.Rate) -> bool:
-        now = time.monotonic()
         with self._lock:
-            if len(self._tallies) >= MOST_TALLIES:
-                self._tallies = {name: self._tallies[name] for name in self._untold}
             tally = self._tallies.get(key)
             if tally is None:
-                tally = self._tallies[key] = _Tally(rate)
-            if not tally.take(rate, now):
+                if len(self._tallies) >= MOST_TALLIES > 2 * len(self._untold):
+                    self._tallies = {name: self._tallies[name] for name in self._untold}
+                tally = self._tallies[key] = _Tally()
+            if not tally.take(rate, time.monotonic()):
                 return False
-            if not self._untold:
-                self._tell_at = now + TELL
-            self._untold.add(key)
+            self._is_untold(key)
             return True
+
+    def _is_untold(self, key: str) -> None:
+        if not self._untold:
+            self._since = time.monotonic()
+        self._untold[key] = None
 
     def _tell(self) -> None:
         """One at a time, or an older answer would replace a younger one."""
         with self._telling:
             with self._lock:
-                told = {key: self._tallies[key] for key in self._untold}
-                passed = [(each.untold, *each.rate) for each in told.values()]
-                for tally in told.values():
-                    tally.untold = 0
-                self._untold.clear()
-            if not told:
+                keys = list(islice(self._untold, MOST_TOLD))
+                tallies = [self._tallies[key] for key in keys]
+                moved = [tally.untold for tally in tallies]
+                age = time.monotonic() - self._since
+                for key in keys:
+                    del self._untold[key]
+            if not keys:
                 return
-            arguments = [FORGET, *(number for each in passed for number in each)]
-            ahead = ask(lambda redis: _TELL(redis, list(told), *arguments))
+            periods = [tally.period for tally in tallies]
+            pairs = ((1000 * m, 1000 * p) for m, p in zip(moved, periods, strict=True))
+            arguments = [FORGET, 1000 * age, *chain.from_iterable(pairs)]
+            ahead = ask(lambda redis: _TELL(redis, keys, *arguments)) or []
             now = time.monotonic()
             with self._lock:
-                for tally, microseconds in zip(told.values(), ahead or (), strict=False):
-                    tally.free_at = now + microseconds / 1e6 + tally.untold * tally.interval
+                for tally, told in zip(tallies, moved, strict=True):
+                    tally.untold -= told
+                for tally, microseconds in zip(tallies, ahead, strict=False):
+                    tally.free_at = now + microseconds / 1e6 + tally.untold
 
 
 class Throttle(BaseThrottle):
@@ -217,22 +223,22 @@ class Throttle(BaseThrottle):
     _wait_ms = 0
 
     def take(self, place: str, *limits: Limit) -> bool:
-        tallies = _tallies[place]
+        tallies = _tallies.get(place) or _tallies.setdefault(place, _Tallies())
         keys, arguments = [_blocks_key(place)], [STRIKES, FIRST, LONGEST, FORGET]
         passed = []
         for limit in limits:
             if rate := switches.rate(limit.switch):
                 key = _key(place, limit.client)
                 if rate.requests >= LARGE and tallies.take(key, rate):
-                    passed.append(key)
+                    passed.append((key, rate))
                 else:
                     keys.append(key)
                     arguments += [*rate, int(limit.may_block)]
         if len(keys) > 1:
             self._wait_ms = ask(lambda redis: _TAKE(redis, keys, *arguments)) or 0
         if self._wait_ms:
-            for key in passed:
-                tallies.give_back(key)
+            for key, rate in passed:
+                tallies.give_back(key, rate)
         tallies.tell_in_time()
         return self._wait_ms == 0
 
@@ -329,4 +335,4 @@ def _key(place: str, client: str) -> str:
     return f"gbm:limit:{{{place}}}:{client}"
 
 
-_tallies: defaultdict[str, _Tallies] = defaultdict(_Tallies)  # by place
+_tallies: dict[str, _Tallies] = {}  # by place

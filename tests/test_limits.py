@@ -406,8 +406,9 @@ def test_what_passes_while_redis_is_told_is_not_forgotten(
     """Mutation: _tell() takes Redis's answer as it is."""
     monkeypatch.setattr(throttling, "TELL", 60)
     set_switch("tradeUserLimit", "100/3600")
-    user, tallies = (TRADE_USER, "user a"), throttling._tallies["s01/c01"]
+    user = TRADE_USER, "user a"
     assert [take(user) for _ in range(3)] == [0] * 3
+    tallies = throttling._tallies["s01/c01"]
 
     def meanwhile(question: Callable[[Redis], Any]) -> Any:
         answer = ask(question)
@@ -420,7 +421,7 @@ def test_what_passes_while_redis_is_told_is_not_forgotten(
 
     assert told(redis, "user a", 36) == 3
     tally = tallies._tallies[throttling._key("s01/c01", "user a")]
-    assert (tally.untold, round((tally.free_at - time.monotonic()) / 36)) == (1, 4)
+    assert (tally.untold, round((tally.free_at - time.monotonic()) / 36)) == (36, 4)
 
 
 def test_what_another_limit_refuses_is_given_back(redis: Redis) -> None:
@@ -461,10 +462,67 @@ def test_a_process_forgets_whom_it_has_told_of(
     set_switch("tradeUserLimit", "60/3600")
     for n in range(25):
         assert take((TRADE_USER, f"user {n}")) == 0
-        if n == 7:
-            throttling._tallies["s01/c01"]._tell()
-
-    tallies = throttling._tallies["s01/c01"]
+        tallies = throttling._tallies["s01/c01"]
+        if n % 4 == 3:
+            tallies._tell()
+        assert len(tallies._tallies) <= 10
     tallies._tell()
-    assert len(tallies._tallies) <= 18
     assert [told(redis, f"user {n}", 60) for n in range(25)] == [1] * 25
+
+
+def test_what_is_told_late_was_asked_long_ago(redis: Redis) -> None:
+    """Mutation: _TELL counts it as of now."""
+    set_switch("tradeUserLimit", "60/10")
+    user = TRADE_USER, "user a"
+    assert [take(user) for _ in range(3)] == [0] * 3
+    tallies = throttling._tallies["s01/c01"]
+    tallies._since -= 11
+    tallies._tallies[throttling._key("s01/c01", "user a")].free_at -= 11  # given back long since
+
+    assert [take(user) for _ in range(60)] == [0] * 60
+
+
+def test_told_together_means_at_most_so_many(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, asked_redis: list[int]
+) -> None:
+    """One script that is long holds up everybody who asks Redis."""
+    monkeypatch.setattr(throttling, "MOST_TOLD", 10)
+    monkeypatch.setattr(throttling, "TELL", 60)
+    set_switch("tradeUserLimit", "60/3600")
+
+    assert [take((TRADE_USER, f"user {n}")) for n in range(25)] == [0] * 25
+
+    assert len(asked_redis) == 2
+    assert [told(redis, f"user {n}", 60) for n in range(25)] == [1] * 20 + [0] * 5
+
+
+@pytest.mark.parametrize("limit", [(TRADE_USER, "user a"), (CHANNEL, "channel")])
+def test_a_limit_that_is_turned_up_is_felt_within_its_time(
+    redis: Redis, limit: tuple[Switch.Key, str]
+) -> None:
+    """Mutation: what was used up under the old figures is owed for as long as they said."""
+    set_switch(limit[0], "60/3600")
+    assert [take(limit) for _ in range(60)] == [0] * 60
+    assert take(limit) > 50
+
+    set_switch(limit[0], "600/10")
+
+    assert 0 < take(limit) < 10.1
+    go_back(redis, limit[1], 10.1)
+    another_process()
+    assert take(limit) == 0
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_limit_that_is_turned_down_counts_what_has_passed_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: requests that are untold are told at the price of the new figures."""
+    monkeypatch.setattr(throttling, "TELL", 60)
+    channel = CHANNEL, "channel"
+    set_switch("tradeChannelLimit", "2000/1")
+    assert [take(channel) for _ in range(99)] == [0] * 99
+
+    set_switch("tradeChannelLimit", "40/1000")
+
+    assert [take(channel) for _ in range(39)] == [0] * 39
