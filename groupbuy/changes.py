@@ -1,13 +1,14 @@
 """Changes of configuration, announced to every process by Redis pub/sub.
 
-announce() publishes, on commit; listen() starts the thread that hears and tells the snapshots. It
-also asks Redis for a sign of life three times a second: while none comes, the snapshots are read
-anew every second, as without Redis.
+announce() publishes, on commit; listen() starts the thread that hears and tells the snapshots, and
+whoever else wants to hear() of something. It also asks Redis for a sign of life three times a
+second: while none comes, the snapshots are read anew every second, as without Redis.
 """
 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -32,6 +33,7 @@ MODELS = {  # the configuration; whatever else changes it calls announce() itsel
 PING = 0.3  # seconds between two signs of life
 PAUSE = 0.5  # seconds before a lost subscription is tried again
 
+_hearers: dict[str, Callable[[str], None]] = {CHANNEL: lambda _nothing: snapshots.changed()}
 _start = threading.Lock()
 _listener: threading.Thread | None = None
 
@@ -47,6 +49,11 @@ def announce_saved(sender: Any, **signal: Any) -> None:
     """A row of a model was saved or deleted; connected in groupbuy/apps.py."""
     if sender._meta.label in MODELS:
         announce()
+
+
+def hear(channel: str, tell: Callable[[str], None]) -> None:
+    """Tell of each message there; and "" when there may have been some before we listened."""
+    _hearers[channel] = tell
 
 
 def listen() -> None:
@@ -85,12 +92,13 @@ def _listen() -> None:
 def _hear() -> None:
     """Until the connection is lost."""
     with _connect() as redis, redis.pubsub() as subscription:
-        subscription.subscribe(CHANNEL)
+        subscription.subscribe(*_hearers)
         while True:
             message = subscription.get_message(timeout=PING)
             if message is None:
                 subscription.ping()
                 continue
             if message["type"] in ("subscribe", "message"):
-                snapshots.changed()  # also what was announced before we listened
+                said = message["data"].decode() if message["type"] == "message" else ""
+                _hearers[message["channel"].decode()](said)
             snapshots.heard(time.monotonic() + snapshots.MAX_AGE)

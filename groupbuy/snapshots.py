@@ -33,6 +33,10 @@ def heard(until: float) -> None:
     _heard_until = until
 
 
+def hears() -> bool:
+    return time.monotonic() < _heard_until
+
+
 def never() -> bool:
     return False
 

@@ -17,8 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
 import groupbuy.redis
-from groupbuy import snapshots
-from groupbuy.errors import GroupBuyError
+from groupbuy import changes, snapshots
+from groupbuy.errors import ErrorCode, GroupBuyError
 from tests.factories import (
     NOW,
     lock,
@@ -269,6 +269,7 @@ def _crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three refusals are a crowd, and nothing that a test waits for ends by itself."""
     monkeypatch.setattr(gate, "CROWD", 3)
     monkeypatch.setattr(gate, "REPEATED", 60.0)
+    monkeypatch.setattr(snapshots, "hears", lambda: True)
     monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
 
 
@@ -352,7 +353,7 @@ def test_a_seat_that_came_free_elsewhere_is_seen_a_blink_later() -> None:
     assert code("d", team) == "E0006"
 
     door = gate.door_of(team)
-    gate._shut[door] = gate._shut[door]._replace(until=0)  # a blink later
+    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic())  # a blink later
 
     assert [code(user_id, team) for user_id in "def"] == ["locked", "locked", "E0006"]
 
@@ -403,8 +404,8 @@ def test_one_asks_anew_and_the_others_hear_what_was_true_before(
     door = gate.door_of(team)
     visits = [code_of_visit(team, f"v{n}") for n in range(3)]
     assert visits == ["E0006"] * 3
-    gate._shut[door] = gate._shut[door]._replace(until=0)
-    redis.hset(door, "until", 0)
+    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic() - 0.5)
+    redis.hset(door, "until", f"{(time.time() - 0.5) * 1000:.0f}")
 
     assert code_of_visit(team, "w") == "asks"
     before = commands(redis)
@@ -418,15 +419,111 @@ def test_one_asks_anew_and_the_others_hear_what_was_true_before(
     assert float(redis.hget(door, "until") or 0) > time.time() * 1000
 
 
+def visit(team: Team, user_id: str) -> gate.Visitor:
+    names = team.channel_id, team.activity_id, team.goods_id
+    return gate.Visitor(*names, team.pk, user_id, user_id, NOW)
+
+
 def code_of_visit(team: Team, user_id: str) -> str:
     """As far as the gate."""
-    visitor = gate.Visitor(
-        team.channel_id, team.activity_id, team.goods_id, team.pk, user_id, user_id, NOW
-    )
     try:
-        return "taken" if gate.enter(visitor).took else "asks"
+        return "taken" if gate.enter(visit(team, user_id)).took else "asks"
     except gate.ClosedError as no:
         return no.error.code
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_crowd")
+def test_every_process_hears_of_a_seat_that_comes_free(redis: Redis) -> None:
+    """Mutation: _FORGET does not publish."""
+    make_activity(target_count=2)
+    team = make_team("a", "b")
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    connected: Any = redis
+    with connected.pubsub() as another_process:
+        another_process.subscribe(*changes._hearers)
+        subscribed = [another_process.get_message(timeout=1)["type"] for _ in changes._hearers]
+        assert subscribed == ["subscribe", "subscribe"]
+        elsewhere(lambda: refund("a"))
+        assert code("d", team) == "E0006"
+        message = another_process.get_message(timeout=1)
+
+    changes._hearers[message["channel"].decode()](message["data"].decode())
+
+    assert code("d", team) == "locked"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_crowd")
+def test_who_would_not_hear_of_a_free_seat_repeats_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_activity()
+    team = make_team("a", "b", "c")
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    visitor = visit(team, "d")
+    assert gate._repeated(visitor) is ErrorCode.TEAM_FULL
+
+    with monkeypatch.context() as deaf:
+        deaf.setattr(snapshots, "hears", lambda: False)
+        assert gate._repeated(visitor) is None
+    gate._reopen("")  # listens again, and may have missed something
+    assert gate._repeated(visitor) is None
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_crowd")
+def test_an_answer_from_before_a_seat_came_free_is_not_repeated() -> None:
+    """Mutation: _note() does not ask when the question was sent."""
+    make_activity()
+    team = make_team("a", "b", "c")
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    visitor, begun = visit(team, "d"), time.monotonic()
+
+    gate._reopen(visitor.door)
+    gate._note(visitor, begun, gate.FULL, 0, 60.0)
+
+    assert gate._repeated(visitor) is None
+    gate._note(visitor, time.monotonic(), gate.FULL, 1, 60.0)
+    assert visitor.door in gate._shut
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_crowd")
+def test_what_was_said_long_ago_or_of_a_team_that_ends_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_activity()
+    team = make_team("a", "b", "c")
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    visitor, door = visit(team, "d"), gate.door_of(team)
+    monkeypatch.setattr(gate, "REPEATED", 5.0)
+    gate._copies[visitor.channel_id] = gate._Copy(time.monotonic(), (b"",))
+    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic() - 5.1)
+
+    assert [gate._repeated(visitor) for _ in range(3)] == [None] * 3
+
+    gate._note(visitor, time.monotonic(), gate.FULL, 7, 0.2)  # the team ends in 0.2 s
+    assert gate._shut[door].until < time.monotonic() + 0.2
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_crowd")
+def test_members_of_a_team_that_redis_has_forgotten_are_answered_in_a_crowd(redis: Redis) -> None:
+    """Mutation: a team older than the filters leaves what was known of it."""
+    make_activity(target_count=2)
+    team = make_team("a", "b")
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    redis.flushall()
+    young = make_team("c", "d")  # the filters begin anew
+    gate._copies[team.channel_id] = gate._Copy(time.monotonic(), (b"",))
+    door = gate.door_of(team)
+    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic())
+    assert code("asks", team) == "E0006"
+
+    assert code("b", team) == "locked"
+    assert [code(f"v{n}", young) for n in range(5)] == ["E0006"] * 5
+    assert code("d", young) == "locked"
 
 
 @pytest.mark.django_db

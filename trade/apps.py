@@ -7,3 +7,6 @@ from django.utils.translation import gettext_lazy as _
 class TradeConfig(AppConfig):
     name = "trade"
     verbose_name = _("Trade")
+
+    def ready(self) -> None:
+        from trade import gate  # noqa: F401, PLC0415  from now on it hears of seats that come free

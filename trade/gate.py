@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from redis import Redis
 
-from groupbuy import switches
+from groupbuy import changes, snapshots, switches
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.ids import made_at_ms
 from groupbuy.redis import Script, ask
@@ -39,30 +39,32 @@ REPEATED = 1.0  # seconds in which a process repeats what Redis has said, and ke
 ASKING = 0.1  # seconds in which one asks anew and the others hear what was true before
 CROWD = 20  # refusals by Redis that a younger copy would have saved are worth one
 MOST_SHUT = 1000  # teams known to a process
-FULL, OVER, TAKEN, UNKNOWN, KNOWN = range(5)
+FULL, OVER, TAKEN, UNKNOWN, KNOWN, OLD = range(6)
+REOPENED = "gbm:gate"  # where the processes are told of a door that is not shut any more
 
 # KEYS: the counter, since when the filters are complete, the filter of today, of yesterday.
 # ARGV: the two bits of who asks, when the team was opened; then, to prime: the epoch that was seen,
 # free seats (-1: the team is over), milliseconds they are good for.
-# Returns the verdict and the epoch, which each giving back of a seat has raised.
+# Returns the verdict, the epoch, which each giving back of a seat has raised, and for how many
+# milliseconds the verdict is good.
 _ENTER = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for bit = 1, 2 do
   for day = 3, 4 do
-    if redis.call('GETBIT', KEYS[day], ARGV[bit]) == 1 then return {4, 0} end
+    if redis.call('GETBIT', KEYS[day], ARGV[bit]) == 1 then return {4, 0, 0} end
   end
 end
 local state = redis.call('HMGET', KEYS[1], 'free', 'until', 'epoch', 'asked')
 local free, good_until, epoch = tonumber(state[1]), tonumber(state[2]), tonumber(state[3]) or 0
 if not free or good_until <= now then
   if #ARGV >= 4 and tonumber(ARGV[4]) == epoch then
-    free = tonumber(ARGV[5])
-    redis.call('HSET', KEYS[1], 'free', free, 'until', string.format('%.0f', now + ARGV[6]))
+    free, good_until = tonumber(ARGV[5]), now + ARGV[6]
+    redis.call('HSET', KEYS[1], 'free', free, 'until', string.format('%.0f', good_until))
     redis.call('PEXPIRE', KEYS[1], 60000)
-  elseif not free or now > (tonumber(state[4]) or 0) + 100 then
+  elseif not free or now > good_until + 1000 or now > (tonumber(state[4]) or 0) + 100 then
     if free then redis.call('HSET', KEYS[1], 'asked', string.format('%.0f', now)) end
-    return {3, epoch}
+    return {3, epoch, 0}
   end  -- else one asks the database, and the others hear the old count meanwhile
 end
 if free > 0 then
@@ -70,11 +72,11 @@ if free > 0 then
   redis.call('SETNX', KEYS[2], string.format('%.0f', now))
   for bit = 1, 2 do redis.call('SETBIT', KEYS[3], ARGV[bit], 1) end
   redis.call('EXPIRE', KEYS[3], 172800)
-  return {2, epoch}
+  return {2, epoch, 0}
 end
 local complete_since = tonumber(redis.call('GET', KEYS[2]))
-if not complete_since or tonumber(ARGV[3]) < complete_since then return {4, 0} end
-return {free < 0 and 1 or 0, epoch}
+if not complete_since or tonumber(ARGV[3]) < complete_since then return {5, epoch, 0} end
+return {free < 0 and 1 or 0, epoch, math.max(0, good_until - now)}
 """)
 # KEYS: since when the filters are complete, the filter of today. ARGV: the two bits.
 _REMEMBER = Script("""
@@ -88,6 +90,7 @@ _FORGET = Script("""
 redis.call('HDEL', KEYS[1], 'free')
 redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('PEXPIRE', KEYS[1], 60000)
+redis.call('PUBLISH', 'gbm:gate', KEYS[1])
 """)
 REFUSALS = {FULL: ErrorCode.TEAM_FULL, OVER: ErrorCode.TEAM_NOT_JOINABLE}
 
@@ -137,6 +140,7 @@ class _Shut(NamedTuple):
     epoch: int
     since: float  # time.monotonic(); whoever has a seat there has locked before
     until: float
+    asked: float = 0.0  # when somebody was sent to ask again
 
 
 class _Copy(NamedTuple):
@@ -161,10 +165,12 @@ def enter(visitor: Visitor) -> Entry:
     if switches.caches_off():
         return Entry(took=False)
     _own_up(visitor)
+    begun = time.monotonic()
     if error := _repeated(visitor):
         raise ClosedError(error)
     asked = (*visitor.bits, visitor.opened_at_ms)
-    return _entry(visitor, ask(lambda redis: _ENTER(redis, visitor.keys(), *asked)))
+    found = ask(lambda redis: _ENTER(redis, visitor.keys(), *asked))
+    return _entry(visitor, begun, found)
 
 
 def prime(entry: Entry, visitor: Visitor, team: Team | None) -> Entry:
@@ -177,7 +183,9 @@ def prime(entry: Entry, visitor: Visitor, team: Team | None) -> Entry:
         life = min(LIFE, team.expires_at - visitor.now)
     asked = (*visitor.bits, visitor.opened_at_ms)
     known = (entry.epoch, free, life // timedelta(milliseconds=1))
-    return _entry(visitor, ask(lambda redis: _ENTER(redis, visitor.keys(), *asked, *known)))
+    begun = time.monotonic()
+    found = ask(lambda redis: _ENTER(redis, visitor.keys(), *asked, *known))
+    return _entry(visitor, begun, found)
 
 
 def remember(visitor: Visitor) -> None:
@@ -199,13 +207,13 @@ def _own_up(visitor: Visitor) -> None:
         since = visitor.keys()[1]
         told = ask(lambda redis: redis.set(since, missed + SKEW_MS))
         if told and _missed.get(visitor.channel_id) == missed:
-            del _missed[visitor.channel_id]
+            _missed.pop(visitor.channel_id, None)
 
 
 def forget(door: str) -> None:
     """The counter is wrong: what is primed next is what the database says from now on."""
-    _shut.pop(door, None)
     ask(lambda redis: _FORGET(redis, [door]))
+    _reopen(door)
 
 
 def forget_after_commit(team: Team) -> None:
@@ -226,50 +234,68 @@ def _door(channel_id: int, activity_id: int, goods_id: str, team_id: int) -> str
     return f"gbm:gate:{{{channel_id}}}:{activity_id}:{goods_id}:{team_id}"
 
 
-def _entry(visitor: Visitor, found: tuple[int, int] | None) -> Entry:
+def _entry(visitor: Visitor, begun: float, found: tuple[int, int, int] | None) -> Entry:
     if found is None:
         return Entry(took=False)  # Redis is away: the database answers
-    verdict, epoch = found
-    _note(visitor, verdict, epoch)
+    verdict, epoch, good_for_ms = found
+    _note(visitor, begun, verdict, epoch, good_for_ms / 1000)
     if error := REFUSALS.get(verdict):
         raise ClosedError(error)
     return Entry(took=verdict == TAKEN, epoch=epoch if verdict == UNKNOWN else None)
 
 
 def _repeated(visitor: Visitor) -> ErrorCode | None:
-    """The "no" that this process knows by itself; None: ask Redis."""
+    """The "no" that this process knows by itself, while it would hear of a seat that comes free.
+
+    None: ask Redis. When it is time to ask again one does, and others hear what was true before.
+    """
     door, now = visitor.door, time.monotonic()
     shut, copy = _shut.get(door), _copies.get(visitor.channel_id)
     if shut is None or copy is None or not copy.knows(shut.since, now):
+        return None
+    if now > shut.until + REPEATED or not snapshots.hears():
         return None
     places = visitor.bits
     for bits in copy.filters:
         if _bit(bits, places[0]) or _bit(bits, places[1]):
             return None
-    if now > shut.until:
-        _shut[door] = shut._replace(until=now + ASKING)
+    if now > shut.until and now > shut.asked + ASKING:
+        _shut[door] = shut._replace(asked=now)
         return None
     return shut.error
 
 
-def _note(visitor: Visitor, verdict: int, epoch: int) -> None:
+def _note(visitor: Visitor, begun: float, verdict: int, epoch: int, good_for: float) -> None:
     """What Redis has said. The same epoch: nobody has left since, so nobody has come."""
     door, channel_id, now = visitor.door, visitor.channel_id, time.monotonic()
+    if max(_reopened.get(door, 0.0), _reopened.get("", 0.0)) >= begun:
+        return  # it may have been said before
     before = _shut.get(door)
     same = before is not None and before.epoch == epoch and now < before.until + REPEATED
     if verdict in REFUSALS:
         if len(_shut) >= MOST_SHUT:
             _shut.clear()
         since = before.since if before and same else now
-        _shut[door] = _Shut(REFUSALS[verdict], epoch, since, now + REPEATED)
+        _shut[door] = _Shut(REFUSALS[verdict], epoch, since, now + min(REPEATED, good_for))
         copy = _copies.get(channel_id)
-        if copy is None or not copy.knows(since, now):
+        if snapshots.hears() and (copy is None or not copy.knows(since, now)):
             _refused[channel_id] += 1
         if _refused[channel_id] >= CROWD:
             _refused[channel_id] = 0
             _copy_filters(visitor)
-    elif verdict == TAKEN or (verdict == UNKNOWN and not same):
+    elif verdict in (TAKEN, OLD) or (verdict == UNKNOWN and not same):
         _shut.pop(door, None)
+
+
+def _reopen(door: str) -> None:
+    """A seat there came free, in whatever process; "": some of that may not have been heard."""
+    if len(_reopened) >= MOST_SHUT:
+        _reopened.clear()
+    _reopened[door] = time.monotonic()
+    if door:
+        _shut.pop(door, None)
+    else:
+        _shut.clear()
 
 
 def _copy_filters(visitor: Visitor) -> None:
@@ -287,6 +313,8 @@ def _bit(bits: bytes, place: int) -> bool:
 
 
 _shut: dict[str, _Shut] = {}  # by door
+_reopened: dict[str, float] = {}  # by door: time.monotonic() of the last time
 _copies: dict[int, _Copy] = {}  # by channel
 _refused: defaultdict[int, int] = defaultdict(int)  # by channel, since its last copy
 _missed: dict[int, int] = {}  # channel -> when a lock could not be remembered, milliseconds
+changes.hear(REOPENED, _reopen)
