@@ -58,7 +58,9 @@ for i = 2, #KEYS do
   local period = ARGV[at + 2] * 1000
   local interval = period / ARGV[at + 1]
   local state = redis.call('HMGET', KEYS[i], 'free_at', 'until', 'level', 'strikes', 'struck_at')
-  local free_at = math.max(math.min(tonumber(state[1]) or 0, now + 2 * period), now) + interval
+  local free_at = tonumber(state[1]) or 0
+  if free_at > now + 3 * period then free_at = 0 end  -- owed under other figures
+  free_at = math.max(free_at, now) + interval
   local blocked_until = tonumber(state[2]) or 0
   if blocked_until > now then return math.ceil(blocked_until - now) end
   local remembered = blocked_until > 0 and blocked_until + forget - now or 0
@@ -94,7 +96,7 @@ return 0
 """)
 # KEYS: one hash for each limit. ARGV: FORGET, milliseconds since the first request that is told
 # of now, then of each limit how far all its requests move it and its period, in milliseconds.
-# Returns of each how far ahead its free_at is, in microseconds.
+# Returns of each how far ahead its free_at is, in microseconds; or minus the time it is blocked.
 _TELL = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
@@ -102,13 +104,15 @@ local answer = {}
 for i, key in ipairs(KEYS) do
   local moved, period = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
   local state = redis.call('HMGET', key, 'free_at', 'until')
-  local free_at = math.min(tonumber(state[1]) or 0, now + 2 * period)
+  local free_at = tonumber(state[1]) or 0
+  if free_at > now + 3 * period then free_at = 0 end
   free_at = math.max(free_at, now - ARGV[2]) + moved
   local blocked_until = tonumber(state[2]) or 0
   local remembered = blocked_until > 0 and blocked_until + ARGV[1] * 1000 - now or 0
   redis.call('HSET', key, 'free_at', string.format('%.3f', free_at))
   redis.call('PEXPIRE', key, math.ceil(math.max(period, free_at - now, remembered)))
-  answer[i] = math.floor((math.max(free_at, blocked_until + period) - now) * 1000)
+  local ahead = blocked_until > now and now - blocked_until or math.max(0, free_at - now)
+  answer[i] = math.floor(ahead * 1000)
 end
 return answer
 """)
@@ -138,11 +142,18 @@ class _Tally:
     free_at: float = 0.0  # time.monotonic()
     untold: float = 0.0  # how far it has moved that and has no word from Redis that it knows
     period: int = 0
+    blocked_until: float = 0.0  # time.monotonic()
 
     def take(self, rate: switches.Rate, now: float) -> bool:
-        free_at = max(min(self.free_at, now + 2 * rate.seconds), now) + rate.interval
+        if self.free_at > now + 3 * rate.seconds:
+            self.free_at = 0.0  # owed under other figures
+        free_at = max(self.free_at, now) + rate.interval
         untold = self.untold + rate.interval
-        if free_at > now + rate.seconds + TINY or untold > rate.seconds / UNTOLD + TINY:
+        if (
+            now < self.blocked_until
+            or free_at > now + rate.seconds + TINY
+            or untold > rate.seconds / UNTOLD + TINY
+        ):
             return False
         self.free_at, self.untold, self.period = free_at, untold, rate.seconds
         return True
@@ -214,7 +225,10 @@ class _Tallies:
                 for tally, told in zip(tallies, moved, strict=True):
                     tally.untold -= told
                 for tally, microseconds in zip(tallies, ahead, strict=False):
-                    tally.free_at = now + microseconds / 1e6 + tally.untold
+                    if microseconds < 0:
+                        tally.blocked_until = now - microseconds / 1e6
+                    else:
+                        tally.free_at = now + microseconds / 1e6 + tally.untold
 
 
 class Throttle(BaseThrottle):

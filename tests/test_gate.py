@@ -413,6 +413,9 @@ def test_one_asks_anew_and_the_others_hear_what_was_true_before(
     assert commands(redis) - before == 1  # that of commands()
     elsewhere(lambda: visits.append(code_of_visit(team, "x")))
     assert visits[-1] == "E0006"  # Redis has sent somebody to the database a moment ago
+    redis.hset(door, "until", f"{(time.time() - 2) * 1000:.0f}")
+    elsewhere(lambda: visits.append(code_of_visit(team, "x")))
+    assert visits[-1] == "asks"  # so old a count is not worth hearing
     time.sleep(gate.ASKING + 0.01)
     assert code("y", team) == "E0006"  # asks, as nobody came back, and primes the counter
     assert reached == []  # the order of the checks needs no orders to be read
@@ -483,7 +486,7 @@ def test_an_answer_from_before_a_seat_came_free_is_not_repeated() -> None:
     gate._reopen(visitor.door)
     gate._note(visitor, begun, gate.FULL, 0, 60.0)
 
-    assert gate._repeated(visitor) is None
+    assert visitor.door not in gate._shut
     gate._note(visitor, time.monotonic(), gate.FULL, 1, 60.0)
     assert visitor.door in gate._shut
 

@@ -494,23 +494,29 @@ def test_told_together_means_at_most_so_many(
 
     assert len(asked_redis) == 2
     assert [told(redis, f"user {n}", 60) for n in range(25)] == [1] * 20 + [0] * 5
+    monkeypatch.setattr(throttling, "MOST_TOLD", 2)
+    throttling._tallies["s01/c01"]._tell()
+    assert [told(redis, f"user {n}", 60) for n in range(20, 25)] == [1, 1, 0, 0, 0]
 
 
-@pytest.mark.parametrize("limit", [(TRADE_USER, "user a"), (CHANNEL, "channel")])
-def test_a_limit_that_is_turned_up_is_felt_within_its_time(
-    redis: Redis, limit: tuple[Switch.Key, str]
+@pytest.mark.parametrize("figures", ["600/10", "30/10"])
+def test_a_limit_that_is_turned_up_is_felt_at_once(
+    redis: Redis, asked_redis: list[int], figures: str
 ) -> None:
     """Mutation: what was used up under the old figures is owed for as long as they said."""
-    set_switch(limit[0], "60/3600")
-    assert [take(limit) for _ in range(60)] == [0] * 60
-    assert take(limit) > 50
+    set_switch("tradeUserLimit", "60/3600")
+    user = TRADE_USER, "user a"
+    assert [take(user) for _ in range(60)] == [0] * 60
+    assert take(user) > 50
 
-    set_switch(limit[0], "600/10")
+    set_switch("tradeUserLimit", figures)
 
-    assert 0 < take(limit) < 10.1
-    go_back(redis, limit[1], 10.1)
-    another_process()
-    assert take(limit) == 0
+    assert take(user) == 0
+    throttling._tallies["s01/c01"]._tell()
+    assert told(redis, "user a", 1) <= 1
+    asked_redis.clear()
+    assert [take(user) for _ in range(20)] == [0] * 20
+    assert len(asked_redis) == (0 if figures == "600/10" else 20)
 
 
 @pytest.mark.usefixtures("redis")
