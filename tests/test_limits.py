@@ -368,10 +368,12 @@ def test_redis_is_told_a_moment_later(
 ) -> None:
     set_switch("tradeUserLimit", "60/3600")
     set_switch("tradeChannelLimit", "1000/3600")
+    monkeypatch.setattr(throttling, "TELL", 60)
     for n in range(8):
         assert take((TRADE_USER, f"user {n}"), (CHANNEL, "channel")) == 0
     assert asked_redis == []
 
+    monkeypatch.setattr(throttling, "TELL", 0.01)
     time.sleep(throttling.TELL)
     assert take((TRADE_USER, "user 8"), (CHANNEL, "channel")) == 0
 
@@ -501,9 +503,10 @@ def test_told_together_means_at_most_so_many(
 
 @pytest.mark.parametrize("figures", ["600/10", "30/10"])
 def test_a_limit_that_is_turned_up_is_felt_at_once(
-    redis: Redis, asked_redis: list[int], figures: str
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, asked_redis: list[int], figures: str
 ) -> None:
     """Mutation: what was used up under the old figures is owed for as long as they said."""
+    monkeypatch.setattr(throttling, "TELL", 60)
     set_switch("tradeUserLimit", "60/3600")
     user = TRADE_USER, "user a"
     assert [take(user) for _ in range(60)] == [0] * 60
