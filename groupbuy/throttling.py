@@ -180,7 +180,10 @@ class _Tallies:
             if tally := self._tallies.get(key):
                 tally.free_at -= rate.interval
                 tally.untold -= rate.interval
-                self._is_untold(key)
+                if abs(tally.untold) > TINY:
+                    self._mark_untold(key)
+                else:
+                    self._untold.pop(key, None)
 
     def tell_in_time(self) -> None:
         due = time.monotonic() > self._since + TELL or len(self._untold) >= MOST_TOLD
@@ -196,10 +199,10 @@ class _Tallies:
                 tally = self._tallies[key] = _Tally()
             if not tally.take(rate, time.monotonic()):
                 return False
-            self._is_untold(key)
+            self._mark_untold(key)
             return True
 
-    def _is_untold(self, key: str) -> None:
+    def _mark_untold(self, key: str) -> None:
         if not self._untold:
             self._since = time.monotonic()
         self._untold[key] = None
@@ -238,6 +241,7 @@ class Throttle(BaseThrottle):
 
     def take(self, place: str, *limits: Limit) -> bool:
         tallies = _tallies.get(place) or _tallies.setdefault(place, _Tallies())
+        tallies.tell_in_time()  # before this request, which is not as old as those
         keys, arguments = [_blocks_key(place)], [STRIKES, FIRST, LONGEST, FORGET]
         passed = []
         for limit in limits:
@@ -253,7 +257,6 @@ class Throttle(BaseThrottle):
         if self._wait_ms:
             for key, rate in passed:
                 tallies.give_back(key, rate)
-        tallies.tell_in_time()
         return self._wait_ms == 0
 
     def wait(self) -> float:
