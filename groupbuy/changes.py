@@ -52,7 +52,10 @@ def announce_saved(sender: Any, **signal: Any) -> None:
 
 
 def hear(channel: str, tell: Callable[[str], None]) -> None:
-    """Tell of each message there; and "" when there may have been some before we listened."""
+    """Tell of each message there; and "" when there may have been some before we listened.
+
+    Call it before listen(): in an AppConfig's ready().
+    """
     _hearers[channel] = tell
 
 
@@ -99,6 +102,8 @@ def _hear() -> None:
                 subscription.ping()
                 continue
             if message["type"] in ("subscribe", "message"):
-                said = message["data"].decode() if message["type"] == "message" else ""
+                said = (
+                    message["data"].decode(errors="replace") if message["type"] == "message" else ""
+                )
                 _hearers[message["channel"].decode()](said)
             snapshots.heard(time.monotonic() + snapshots.MAX_AGE)

@@ -126,6 +126,7 @@ class MomentOut(serializers.Field):
         return iso(value)
 
 
+# No docstring, which would become the schema's description of each answer.
 class AnswerSerializer(serializers.Serializer):
     @cached_property
     def _columns(self) -> list[tuple[str, Any, Any]]:
@@ -136,10 +137,7 @@ class AnswerSerializer(serializers.Serializer):
         ]
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Of attributes that are all there: DRF's own walk takes twice as long.
-
-        It asks of each value whether it is a mapping, a method or missing.
-        """
+        """Of attributes that are all there and no methods: DRF's own walk takes twice as long."""
         values = [(name, read(instance), field) for name, read, field in self._columns]
         return {
             name: None if value is None else field.to_representation(value)

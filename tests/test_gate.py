@@ -273,6 +273,14 @@ def _crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
 
 
+def besieged(*members: str) -> Team:
+    """A full team before a crowd: this process refuses by itself."""
+    make_activity(target_count=len(members))
+    team = make_team(*members)
+    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    return team
+
+
 def commands(redis: Redis) -> int:
     """How many Redis has been sent so far; each scripted one counts as well."""
     return int(redis.info("stats")["total_commands_processed"])
@@ -346,15 +354,14 @@ def forget_by_itself() -> None:
 @pytest.mark.usefixtures("redis", "_crowd")
 def test_a_seat_that_came_free_elsewhere_is_seen_a_blink_later() -> None:
     """Mutation: _note() keeps what it knew although somebody has come in."""
-    make_activity()
-    team = make_team("a", "b", "c")
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    team = besieged("a", "b", "c")
     elsewhere(lambda: [refund("a"), refund("b")])
     assert code("d", team) == "E0006"
 
     door = gate.door_of(team)
     gate._shut[door] = gate._shut[door]._replace(until=time.monotonic())  # a blink later
 
+    assert [code_of_visit(team, user_id) for user_id in "xy"] == ["asks", "asks"]
     assert [code(user_id, team) for user_id in "def"] == ["locked", "locked", "E0006"]
 
 
@@ -362,9 +369,7 @@ def test_a_seat_that_came_free_elsewhere_is_seen_a_blink_later() -> None:
 @pytest.mark.usefixtures("redis", "_crowd")
 def test_who_took_a_seat_that_came_free_elsewhere_is_known() -> None:
     """Mutation: _note() believes that a team is shut since it first was."""
-    make_activity(target_count=2)
-    team = make_team("a", "b")
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    team = besieged("a", "b")
 
     def changes_hands() -> None:
         refund("a")
@@ -383,9 +388,7 @@ def test_who_took_a_seat_that_came_free_elsewhere_is_known() -> None:
 @pytest.mark.usefixtures("redis", "_crowd")
 def test_a_seat_that_comes_free_in_this_process_is_sold_at_once() -> None:
     """Mutation: forget() does not forget what this process knows."""
-    make_activity(target_count=2)
-    team = make_team("a", "b")
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    team = besieged("a", "b")
 
     refund("a")
 
@@ -397,9 +400,7 @@ def test_a_seat_that_comes_free_in_this_process_is_sold_at_once() -> None:
 def test_one_asks_anew_and_the_others_hear_what_was_true_before(
     redis: Redis, monkeypatch: pytest.MonkeyPatch, reached: list[str]
 ) -> None:
-    make_activity()
-    team = make_team("a", "b", "c")
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    team = besieged("a", "b", "c")
     reached.clear()
     door = gate.door_of(team)
     visits = [code_of_visit(team, f"v{n}") for n in range(3)]
@@ -444,9 +445,7 @@ def code_of_visit(team: Team, user_id: str) -> str:
 @pytest.mark.usefixtures("_crowd")
 def test_every_process_hears_of_a_seat_that_comes_free(redis: Redis) -> None:
     """Mutation: _FORGET does not publish."""
-    make_activity(target_count=2)
-    team = make_team("a", "b")
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    team = besieged("a", "b")
     connected: Any = redis
     with connected.pubsub() as another_process:
         another_process.subscribe(*changes._hearers)
@@ -466,9 +465,7 @@ def test_every_process_hears_of_a_seat_that_comes_free(redis: Redis) -> None:
 def test_who_would_not_hear_of_a_free_seat_repeats_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make_activity()
-    team = make_team("a", "b", "c")
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    team = besieged("a", "b", "c")
     visitor = visit(team, "d")
     assert gate._repeated(visitor) is ErrorCode.TEAM_FULL
 
@@ -483,9 +480,7 @@ def test_who_would_not_hear_of_a_free_seat_repeats_nothing(
 @pytest.mark.usefixtures("redis", "_crowd")
 def test_an_answer_from_before_a_seat_came_free_is_not_repeated() -> None:
     """Mutation: _note() does not ask when the question was sent."""
-    make_activity()
-    team = make_team("a", "b", "c")
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    team = besieged("a", "b", "c")
     visitor, begun = visit(team, "d"), time.monotonic()
 
     gate._reopen(visitor.door)
@@ -501,9 +496,7 @@ def test_an_answer_from_before_a_seat_came_free_is_not_repeated() -> None:
 def test_what_was_said_long_ago_or_of_a_team_that_ends_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make_activity()
-    team = make_team("a", "b", "c")
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    team = besieged("a", "b", "c")
     visitor, door = visit(team, "d"), gate.door_of(team)
     monkeypatch.setattr(gate, "REPEATED", 5.0)
     gate._copies[visitor.channel_id] = gate._Copy(time.monotonic(), (b"",))
@@ -519,9 +512,7 @@ def test_what_was_said_long_ago_or_of_a_team_that_ends_is_not_repeated(
 @pytest.mark.usefixtures("_crowd")
 def test_members_of_a_team_that_redis_has_forgotten_are_answered_in_a_crowd(redis: Redis) -> None:
     """Mutation: a team older than the filters leaves what was known of it."""
-    make_activity(target_count=2)
-    team = make_team("a", "b")
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
+    team = besieged("a", "b")
     redis.flushall()
     young = make_team("c", "d")  # the filters begin anew
     gate._copies[team.channel_id] = gate._Copy(time.monotonic(), (b"",))

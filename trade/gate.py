@@ -36,7 +36,9 @@ DAY = 86_400  # seconds
 DAYS = 2  # that a filter is looked at: today's and yesterday's
 SKEW_MS = 1000  # that the clocks of two processes may differ
 REPEATED = 1.0  # seconds in which a process repeats what Redis has said, and keeps the filters
-ASKING = 0.1  # seconds in which one asks anew and the others hear what was true before
+ASKING = (
+    0.1  # seconds in which one asks anew and the others hear what was true before; _ENTER's, too
+)
 CROWD = 20  # refusals by Redis that a younger copy would have saved are worth one
 MOST_SHUT = 1000  # teams known to a process
 FULL, OVER, TAKEN, UNKNOWN, KNOWN, OLD = range(6)
@@ -96,7 +98,7 @@ REFUSALS = {FULL: ErrorCode.TEAM_FULL, OVER: ErrorCode.TEAM_NOT_JOINABLE}
 
 
 class ClosedError(GroupBuyError):
-    """The quick no: nothing that the database knows would change it."""
+    """The quick no, in the contract's order: the database need not be asked."""
 
 
 @dataclass(frozen=True, slots=True)

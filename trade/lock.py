@@ -64,7 +64,7 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
         try:
             return _lock(_read(command, now))
         except gate.ClosedError:
-            raise
+            raise  # the gate knows that this outTradeNo has no order
         except GroupBuyError:
             if order := _replayed(command):
                 return order
