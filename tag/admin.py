@@ -19,7 +19,7 @@ from tag import crowd
 from tag.models import CrowdJob, CrowdMember, CrowdTag
 
 LONGEST_FILE = 200_000  # lines; more would hold up the console
-HEADER = re.compile(r"\W*(user[ _-]?id|用户\s?(id|编号)?)\W*", re.IGNORECASE)
+HEADER = re.compile(r"user[ _-]?id|用户\s?(id|编号)?", re.IGNORECASE)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 SEPARATORS = re.compile(r"[\s,，;；、]+")
 
@@ -57,11 +57,13 @@ class CrowdTagForm(forms.ModelForm):
         delimiter = next((mark for mark in ",;\t" if mark in first), ",")
         try:
             user_ids = [row[0].strip() for row in csv.reader(lines, delimiter=delimiter) if row]
-            return _checked(user_ids[HEADER.fullmatch(first.split(delimiter)[0]) is not None :])
         except csv.Error as exc:
             raise ValidationError(
                 _("The file is no CSV: %(error)s."), params={"error": exc}
             ) from exc
+        if user_ids and HEADER.fullmatch(user_ids[0]):
+            del user_ids[0]
+        return _checked(user_ids)
 
 
 def _checked(user_ids: Iterable[str]) -> list[str]:

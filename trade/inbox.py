@@ -39,10 +39,9 @@ def problems(now: datetime) -> list[Problem]:
 
 def _switched_off() -> Iterator[Problem]:
     if switches.is_downgraded():
-        switch = Switch.objects.get(key=Switch.Key.DOWNGRADE)
         yield Problem(
             _("Group buying is switched off: every trial and every lock is refused."),
-            reverse("admin:groupbuy_switch_change", args=[switch.pk]),
+            reverse("admin:groupbuy_switch_change", args=[Switch.Key.DOWNGRADE.value]),
         )
 
 
