@@ -11,35 +11,35 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run ## Start everything on http://127.0.0.1:8000/ (PORT=, VAR_DIR=); Ctrl-C stops it
-	@deploy/run.sh || [ $$? -eq 130 ]  # 130: Ctrl-C
+	@bin/run.sh || [ $$? -eq 130 ]  # 130: Ctrl-C
 
 demo: $(VENV)/run ## The whole journey, there and back, on a stack of its own; prints each step
-	@$(BIN)/python deploy/demo.py
+	@$(BIN)/python bin/demo.py
 
 test: $(VENV)/dev ## All tests: on SQLite, then on MariaDB where it can be installed
-	@deploy/test.sh
+	@bin/test.sh
 
 chaos: $(VENV)/dev $(VENV)/mysql ## The fault suite for SECONDS (300), with the SEED it prints
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/dev ## Format, lint, types, imports, migrations, API schema, translations
-	@deploy/check.sh
+	@bin/check.sh
 
 bench: $(VENV)/mysql ## Measure, print a table of ratios, write var/bench/latest.json
 	@$(BIN)/python -m benchmarks.run
 
 services: ## Start private MariaDB, Redis and RabbitMQ below var/services
-	@deploy/services.sh start
-	@deploy/services.sh env
+	@bin/services.sh start
+	@bin/services.sh env
 
 services-stop: ## Stop them
-	@deploy/services.sh stop
+	@bin/services.sh stop
 
 translations: $(VENV)/dev ## Collect new texts into locale/ and compile the catalogs
-	@deploy/translations.sh update
+	@bin/translations.sh update
 
 clean: ## Remove what the commands above have made, data included
-	@deploy/services.sh stop
+	@bin/services.sh stop
 	rm -rf $(VENV) var
 
 $(VENV)/bin/python:
@@ -55,6 +55,6 @@ $(VENV)/dev: requirements-dev.txt $(VENV)/run
 	@touch $@
 
 $(VENV)/mysql: requirements-mysql.txt $(VENV)/run
-	@deploy/services.sh client
+	@bin/services.sh client
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-mysql.txt
 	@touch $@

@@ -24,7 +24,7 @@ from benchmarks import bulk, rows, sink
 from benchmarks.bodies import SETTLE, settle_body
 from benchmarks.stack import OUT, ROOT, WEB_PORT, Row, row, server, worker
 from trade.models import NotifyTask, Team
-from trade.nudges import TASK
+from trade.notify.nudges import TASK
 
 WAITING, LONGEST = 5_000, 60  # promises, and seconds given to the worker for them
 THREADS = 8  # as many as the worker has

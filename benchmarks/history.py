@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from benchmarks import bulk
 from benchmarks.stack import Row, row
-from trade import expire, outbox
+from trade import expire
+from trade.notify import outbox
 
 FEW, MANY = 2_000, 2_000_000
 PAST, FUTURE = "NOW(6) - INTERVAL 86400 + seq SECOND", "NOW(6) + INTERVAL 86400 + seq SECOND"

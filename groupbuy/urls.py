@@ -6,11 +6,11 @@ from django.urls import path, re_path
 from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+import tag.urls
 import trade.urls
 from groupbuy import api
 from groupbuy.pages import handler404, start  # noqa: F401  Django looks for handler404 here
 from groupbuy.views import SwitchViewSet
-from tag.views import CrowdViewSet
 from trade.views import accept_callback
 
 urlpatterns = [
@@ -24,9 +24,7 @@ urlpatterns = [
         r"^api/v1/gbm/dcc/update_config/?$",
         SwitchViewSet.as_view({"get": "update_config", "post": "update_config"}),
     ),
-    re_path(r"^api/v1/gbm/tag/exec_tag_batch_job/?$", CrowdViewSet.as_view({"post": "run"})),
-    re_path(r"^api/v1/gbm/tag/add_members/?$", CrowdViewSet.as_view({"post": "add"})),
-    re_path(r"^api/v1/gbm/tag/remove_members/?$", CrowdViewSet.as_view({"post": "remove"})),
+    *tag.urls.urlpatterns,
 ]
 if settings.DEBUG:
     urlpatterns += [re_path(r"^api/v1/test/group_buy_notify/?$", accept_callback)]

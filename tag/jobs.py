@@ -39,7 +39,7 @@ class Rule:
 
 
 class History(Protocol):
-    """What trade knows of its shoppers; see trade/crowds.py."""
+    """What trade knows of its shoppers; see trade/history.py."""
 
     def slices(self) -> Iterator[tuple[str, str]]:
         """Ranges of user ids that cover all: after < id <= upto, "" for no end."""

@@ -15,9 +15,9 @@ from django.utils import timezone
 from groupbuy.errors import ErrorCode
 from groupbuy.models import Channel, new_webhook_secret
 from tests.factories import make_channel, make_promise
-from trade import transports
 from trade.models import NotifyTask
-from trade.transports import SendError
+from trade.notify import transports
+from trade.notify.transports import SendError
 
 DOCS = Path(__file__).parent.parent / "docs"
 pytestmark = pytest.mark.django_db

@@ -10,9 +10,9 @@ from rest_framework.test import APIClient
 from groupbuy.models import ApiKey
 from tests.factories import lock, make_activity, make_channel, make_promise, refund
 from tests.racing import meet_after, race
-from trade import events
-from trade.events import read_events
 from trade.models import EventCounter, NotifyTask
+from trade.notify import events
+from trade.notify.events import read_events
 
 EVENTS = "/api/v1/gbm/events"
 

@@ -19,9 +19,9 @@ from tests.factories import (
     refund,
     set_switch,
 )
-from trade import outbox
 from trade.inbox import problems
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
+from trade.notify import outbox
 
 pytestmark = pytest.mark.django_db
 State = NotifyTask.State

@@ -27,7 +27,7 @@ from tag.jobs import Rule
 from tag.models import CrowdJob, CrowdMember, CrowdPart, CrowdSlice, CrowdTag, CrowdUser
 from tests.factories import NOW, lock, make_activity, refund, set_switch, settle
 from tests.racing import race
-from trade import crowds, invariants, tasks
+from trade import history, invariants, tasks
 from trade.models import Order
 
 Kind, Status = CrowdJob.Kind, CrowdJob.Status
@@ -322,7 +322,7 @@ def buy(user_id: str, n: int, *, given_back: bool = False) -> None:
 @pytest.mark.django_db
 def test_the_history_counts_what_was_paid_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     make_activity(take_limit=9)
-    monkeypatch.setattr(crowds, "SLICE", 2)
+    monkeypatch.setattr(history, "SLICE", 2)
     set_switch("holdLimit", "off")
     for user_id, times in (("a", 3), ("b", 2), ("c", 1), ("e", 2)):
         for n in range(times):
@@ -334,11 +334,13 @@ def test_the_history_counts_what_was_paid_and_kept(monkeypatch: pytest.MonkeyPat
     def found(kind: CrowdJob.Kind, at_least: str, **window: int) -> list[str]:
         ends = {name: NOW + timedelta(minutes=minutes) for name, minutes in window.items()}
         rule = Rule(kind, Decimal(at_least), ends.get("since"), ends.get("until"))
-        ranges = list(crowds.slices())
+        ranges = list(history.slices())
         assert ranges[0][0] == ranges[-1][1] == ""
         assert [upto for _after, upto in ranges[:-1]] == [after for after, _upto in ranges[1:]]
         assert len(ranges) > 1
-        return [who for after, upto in ranges for who in crowds.found(rule, after=after, upto=upto)]
+        return [
+            who for after, upto in ranges for who in history.found(rule, after=after, upto=upto)
+        ]
 
     assert found(Kind.ORDERS, "1") == ["a", "b", "c", "d", "e"]
     assert found(Kind.ORDERS, "2") == ["a", "b", "e"]
@@ -348,7 +350,7 @@ def test_the_history_counts_what_was_paid_and_kept(monkeypatch: pytest.MonkeyPat
     assert found(Kind.ORDERS, "1", since=1, until=1) == []
     assert found(Kind.ORDERS, "2", until=2) == ["a", "b", "e"]
     every = Rule(Kind.AMOUNT, Decimal(1), None, None)
-    assert [crowds.measure(who, every) for who in "adfz"] == [240, 80, 0, 0]
+    assert [history.measure(who, every) for who in "adfz"] == [240, 80, 0, 0]
 
 
 @pytest.mark.django_db
@@ -358,9 +360,9 @@ def test_a_job_counts_its_last_days_back_from_each_run() -> None:
     settle("a")
     job = make_job(last_days=7)
 
-    run(job, crowds, now=NOW + timedelta(days=7))
+    run(job, history, now=NOW + timedelta(days=7))
     assert members() == ["a"]
-    run(job, crowds, now=NOW + timedelta(days=7, minutes=2))
+    run(job, history, now=NOW + timedelta(days=7, minutes=2))
     assert members() == []
 
 
@@ -462,8 +464,8 @@ def test_amounts_are_added_up_to_the_fen() -> None:
     Order.objects.update(pay_price="1.15")
     for at_least, names in (("3.45", ["a"]), ("3.46", [])):
         rule = Rule(Kind.AMOUNT, Decimal(at_least), None, None)
-        assert crowds.found(rule, after="", upto="") == names
-        assert crowds.measure("a", rule) == Decimal("3.45")
+        assert history.found(rule, after="", upto="") == names
+        assert history.measure("a", rule) == Decimal("3.45")
 
 
 @pytest.mark.django_db
@@ -532,7 +534,7 @@ def test_the_console_counts_runs_stops_and_goes_on() -> None:
     assert f' href="/admin/tag/crowdjob/{job.pk}/change/"' in stopped
     assert f'href="{page}"' in operator.get("/admin/tag/crowdjob/").content.decode()
     assert "1: running" in press("resume")
-    work(crowds)
+    work(history)
     shown = operator.get(page).content.decode()
     assert "3: done" in shown
     assert "1 user found" in shown
@@ -616,12 +618,12 @@ def test_why_a_user_is_in_or_not() -> None:
     buy("b", 0)
     job = make_job()
     add_members(job.tag, ["by hand"])
-    run(job, crowds)
+    run(job, history)
     buy("late", 0)
     refund("b", out_trade_no="b-0")
 
     def reasons(user_id: str) -> list[tuple[bool, Decimal, bool]]:
-        found = crowds.why(job.tag, user_id, now=NOW)
+        found = history.why(job.tag, user_id, now=NOW)
         assert [each.job for each in found] == [None, job]
         return [(each.inside, each.measure, each.enough) for each in found]
 

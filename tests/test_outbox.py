@@ -17,9 +17,10 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.factories import NOW, lock, make_activity, make_promise, settle
 from tests.racing import race
-from trade import endpoints, nudges, outbox, tasks, transports
+from trade import tasks
 from trade.models import NotifyAttempt, NotifyTask, Order
-from trade.transports import SendError
+from trade.notify import endpoints, nudges, outbox, transports
+from trade.notify.transports import SendError
 
 pytestmark = pytest.mark.django_db
 State = NotifyTask.State

@@ -17,9 +17,9 @@ from pika.adapters.blocking_connection import BlockingChannel
 from rest_framework.test import APIClient
 
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund
-from trade import outbox, rabbitmq, transports
 from trade.models import NotifyTask, Team
-from trade.transports import SendError
+from trade.notify import outbox, rabbitmq, transports
+from trade.notify.transports import SendError
 
 AMQP_URL = settings.AMQP_URL
 SUCCESS, REFUND = "topic.team_success", "topic.team_refund"

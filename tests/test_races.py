@@ -31,11 +31,12 @@ from tests.factories import (
     settle_command,
 )
 from tests.racing import deadlocks, meet_after, race, refusals
-from trade import expire, invariants, outbox, transports
+from trade import expire, invariants
 from trade import lock as lock_module
 from trade import settle as settle_module
 from trade.lock import lock_order
 from trade.models import NotifyTask, Order, Team
+from trade.notify import outbox, transports
 from trade.settle import settle_order
 from trade.turns import free_turn, live_seats
 

@@ -17,9 +17,9 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from groupbuy.models import Channel, is_allowed, new_webhook_secret
 from tests.factories import make_channel, make_promise
-from trade import transports
 from trade.models import NotifyTask
-from trade.transports import SendError, allowed_address
+from trade.notify import transports
+from trade.notify.transports import SendError, allowed_address
 
 pytestmark = pytest.mark.django_db
 

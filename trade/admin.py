@@ -22,11 +22,12 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from groupbuy.admin import MomentInput
-from trade import crowd_admin, outbox  # noqa: F401  registers itself
+from trade import crowd_admin  # noqa: F401  registers itself
 from trade.inbox import problems
 from trade.invariants import check_all
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
-from trade.replay import chosen_by_range
+from trade.notify import outbox
+from trade.notify.replay import chosen_by_range
 
 MANY = 500  # notifications that may be chosen one by one
 

@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from tag import jobs
 from tag.admin import save_changed
 from tag.models import CrowdJob, CrowdTag
-from trade import crowds
+from trade import history
 
 PATIENCE = 5  # seconds that a preview may count
 
@@ -120,7 +120,7 @@ class CrowdJobAdmin(ModelAdmin):
             if "count" not in request.POST:
                 self._turn(request, job)
                 return HttpResponseRedirect(reverse("admin:tag_crowdjob_watch", args=[object_id]))
-            counted = jobs.preview(job, crowds, now=timezone.now(), seconds=PATIENCE)
+            counted = jobs.preview(job, history, now=timezone.now(), seconds=PATIENCE)
         context: dict[str, Any] = self.admin_site.each_context(request) | {
             "title": str(job),
             "job": job,
@@ -141,7 +141,7 @@ class CrowdJobAdmin(ModelAdmin):
         }
         if form.is_valid():
             asked = form.cleaned_data
-            reasons = crowds.why(asked["tag"], asked["user_id"], now=timezone.now())
+            reasons = history.why(asked["tag"], asked["user_id"], now=timezone.now())
             context |= {"reasons": reasons, "inside": any(each.inside for each in reasons)}
         return render(request, "admin/why.html", context)
 

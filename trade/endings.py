@@ -8,8 +8,9 @@ from datetime import datetime
 
 from groupbuy import rows
 from groupbuy.models import Channel
-from trade import gate, outbox
+from trade import gate
 from trade.models import NotifyTask, Order, RefundType, Team
+from trade.notify import outbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from django.db import OperationalError, transaction
 
 from activity.models import Activity
 from groupbuy import changes, rows
-from trade import nudges
 from trade.endings import EFFECTS, close_order, complete_team
 from trade.models import Order, Team
+from trade.notify import nudges
 from trade.refund import decide
 from trade.rowlocks import lock_hold, lock_next_team
 

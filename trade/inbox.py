@@ -12,9 +12,9 @@ from django.utils.translation import ngettext
 
 from groupbuy import switches, throttling
 from groupbuy.models import Switch
-from trade import outbox
 from trade.expire import GRACE
 from trade.models import NotifyTask, Order, Team, Transport
+from trade.notify import outbox
 
 PATIENCE = timedelta(minutes=2)  # how long something may be due before nobody seems to do it
 State = NotifyTask.State

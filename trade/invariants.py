@@ -11,9 +11,9 @@ from django.utils.translation import gettext_lazy as _
 from groupbuy.fields import read_id
 from groupbuy.money import FEN
 from tag import bitmaps
-from trade import outbox
 from trade.expire import GRACE
 from trade.models import NotifyTask, Order, RefundType, Team
+from trade.notify import outbox
 
 SWEEP_PERIOD = timedelta(seconds=10)  # the longest between two sweeps, see settings
 PAGE = 1000  # rows looked at at once

@@ -7,7 +7,8 @@ from celery.signals import worker_init
 from django.utils import timezone
 
 from tag import jobs
-from trade import crowds, endpoints, expire, outbox
+from trade import expire, history
+from trade.notify import endpoints, outbox
 
 
 @worker_init.connect
@@ -43,7 +44,7 @@ def deliver_due_notifications() -> None:
 @shared_task
 def work_on_crowds() -> None:
     """One slice, then its turn again behind what waits: a long job holds up nothing else."""
-    if jobs.work(crowds, clock=timezone.now):
+    if jobs.work(history, clock=timezone.now):
         work_on_crowds.delay()
 
 

@@ -16,9 +16,9 @@ from activity.trial import run_trial
 from groupbuy.api import answer, enveloped
 from groupbuy.auth import IsOwnChannel, IsOwnChannelOrOperator, calling_channel, is_operator
 from groupbuy.throttling import IndexThrottle, TradeThrottle
-from trade.events import read_events
 from trade.lock import lock_order
 from trade.market import read_market
+from trade.notify.events import read_events
 from trade.progress import order_state, team_progress
 from trade.refund import refund_order
 from trade.serializers import (

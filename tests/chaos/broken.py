@@ -21,7 +21,7 @@ class Broken(AppConfig):
     name = "tests.chaos"
 
     def ready(self) -> None:
-        from trade import outbox  # noqa: PLC0415  not before the apps are loaded
+        from trade.notify import outbox  # noqa: PLC0415  not before the apps are loaded
 
         outbox.record = _send_after_commit  # type: ignore[assignment]
 
@@ -29,8 +29,8 @@ class Broken(AppConfig):
 def _send_after_commit(
     event: Any, *, key: str, team: Any, url: str, payload: Any, now: Any
 ) -> None:
-    from trade import transports  # noqa: PLC0415  settings come before models
     from trade.models import NotifyTask, Transport  # noqa: PLC0415  and so do these
+    from trade.notify import transports  # noqa: PLC0415  settings come before models
 
     by_mq = team.notify_transport == Transport.MQ
     task = NotifyTask(

@@ -21,8 +21,8 @@ from tests.chaos.shoppers import Mall, Shopper
 from tests.chaos.sink import Sink, declare_queue
 from tests.chaos.stack import Stack
 from tests.factories import make_activity, make_channel
-from trade import outbox, rabbitmq
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
+from trade.notify import outbox, rabbitmq
 
 SHOPPERS = 6  # threads
 PATIENCE = 120  # seconds after the faults in which everything has to come to its end

@@ -15,8 +15,8 @@ import pika
 from pika.exceptions import AMQPError
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from trade import rabbitmq
 from trade.models import NotifyTask
+from trade.notify import rabbitmq
 
 QUEUE = "chaos_mall"
 SHARE = 0.7  # of the calls go wrong while a mode is on

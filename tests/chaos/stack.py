@@ -96,7 +96,7 @@ class Stack:
 
 
 def services(*arguments: str) -> int:
-    """deploy/services.sh with the suite's own ports and data."""
+    """bin/services.sh with the suite's own ports and data."""
     command = [str(ROOT / "deploy" / "services.sh"), *arguments]
     with (DIR / "services.log").open("ab") as log:
         run = subprocess.run(

@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pika.adapters.blocking_connection import BlockingChannel
 
-from trade import rabbitmq
 from trade.models import NotifyTask
+from trade.notify import rabbitmq
 
 
 class Command(BaseCommand):

@@ -8,9 +8,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from trade import outbox
 from trade.models import NotifyTask
-from trade.replay import chosen_by_key, chosen_by_range
+from trade.notify import outbox
+from trade.notify.replay import chosen_by_key, chosen_by_range
 
 
 class Command(BaseCommand):

@@ -1,8 +1,8 @@
 """How a promise travels to the mall. Source: the wire contract, section 3.
 
-MQ: published by trade/rabbitmq.py. HTTP: the payload verbatim, signed by Standard Webhooks 1.0,
-to a host on the channel's allow-list whose address, as resolved for this very connection, may be
-called.
+MQ: published by rabbitmq.py. HTTP: the payload verbatim, signed by Standard Webhooks 1.0, to a
+host on the channel's allow-list. The address that the host resolves to for this connection must be
+allowed, too.
 """
 
 import ipaddress
@@ -26,8 +26,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from groupbuy.models import Channel
-from trade import rabbitmq
 from trade.models import NotifyTask, Transport
+from trade.notify import rabbitmq
 
 TIMEOUT = 5  # seconds, from connecting to the end of the answer
 LONGEST_ANSWER = 1024  # bytes; an honest one has seven

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Prepare and run the embedded stack on loopback until Ctrl-C: web, worker with beat, Redis.
 #
-#   deploy/run.sh                                      the stack
-#   deploy/run.sh manage create_api_key s01 c01        a command of manage.py, for that stack
+#   bin/run.sh                                      the stack
+#   bin/run.sh manage create_api_key s01 c01        a command of manage.py, for that stack
 #
 #   PORT (8000)  REDIS_PORT (16379)  VAR_DIR (./var)  WEB_WORKERS (2)  WEB_THREADS (4)
 #

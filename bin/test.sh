@@ -10,8 +10,8 @@ echo "== SQLite"
 env -u DATABASE_URL -u AMQP_URL .venv/bin/pytest -q "$@" || exit 1
 
 echo "== MariaDB and RabbitMQ"
-trap 'deploy/services.sh stop >/dev/null' EXIT
-make --no-print-directory .venv/mysql && deploy/services.sh start mariadb rabbitmq
+trap 'bin/services.sh stop >/dev/null' EXIT
+make --no-print-directory .venv/mysql && bin/services.sh start mariadb rabbitmq
 case $? in
   0) ;;
   *) echo "The tests passed on SQLite; those on MariaDB and RabbitMQ and the fault suite were skipped: the services could not be installed (see above)."
@@ -19,7 +19,7 @@ case $? in
 esac
 export DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy
 AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F .venv/bin/pytest -q "$@" || exit 1
-deploy/services.sh stop
+bin/services.sh stop
 [ $# -eq 0 ] || exit 0
 
 echo "== Faults: processes and services that die, a mall that misbehaves"

@@ -16,6 +16,8 @@ fi
 collect() {
   python manage.py makemessages --locale zh_Hans --no-location --no-wrap --no-obsolete \
     --ignore .venv --ignore var --ignore locale/unfold --verbosity 0
+  # Sorted by text: moving code does not move translations.
+  msgcat --sort-output --no-wrap "$po" --output-file "$po"
   sed -i '/^"POT-Creation-Date/d' "$po"
 }
 

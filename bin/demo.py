@@ -269,7 +269,7 @@ def stack(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
     print("Starting a stack of its own …", flush=True)
     with (var_dir / "stack.log").open("w") as log:
         process = subprocess.Popen(
-            [ROOT / "deploy" / "run.sh"],
+            [ROOT / "bin" / "run.sh"],
             env=environment(var_dir) | {"PORT": str(port), "REDIS_PORT": str(redis_port)},
             stdout=log,
             stderr=log,
@@ -294,7 +294,7 @@ def environment(var_dir: Path) -> dict[str, str]:
 def enter_refund_url(var_dir: Path, url: str) -> None:
     """What an operator does in the console: where the mall s01/c01 wants to hear of refunds."""
     change = f"Channel.objects.filter(source='s01').update(refund_notify_url='{url}')"
-    command = [str(ROOT / "deploy" / "run.sh"), "manage", "shell", "--command", change]
+    command = [str(ROOT / "bin" / "run.sh"), "manage", "shell", "--command", change]
     subprocess.run(command, env=environment(var_dir), check=True, stdout=subprocess.DEVNULL)
 
 

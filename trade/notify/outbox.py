@@ -21,9 +21,9 @@ from django.db import transaction
 from django.db.models import Max, Min, QuerySet
 
 from groupbuy import rows
-from trade import endpoints, transports
 from trade.models import NotifyAttempt, NotifyTask, Team, Transport
-from trade.nudges import nudge
+from trade.notify import endpoints, transports
+from trade.notify.nudges import nudge
 
 logger = logging.getLogger(__name__)
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Private MariaDB, Redis and RabbitMQ below var/services: own ports, own data, loopback only.
 #
-#   deploy/services.sh start [mariadb] [redis] [rabbitmq]    default: all three
-#   deploy/services.sh stop
-#   deploy/services.sh client                                what compiling mysqlclient needs
-#   deploy/services.sh load                                  the load generator
-#   deploy/services.sh env                                   variables that point the project there
+#   bin/services.sh start [mariadb] [redis] [rabbitmq]    default: all three
+#   bin/services.sh stop
+#   bin/services.sh client                                what compiling mysqlclient needs
+#   bin/services.sh load                                  the load generator
+#   bin/services.sh env                                   variables that point the project there
 #
 # start installs missing Debian packages where root or passwordless sudo allows it, and exits 3
 # where not. FLUSH=off trades MariaDB's durability for the speed of tests.

@@ -7,10 +7,10 @@ unset DATABASE_URL DEBUG DEMO
 
 ruff format --check .
 ruff check .
-mypy groupbuy tag activity trade tests benchmarks deploy manage.py
+mypy groupbuy tag activity trade tests benchmarks bin manage.py
 lint-imports --no-logo 2>/dev/null || lint-imports
 python manage.py check --fail-level WARNING
 python manage.py makemigrations --check --dry-run
 python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - ||
   { echo "docs/openapi.yaml is old: python manage.py spectacular --file docs/openapi.yaml" >&2; exit 1; }
-deploy/translations.sh check
+bin/translations.sh check
