@@ -15,7 +15,7 @@ app.autodiscover_tasks()
 
 @worker_init.connect
 @worker_process_init.connect
-def hear_of_changes(**signal: Any) -> None:
+def start_listener(**signal: Any) -> None:
     from groupbuy import changes  # noqa: PLC0415  Django is set up now
 
-    changes.listen()
+    changes.start_listener()

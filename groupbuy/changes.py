@@ -1,8 +1,9 @@
-"""Changes of configuration, announced to every process by Redis pub/sub.
+"""Changes of configuration, announced to every process over Redis pub/sub.
 
-announce() publishes, on commit; listen() starts the thread that hears and tells the snapshots, and
-whoever else wants to hear() of something. It also asks Redis for a sign of life three times a
-second: while none comes, the snapshots are read anew every second, as without Redis.
+announce() publishes on commit. start_listener() starts a subscriber thread that invalidates the
+snapshots and calls the callbacks registered with subscribe(). The thread also pings Redis three
+times a second: without an answer the subscription counts as lost, and the snapshots are loaded
+again every second, as without Redis.
 """
 
 import logging
@@ -20,7 +21,7 @@ from groupbuy import snapshots
 logger = logging.getLogger(__name__)
 
 CHANNEL = "gbm:changed"
-MODELS = {  # the configuration; whatever else changes it calls announce() itself
+MODELS = {  # the configuration; code that changes anything else calls announce()
     "groupbuy.Channel",
     "groupbuy.ApiKey",
     "groupbuy.Switch",
@@ -30,16 +31,16 @@ MODELS = {  # the configuration; whatever else changes it calls announce() itsel
     "activity.Activity",
     "activity.Offer",
 }
-PING = 0.3  # seconds between two signs of life
+PING = 0.3  # seconds between two pings
 PAUSE = 0.5  # seconds before a lost subscription is tried again
 
-_hearers: dict[str, Callable[[str], None]] = {CHANNEL: lambda _nothing: snapshots.changed()}
+_callbacks: dict[str, Callable[[str], None]] = {CHANNEL: lambda _message: snapshots.invalidate()}
 _start = threading.Lock()
 _listener: threading.Thread | None = None
 
 
 def announce() -> None:
-    """Once this transaction commits, every process reads configuration anew."""
+    """Make every process reload configuration once this transaction commits."""
     waiting = transaction.get_connection().run_on_commit
     if not any(call is _publish for _savepoints, call, _robust in waiting):
         transaction.on_commit(_publish, robust=True)
@@ -51,31 +52,42 @@ def announce_saved(sender: Any, **signal: Any) -> None:
         announce()
 
 
-def hear(channel: str, tell: Callable[[str], None]) -> None:
-    """Tell of each message there; and "" when there may have been some before we listened.
+def subscribe(channel: str, callback: Callable[[str], None]) -> None:
+    """Call callback with each message on the channel.
 
-    Call it before listen(): in an AppConfig's ready().
+    It is called with "" after (re)subscribing, when messages may have been missed. Call this
+    before start_listener(): at import, or in an AppConfig's ready().
     """
-    _hearers[channel] = tell
+    _callbacks[channel] = callback
 
 
-def listen() -> None:
-    """Hear of changes in this process from now on."""
+def channels() -> list[str]:
+    """The Redis channels that the listener subscribes to."""
+    return list(_callbacks)
+
+
+def dispatch(channel: str, message: str) -> None:
+    """Call the callback of the channel."""
+    _callbacks[channel](message)
+
+
+def start_listener() -> None:
+    """Start this process's subscriber thread, once."""
     global _listener
     with _start:
         if _listener is None or not _listener.is_alive():
-            _listener = threading.Thread(target=_listen, daemon=True)
+            _listener = threading.Thread(target=_listen_forever, daemon=True)
             _listener.start()
 
 
 def _publish() -> None:
-    """Not through groupbuy.redis: its pause after a failure would lose this."""
-    snapshots.changed()
+    """Not through groupbuy.redis: its pause after a failure would lose this message."""
+    snapshots.invalidate()
     try:
         with _connect() as redis:
             redis.publish(CHANNEL, "")
     except RedisError as exc:
-        # Who cannot hear Redis either reads anew every second; who can, after snapshots.LONGEST.
+        # Processes that lost Redis too reload every second; the others after snapshots.LONGEST.
         logger.debug("a change was not announced: %s", exc)
 
 
@@ -83,27 +95,26 @@ def _connect() -> Redis:
     return Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5)
 
 
-def _listen() -> None:
+def _listen_forever() -> None:
     while True:
         try:
-            _hear()
+            _listen()
         except RedisError as exc:
             logger.debug("not subscribed: %s", exc)
         time.sleep(PAUSE)
 
 
-def _hear() -> None:
-    """Until the connection is lost."""
+def _listen() -> None:
+    """Dispatch messages until the connection is lost."""
     with _connect() as redis, redis.pubsub() as subscription:
-        subscription.subscribe(*_hearers)
+        subscription.subscribe(*_callbacks)
         while True:
             message = subscription.get_message(timeout=PING)
             if message is None:
                 subscription.ping()
                 continue
             if message["type"] in ("subscribe", "message"):
-                said = (
-                    message["data"].decode(errors="replace") if message["type"] == "message" else ""
-                )
-                _hearers[message["channel"].decode()](said)
-            snapshots.heard(time.monotonic() + snapshots.MAX_AGE)
+                is_message = message["type"] == "message"
+                text = message["data"].decode(errors="replace") if is_message else ""
+                dispatch(message["channel"].decode(), text)
+            snapshots.confirm_subscription(time.monotonic() + snapshots.MAX_AGE)

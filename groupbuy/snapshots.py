@@ -1,40 +1,39 @@
-"""In-process copies of configuration, so that the hot path reads no database.
+"""In-process copies of configuration and statistics, so that the hot path reads no database.
 
-A copy is immutable and at most MAX_AGE old; that of something whose changes are announced
-(groupbuy/changes.py) is good for longer while we would hear of a change. So an operator's change
-is in force everywhere within a second. One thread loads; whoever asks meanwhile gets what that
-load brings, its failure included, so that a slow database is asked once and not once per request.
+A copy is immutable and at most MAX_AGE old. A copy of announced data (groupbuy/changes.py) stays
+valid for longer while this process is subscribed to changes, so an operator's change still reaches
+every process within a second. One thread loads; the others wait for its result, a failure
+included, so that a slow database gets one query and not one per request.
 """
 
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 T = TypeVar("T")
 MAX_AGE = 1.0  # seconds
-LONGEST = 10.0  # seconds, of an announced copy: should an announcement be lost all the same
+LONGEST = 10.0  # seconds, of an announced copy: the upper bound in case a message is lost
 
-_changed_at = 0.0  # when the last change was announced
-_heard_until = 0.0  # until when silence means that nothing has changed
-_snapshots: "weakref.WeakSet[Snapshot[Any]]" = weakref.WeakSet()
-
-
-def changed() -> None:
-    """What was loaded before now is old."""
-    global _changed_at
-    _changed_at = time.monotonic()
+_invalidated_at = 0.0  # time.monotonic() of the last change
+_subscribed_until = 0.0  # time.monotonic(); without a message until then nothing has changed
 
 
-def heard(until: float) -> None:
-    """Up to this moment (time.monotonic) a change would be announced to us."""
-    global _heard_until
-    _heard_until = until
+def invalidate() -> None:
+    """Make every copy loaded before now stale."""
+    global _invalidated_at
+    _invalidated_at = time.monotonic()
 
 
-def hears() -> bool:
-    return time.monotonic() < _heard_until
+def confirm_subscription(until: float) -> None:
+    """The subscription to changes works; assume so up to this moment (time.monotonic)."""
+    global _subscribed_until
+    _subscribed_until = until
+
+
+def is_subscribed() -> bool:
+    """Would a change in another process reach this one?"""
+    return time.monotonic() < _subscribed_until
 
 
 def never() -> bool:
@@ -42,7 +41,7 @@ def never() -> bool:
 
 
 class _Copy(NamedTuple):
-    begun: float  # what was committed after this may be missing
+    started_at: float  # of the load; rows committed after it may be missing
     good_until: float
     value: Any
     failure: Exception | None
@@ -54,12 +53,13 @@ class _Copy(NamedTuple):
 
 
 class Snapshot(Generic[T]):
-    """What load() returned at most MAX_AGE ago, or just now where bypass() says so.
+    """The result of load(), at most MAX_AGE old; loaded on every call while bypass() is true.
 
-    A failing load() raises: stale configuration is not served past its age. With share < 1
-    the copy may grow older where load() is slow, so that loading takes no more than that share
-    of the time; the old copy is served meanwhile. Announced: each change of it calls changed() in
-    every process that hears.
+    get() raises what load() raised: configuration past its age is never served.
+
+    share: upper bound on the fraction of time spent in load(). A slow load makes the copy live
+    longer, and the old copy is served while the new one loads.
+    announced: changes of this data are published, so the copy stays valid while we are subscribed.
     """
 
     def __init__(
@@ -76,47 +76,37 @@ class Snapshot(Generic[T]):
         self._share = share
         self._lock = threading.Lock()
         self._copy: _Copy | None = None
-        _snapshots.add(self)
 
     def get(self) -> T:
         if self._bypass():
             return self._load()
-        asked, copy = time.monotonic(), self._copy
-        if copy and (self._is_good(copy, asked) or self._may_serve_old(copy)):
+        now, copy = time.monotonic(), self._copy
+        if copy and (self._is_good(copy, now) or self._may_serve_old(copy)):
             return cast(T, copy.open())
         with self._lock:
             copy = self._copy
-            if copy is None or (copy.begun < asked and not self._is_good(copy, asked)):
+            if copy is None or (copy.started_at < now and not self._is_good(copy, now)):
                 copy = self._copy = self._renew()
         return cast(T, copy.open())
 
-    def drop(self) -> None:
-        self._copy = None
-
     def _is_good(self, copy: _Copy, now: float) -> bool:
-        if not self._announced:
-            return now < copy.good_until
-        if copy.begun <= _changed_at:
+        if copy.started_at <= _invalidated_at:
             return False
-        hears = now < _heard_until and copy.failure is None and now < copy.begun + LONGEST
-        return hears or now < copy.good_until
+        if now < copy.good_until:
+            return True
+        fresh = copy.failure is None and now < copy.started_at + LONGEST
+        return self._announced and fresh and now < _subscribed_until
 
     def _may_serve_old(self, copy: _Copy) -> bool:
         return self._share < 1 and copy.failure is None and self._lock.locked()
 
     def _renew(self) -> _Copy:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         try:
             value = self._load()
         except Exception as exc:  # noqa: BLE001  raised in every thread that waited for it
-            return _Copy(begun, begun, None, exc)
+            return _Copy(started_at, started_at, None, exc)
         age = MAX_AGE
         if self._share < 1:
-            age = max(age, (time.monotonic() - begun) / self._share) if age else 0
-        return _Copy(begun, begun + age, value, None)
-
-
-def drop_all() -> None:
-    """Forget every copy in this process."""
-    for snapshot in list(_snapshots):
-        snapshot.drop()
+            age = max(age, (time.monotonic() - started_at) / self._share) if age else 0
+        return _Copy(started_at, started_at + age, value, None)

@@ -14,7 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "groupbuy.settings")
 LONGEST_CHUNKED = 1024 * 1024  # bytes; the API refuses bodies far shorter than that
 
 django = get_wsgi_application()
-changes.listen()
+changes.start_listener()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -29,10 +29,6 @@ STRANGERS = 10_000  # users without a number remembered in a process, each for a
 _strangers: dict[str, float] = {}  # user id -> until when
 
 
-def is_member(tag_id: str, user_id: str) -> bool:
-    return tag_id in crowds_of(user_id, [tag_id])
-
-
 def crowds_of(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
     """Those of these crowds that the user is in.
 

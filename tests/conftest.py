@@ -2,11 +2,11 @@
 
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from subprocess import DEVNULL
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import redis as redis_py
@@ -22,8 +22,8 @@ from tag import crowd
 from tests import factories
 from trade import gate
 
-# Importing groupbuy.wsgi starts a thread that would tell every test of changes: not here.
-changes._listener = threading.current_thread()
+# Importing groupbuy.wsgi starts the listener, which would invalidate copies during any test.
+patch.object(changes, "start_listener").start()
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,8 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(snapshots, "MAX_AGE", 0)
     monkeypatch.setattr(ids, "_latest", 0)  # a test that travels in time gives ids of that time
     yield
-    snapshots.drop_all()
+    snapshots.invalidate()
+    snapshots.confirm_subscription(0)
     crowd._number.cache_clear()  # the next test numbers its users anew
     crowd._strangers.clear()
     throttling._tallies.clear()

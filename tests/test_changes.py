@@ -34,24 +34,22 @@ def copy(monkeypatch: pytest.MonkeyPatch) -> Snapshot[int]:
     """An announced copy that counts how often it was loaded."""
     loads: list[int] = []
     monkeypatch.setattr(snapshots, "MAX_AGE", 0.05)
-    monkeypatch.setattr(snapshots, "_changed_at", 0.0)
-    monkeypatch.setattr(snapshots, "_heard_until", 0.0)
     return Snapshot(lambda: loads.append(1) or len(loads), announced=True)  # type: ignore[func-returns-value]
 
 
-def test_while_we_hear_a_copy_is_good_until_a_change(copy: Snapshot[int]) -> None:
-    snapshots.heard(time.monotonic() + 60)
+def test_a_subscribed_copy_is_good_until_a_change(copy: Snapshot[int]) -> None:
+    snapshots.confirm_subscription(time.monotonic() + 60)
     assert copy.get() == 1
     time.sleep(0.06)
     assert copy.get() == 1
 
-    snapshots.changed()
+    snapshots.invalidate()
 
     assert [copy.get(), copy.get()] == [2, 2]
 
 
-def test_in_silence_a_copy_grows_old(copy: Snapshot[int]) -> None:
-    snapshots.heard(time.monotonic() + 0.1)
+def test_a_copy_ages_without_a_subscription(copy: Snapshot[int]) -> None:
+    snapshots.confirm_subscription(time.monotonic() + 0.1)
     assert copy.get() == 1
     time.sleep(0.11)
 
@@ -61,13 +59,13 @@ def test_in_silence_a_copy_grows_old(copy: Snapshot[int]) -> None:
 def test_a_change_announced_while_a_copy_loads_makes_it_old(
     copy: Snapshot[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    snapshots.heard(time.monotonic() + 60)
+    snapshots.confirm_subscription(time.monotonic() + 60)
     load = copy._load
 
     def change_meanwhile() -> int:
         loaded = load()
         if loaded == 1:
-            snapshots.changed()
+            snapshots.invalidate()
         return loaded
 
     monkeypatch.setattr(copy, "_load", change_meanwhile)
@@ -80,7 +78,7 @@ def test_a_lost_announcement_is_made_up_for(
     copy: Snapshot[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "LONGEST", 0.1)
-    snapshots.heard(time.monotonic() + 60)
+    snapshots.confirm_subscription(time.monotonic() + 60)
     assert copy.get() == 1
     time.sleep(0.11)
 

@@ -19,6 +19,7 @@ from redis import Redis
 import groupbuy.redis
 from groupbuy import changes, snapshots
 from groupbuy.errors import ErrorCode, GroupBuyError
+from tests.checks import broken_invariants
 from tests.factories import (
     NOW,
     lock,
@@ -28,7 +29,7 @@ from tests.factories import (
     set_switch,
     settle,
 )
-from trade import expire, gate, invariants
+from trade import expire, gate
 from trade import lock as lock_module
 from trade.models import Order, Team
 from trade.turns import read_turns
@@ -269,7 +270,7 @@ def _crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three refusals are a crowd, and nothing that a test waits for ends by itself."""
     monkeypatch.setattr(gate, "CROWD", 3)
     monkeypatch.setattr(gate, "REPEATED", 60.0)
-    monkeypatch.setattr(snapshots, "hears", lambda: True)
+    monkeypatch.setattr(snapshots, "is_subscribed", lambda: True)
     monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
 
 
@@ -448,14 +449,14 @@ def test_every_process_hears_of_a_seat_that_comes_free(redis: Redis) -> None:
     team = besieged("a", "b")
     connected: Any = redis
     with connected.pubsub() as another_process:
-        another_process.subscribe(*changes._hearers)
-        subscribed = [another_process.get_message(timeout=1)["type"] for _ in changes._hearers]
+        another_process.subscribe(*changes.channels())
+        subscribed = [another_process.get_message(timeout=1)["type"] for _ in changes.channels()]
         assert subscribed == ["subscribe", "subscribe"]
         elsewhere(lambda: refund("a"))
         assert code("d", team) == "E0006"
         message = another_process.get_message(timeout=1)
 
-    changes._hearers[message["channel"].decode()](message["data"].decode())
+    changes.dispatch(message["channel"].decode(), message["data"].decode())
 
     assert code("d", team) == "locked"
 
@@ -470,7 +471,7 @@ def test_who_would_not_hear_of_a_free_seat_repeats_nothing(
     assert gate._repeated(visitor) is ErrorCode.TEAM_FULL
 
     with monkeypatch.context() as deaf:
-        deaf.setattr(snapshots, "hears", lambda: False)
+        deaf.setattr(snapshots, "is_subscribed", lambda: False)
         assert gate._repeated(visitor) is None
     gate._reopen("")  # listens again, and may have missed something
     assert gate._repeated(visitor) is None
@@ -589,7 +590,7 @@ def test_redis_emptied_sells_no_seat_twice(redis: Redis) -> None:
         redis.flushall()
 
     assert codes == ["locked"] * 3 + ["E0006"] * 9
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -616,7 +617,7 @@ def test_ten_thousand_joiners_for_a_team_of_three(
     assert sum(codes.values()) == 10_000
     team.refresh_from_db()
     assert (team.locked_count, team.orders.count()) == (3, 3)
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
     # Who met an unknown counter, at the start and every two seconds, and no one else.
     assert len(reached) < 200
 
@@ -661,4 +662,4 @@ def test_a_process_that_dies_at_the_gate_keeps_no_seat(redis: Redis, settings: A
         time.sleep(0.1)
     assert answer == "locked"
     assert Order.objects.count() == 2
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}

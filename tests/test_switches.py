@@ -49,7 +49,7 @@ def test_cut_range_grows_from_nobody_to_everybody() -> None:
 def let_into(activity: Activity, per_cent: int) -> set[str]:
     activity.cut_range = per_cent
     activity.save()
-    snapshots.drop_all()
+    snapshots.invalidate()
     asked = {user: run_trial(TrialQuery(user, "s01", "c01", GOODS), now=NOW) for user in USERS}
     refused = {user for user, trial in asked.items() if trial.refusals}
     assert all(asked[user].refusals == (ErrorCode.OUTSIDE_CUT_RANGE,) for user in refused)
@@ -244,7 +244,7 @@ def test_a_copy_is_loaded_once_and_again_when_it_is_old(monkeypatch: pytest.Monk
     time.sleep(0.06)
     assert snapshot.get() == 2
 
-    snapshot.drop()
+    snapshots.invalidate()
     assert snapshot.get() == 3
 
 
@@ -320,7 +320,7 @@ def test_cache_switch_bypasses_the_copies(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(loads) == 1
 
     set_switch("cacheSwitch", "1")
-    snapshots.drop_all()
+    snapshots.invalidate()
     snapshot.get()
     snapshot.get()
     assert len(loads) == 3

@@ -255,7 +255,7 @@ def _repeated(visitor: Visitor) -> ErrorCode | None:
     shut, copy = _shut.get(door), _copies.get(visitor.channel_id)
     if shut is None or copy is None or not copy.knows(shut.since, now):
         return None
-    if now > shut.until + REPEATED or not snapshots.hears():
+    if now > shut.until + REPEATED or not snapshots.is_subscribed():
         return None
     places = visitor.bits
     for bits in copy.filters:
@@ -280,7 +280,7 @@ def _note(visitor: Visitor, begun: float, verdict: int, epoch: int, good_for: fl
         since = before.since if before and same else now
         _shut[door] = _Shut(REFUSALS[verdict], epoch, since, now + min(REPEATED, good_for))
         copy = _copies.get(channel_id)
-        if snapshots.hears() and (copy is None or not copy.knows(since, now)):
+        if snapshots.is_subscribed() and (copy is None or not copy.knows(since, now)):
             _refused[channel_id] += 1
         if _refused[channel_id] >= CROWD:
             _refused[channel_id] = 0
@@ -319,4 +319,4 @@ _reopened: dict[str, float] = {}  # by door: time.monotonic() of the last time
 _copies: dict[int, _Copy] = {}  # by channel
 _refused: defaultdict[int, int] = defaultdict(int)  # by channel, since its last copy
 _missed: dict[int, int] = {}  # channel -> when a lock could not be remembered, milliseconds
-changes.hear(REOPENED, _reopen)
+changes.subscribe(REOPENED, _reopen)
