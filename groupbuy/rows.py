@@ -62,6 +62,8 @@ def update(row: models.Model, *names: str) -> None:
 
 
 def _select(model: type[Row], where: dict[str, Any], suffix: str) -> Row | None:
+    if None in where.values():  # "= NULL" is true of no row
+        raise ValueError(f"look-up of {model.__name__} by None: {where}")
     sql, names, converters = _select_sql(model, tuple(where))
     database = connections[DEFAULT_DB_ALIAS]
     with database.cursor() as cursor:
@@ -70,8 +72,8 @@ def _select(model: type[Row], where: dict[str, Any], suffix: str) -> Row | None:
     if values is None:
         return None
     values = list(values)
-    for place, column, convert in converters:
-        values[place] = convert(values[place], column, database)
+    for index, column, convert in converters:
+        values[index] = convert(values[index], column, database)
     return model.from_db(DEFAULT_DB_ALIAS, names, values)
 
 
@@ -85,13 +87,13 @@ def _select_sql(
 ) -> tuple[str, list[str], list[tuple[int, Any, Any]]]:
     """The SQL, the names of what it selects, and what to convert as the ORM would."""
     fields: list[Any] = list(model._meta.concrete_fields)
-    columns = ", ".join(field.column for field in fields)
-    wanted = " AND ".join(f"{_column(model, name)} = %s" for name in where)
-    sql = f"SELECT {columns} FROM {model._meta.db_table} WHERE {wanted}"  # noqa: S608
+    columns = ", ".join(_quote(field.column) for field in fields)
+    conditions = " AND ".join(f"{_column(model, name)} = %s" for name in where)
+    sql = f"SELECT {columns} FROM {_table(model)} WHERE {conditions}"  # noqa: S608
     database = connections.create_connection(DEFAULT_DB_ALIAS)  # never connects; has converters
     converters = [
-        (place, field.cached_col, convert)
-        for place, field in enumerate(fields)
+        (index, field.cached_col, convert)
+        for index, field in enumerate(fields)
         for convert in (
             *database.ops.get_db_converters(field.cached_col),
             *field.cached_col.get_db_converters(database),
@@ -104,21 +106,28 @@ def _select_sql(
 def _insert_sql(model: type[models.Model]) -> tuple[str, list[Any]]:
     concrete: list[Any] = list(model._meta.concrete_fields)
     fields = [field for field in concrete if not isinstance(field, models.AutoField)]
-    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name  # a column may be named key
-    columns = ", ".join(quote(field.column) for field in fields)
+    columns = ", ".join(_quote(field.column) for field in fields)
     marks = ", ".join(["%s"] * len(fields))
-    return f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({marks})", fields  # noqa: S608
+    return f"INSERT INTO {_table(model)} ({columns}) VALUES ({marks})", fields  # noqa: S608
 
 
 @lru_cache
 def _update_sql(model: type[models.Model], names: tuple[str, ...]) -> tuple[str, list[Any]]:
     fields: list[Any] = [model._meta.get_field(name) for name in names]
-    changes = ", ".join(f"{field.column} = %s" for field in fields)
+    changes = ", ".join(f"{_quote(field.column)} = %s" for field in fields)
     where = f"{_column(model, 'pk')} = %s"
-    return f"UPDATE {model._meta.db_table} SET {changes} WHERE {where}", fields  # noqa: S608
+    return f"UPDATE {_table(model)} SET {changes} WHERE {where}", fields  # noqa: S608
 
 
 def _column(model: type[models.Model], name: str) -> str:
     field: Any = model._meta.pk if name == "pk" else model._meta.get_field(name)
-    column: str = field.column
-    return column
+    return _quote(field.column)
+
+
+def _table(model: type[models.Model]) -> str:
+    return _quote(model._meta.db_table)
+
+
+def _quote(name: str) -> str:
+    """A column may be named key, which MySQL reserves."""
+    return connections[DEFAULT_DB_ALIAS].ops.quote_name(name)

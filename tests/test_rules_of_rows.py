@@ -12,9 +12,17 @@ from activity.discounts import Plan
 from activity.models import Activity, Discount, Offer, Sku
 from activity.trial import TrialQuery, run_trial
 from groupbuy import rows
-from groupbuy.models import Channel
-from tests.factories import NOW, lock, make_activity, make_channel, make_discount
-from trade.models import Order, Team
+from groupbuy.models import Channel, Switch
+from tests.factories import (
+    NOW,
+    lock,
+    make_activity,
+    make_channel,
+    make_discount,
+    make_promise,
+    set_switch,
+)
+from trade.models import NotifyTask, Order, Team
 
 pytestmark = pytest.mark.django_db
 
@@ -212,6 +220,23 @@ def test_rows_are_written_as_the_orm_writes_them() -> None:
     rows.update(order, "paid_at", "status", "hold_no")
     changed = {"paid_at": NOW, "status": 1, "hold_no": None}
     assert Order.objects.values().get() == written | changed
+
+
+def test_a_row_is_found_by_a_column_whose_name_the_database_reserves() -> None:
+    make_promise("team_success-7")
+    set_switch("cutRange", "30")
+
+    promise, switch = rows.read(NotifyTask, key="team_success-7"), rows.lock(Switch, key="cutRange")
+
+    assert promise is not None
+    assert promise.key == "team_success-7"
+    assert switch is not None
+    assert switch.value == "30"
+
+
+def test_a_look_up_by_none_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match=r"look-up of Order by None"):
+        rows.read(Order, take_no=None)
 
 
 def test_a_channels_pair_is_unique() -> None:
