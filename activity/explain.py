@@ -1,6 +1,6 @@
 """A trial explained (试算解释): every rule in order, with what it saw and what would change it.
 
-For operators. The verdicts are those of run_trial() itself; only inputs and advice are added.
+For operators. Every verdict is read from the Trial; only inputs and advice are added.
 """
 
 from collections.abc import Iterator
@@ -12,11 +12,10 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from activity.catalog import LiveOffer
-from activity.trial import Trial, TrialQuery, place_in_activity, run_trial
+from activity.trial import Trial, TrialQuery, activity_bucket, run_trial
 from groupbuy import switches
 from groupbuy.errors import ErrorCode
 from groupbuy.models import Switch
-from tag.crowd import crowds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +46,13 @@ def _switches(query: TrialQuery, trial: Trial) -> Iterator[Step]:
         ErrorCode.DOWNGRADED in trial.refusals,
         _("Set the switch downgradeSwitch to 0."),
     )
-    place = switches.place(query.user_id)
+    bucket = switches.place(query.user_id)
     yield _step(
         _("The switch lets this user in"),
-        _("cutRange = %(range)s; this user comes in at %(place)s")
-        % {"range": switches.text(Switch.Key.CUT_RANGE), "place": place},
-        not switches.in_cut_range(query.user_id),
-        _("Set the switch cutRange to %(place)s or more.") % {"place": place},
+        _("cutRange = %(range)s; this user comes in at %(bucket)s")
+        % {"range": switches.text(Switch.Key.CUT_RANGE), "bucket": bucket},
+        not trial.in_cut_range,
+        _("Set the switch cutRange to %(bucket)s or more.") % {"bucket": bucket},
     )
 
 
@@ -70,13 +69,13 @@ def _offer(query: TrialQuery, trial: Trial) -> Step:
 
 def _activity(query: TrialQuery, trial: Trial, offer: LiveOffer, now: datetime) -> Iterator[Step]:
     activity, refusals = offer.activity, trial.refusals
-    place = place_in_activity(activity, query.user_id)
+    bucket = activity_bucket(activity, query.user_id)
     yield _step(
         _("The activity lets this user in"),
-        _("%(range)s per cent; this user comes in at %(place)s")
-        % {"range": activity.cut_range, "place": place},
-        place > activity.cut_range,
-        _("Let %(place)s per cent or more into the activity.") % {"place": place},
+        _("%(range)s per cent; this user comes in at %(bucket)s")
+        % {"range": activity.cut_range, "bucket": bucket},
+        not trial.in_activity_range,
+        _("Let %(bucket)s per cent or more into the activity.") % {"bucket": bucket},
     )
     discount = activity.discount
     prices = f"{trial.price.original} → {trial.price.pay}" if trial.price else "?"
@@ -86,18 +85,17 @@ def _activity(query: TrialQuery, trial: Trial, offer: LiveOffer, now: datetime) 
         ErrorCode.UNKNOWN_DISCOUNT in refusals,
         _("Correct the discount's expression."),
     )
-    inside = crowds_of(query.user_id, offer.crowds)
     if activity.restrict_visible or activity.restrict_join:
         yield _step(
             _("The user is in the activity's crowd"),
-            _membership(activity.crowd_id, inside),
+            _membership(activity.crowd_id, trial.crowds),
             not (trial.visible and trial.joinable),
             _("Put the user into the crowd %(crowd)s.") % {"crowd": activity.crowd_id},
         )
     if offer.discount_crowd is not None:
         yield _step(
             _("The user is in the discount's crowd"),
-            _membership(offer.discount_crowd, inside),
+            _membership(offer.discount_crowd, trial.crowds),
             not trial.discounted,
             _("Outside it the original price is paid. Put the user into the crowd %(crowd)s.")
             % {"crowd": offer.discount_crowd},

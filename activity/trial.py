@@ -32,6 +32,9 @@ class Trial:
     discounted: bool  # not outside the discount's crowd
     visible: bool
     joinable: bool
+    crowds: frozenset[str]  # those of the offer's crowds that the user belongs to
+    in_cut_range: bool  # the switch's percentage of users
+    in_activity_range: bool  # the activity's own
     refusals: tuple[ErrorCode, ...]
 
     @property
@@ -59,7 +62,10 @@ class Trial:
 
 def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
     """Refusals come in the contract's order; without an offer there is no price or crowd."""
-    refusals = [*_switched_off(query.user_id)]
+    in_cut_range = switches.in_cut_range(query.user_id)
+    refusals = [] if in_cut_range else [ErrorCode.OUTSIDE_CUT_RANGE]
+    if switches.is_downgraded():
+        refusals.insert(0, ErrorCode.DOWNGRADED)
     offer = find_offer(
         source=query.source,
         channel=query.channel,
@@ -68,11 +74,9 @@ def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
         now=now,
     )
     if offer is None:
-        refusals.append(ErrorCode.NO_OFFER)
-        return Trial(
-            None, None, discounted=False, visible=False, joinable=False, refusals=tuple(refusals)
-        )
-    if not refusals and not _let_in(offer.activity, query.user_id):
+        return _without_offer(in_cut_range, [*refusals, ErrorCode.NO_OFFER])
+    in_activity_range = _in_activity_range(offer.activity, query.user_id)
+    if not refusals and not in_activity_range:
         refusals.append(ErrorCode.OUTSIDE_CUT_RANGE)
     if offer.price is None:
         refusals.append(ErrorCode.UNKNOWN_DISCOUNT)
@@ -88,30 +92,38 @@ def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
         discounted=discounted,
         visible=visible,
         joinable=joinable,
+        crowds=crowds,
+        in_cut_range=in_cut_range,
+        in_activity_range=in_activity_range,
         refusals=tuple(refusals),
     )
 
 
-def _switched_off(user_id: str) -> list[ErrorCode]:
-    refusals = []
-    if switches.is_downgraded():
-        refusals.append(ErrorCode.DOWNGRADED)
-    if not switches.in_cut_range(user_id):
-        refusals.append(ErrorCode.OUTSIDE_CUT_RANGE)
-    return refusals
+def activity_bucket(activity: Activity, user_id: str) -> int:
+    """The user's bucket in this activity, 1 to 100: admitted once its cut_range reaches it.
 
-
-def place_in_activity(activity: Activity, user_id: str) -> int:
-    """From how many per cent on the activity lets this user in.
-
-    Others than the switch lets in: each activity tries itself on other users.
+    Salted with the activity id, so that each activity samples different users.
     """
     return switches.place(f"{activity.pk} {user_id}")
 
 
-def _let_in(activity: Activity, user_id: str) -> bool:
-    per_cent = activity.cut_range
-    return per_cent == 100 or place_in_activity(activity, user_id) <= per_cent
+def _without_offer(in_cut_range: bool, refusals: list[ErrorCode]) -> Trial:
+    return Trial(
+        None,
+        None,
+        discounted=False,
+        visible=False,
+        joinable=False,
+        crowds=frozenset(),
+        in_cut_range=in_cut_range,
+        in_activity_range=False,
+        refusals=tuple(refusals),
+    )
+
+
+def _in_activity_range(activity: Activity, user_id: str) -> bool:
+    percent = activity.cut_range
+    return percent == 100 or activity_bucket(activity, user_id) <= percent
 
 
 def _crowd_scope(activity: Activity, crowds: Collection[str]) -> tuple[bool, bool]:
