@@ -121,20 +121,22 @@ def bare_run(action: str, lines: list[list[str]]) -> Run:
 def check_statement_counts() -> None:
     """Compare with what bare.py says; stop when the numbers differ."""
     from benchmarks import bare, rows
+    from groupbuy import channels
     from trade.lock import LockCommand, lock_order
     from trade.refund import RefundCommand, refund_order
     from trade.settle import SettleCommand, settle_order
 
-    now = timezone.now()
+    now, channel = timezone.now(), channels.find("s01", "c01")
+    assert channel
 
     def lock(team_id: str = "") -> Any:
         user = rows.users(1)[0]
-        names = (user, "s01", "c01", "9890001", 100123, user, team_id, "HTTP", rows.NOTIFY_URL)
+        names = (user, channel, "9890001", 100123, user, team_id, "HTTP", rows.NOTIFY_URL)
         return lock_order(LockCommand(*names), now=now)
 
     first, held = lock(), lock()
-    paid = SettleCommand("s01", "c01", first.user_id, first.out_trade_no, now)
-    given_back = RefundCommand("s01", "c01", held.user_id, held.out_trade_no)
+    paid = SettleCommand(channel, first.user_id, first.out_trade_no, now)
+    given_back = RefundCommand(channel, held.user_id, held.out_trade_no)
     calls: dict[str, Callable[[], Any]] = {
         "open": lock,
         "join": lambda: lock(str(first.team_id)),

@@ -5,7 +5,7 @@ request must be the key's own. A channel may be opened to callers without a key.
 """
 
 import hmac
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,21 +14,11 @@ from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, Va
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from groupbuy import switches
+from groupbuy import channels, switches
+from groupbuy.channels import KnownChannel
 from groupbuy.fields import TextField
-from groupbuy.models import ApiKey, Channel, digest
+from groupbuy.models import ApiKey, digest
 from groupbuy.snapshots import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class KnownChannel:
-    """What the hot path needs of a Channel."""
-
-    pk: int
-    source: str
-    channel: str
-    callback_hosts: str
-    allow_without_key: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +30,13 @@ class Caller:
     is_authenticated = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    channels: Mapping[tuple[str, str], KnownChannel]
-    keys: Mapping[str, tuple[str, Caller]]  # prefix -> digest, caller
-
-
-def find_channel(source: str, channel: str) -> KnownChannel | None:
-    return _known.get().channels.get((source, channel))
-
-
-def known_channels() -> Collection[KnownChannel]:
-    return _known.get().channels.values()
-
-
 class ApiKeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
         scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if not scheme:
             return None
         prefix = text.strip().split("_")[1:2]
-        known = _known.get().keys.get(prefix[0]) if prefix else None
+        known = _keys.get().get(prefix[0]) if prefix else None
         if scheme.lower() != "bearer" or known is None:
             raise AuthenticationFailed
         expected, caller = known
@@ -83,7 +59,7 @@ class IsOwnChannel(BasePermission):
         source, name = (_named(fields, "source"), _named(fields, "channel"))
         caller: Any = request.user
         if caller is None:
-            channel = find_channel(source, name)
+            channel = channels.find(source, name)
             if channel is None or not channel.allow_without_key:
                 raise NotAuthenticated
             request.user = Caller(channel)  # type: ignore[assignment]
@@ -133,30 +109,17 @@ def _named(fields: object, field: str, form: TextField | None = None) -> str:
     return name
 
 
-def _load() -> _Known:
-    channels = {
-        channel.pk: KnownChannel(
-            channel.pk,
-            channel.source,
-            channel.channel,
-            channel.callback_hosts,
-            channel.allow_without_key,
+def _load() -> dict[str, tuple[str, Caller]]:
+    """By prefix: the key's digest and its caller."""
+    keys = ApiKey.objects.filter(is_active=True).select_related("channel")
+    return {
+        key.prefix: (
+            key.digest,
+            Caller(KnownChannel.of(key.channel) if key.channel else None, str(key)),
         )
-        for channel in Channel.objects.all()
+        for key in keys
     }
-    keys = ApiKey.objects.filter(is_active=True)
-    return _Known(
-        channels={(channel.source, channel.channel): channel for channel in channels.values()},
-        keys={
-            key.prefix: (
-                key.digest,
-                Caller(channels[key.channel_id] if key.channel_id else None, str(key)),
-            )
-            for key in keys
-            if key.channel_id is None or key.channel_id in channels  # a newer channel's: next time
-        },
-    )
 
 
-_known = Snapshot(_load, bypass=switches.caches_off, announced=True)
+_keys = Snapshot(_load, bypass=switches.caches_off, announced=True)
 _name, _user_id = TextField(longest=32), TextField(longest=64)

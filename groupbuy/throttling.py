@@ -29,8 +29,8 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from groupbuy import switches
-from groupbuy.auth import known_channels, named_user
+from groupbuy import channels, switches
+from groupbuy.auth import named_user
 from groupbuy.models import Switch
 from groupbuy.redis import Script, ask
 
@@ -312,7 +312,7 @@ def client_address(ident: str | None) -> str:
 
 def blocks() -> list[Block] | None:
     """Who is blocked now, the longest first; None while Redis is away."""
-    places = [INDEX, *(f"{each.source}/{each.channel}" for each in known_channels())]
+    places = [INDEX, *(f"{each.source}/{each.channel}" for each in channels.known())]
     found = ask(partial(_read_blocks, places))
     return None if found is None else sorted(found, key=lambda block: block.until, reverse=True)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from activity.discounts import Plan
 from activity.models import Activity, Discount, Offer, Sku
+from groupbuy import channels
+from groupbuy.channels import KnownChannel
 from groupbuy.models import Channel, Switch
 from trade.lock import LockCommand, lock_order
 from trade.models import NotifyTask, Order, Team, Transport
@@ -55,11 +57,21 @@ def make_activity(pk: int = 100123, **fields: Any) -> Activity:
     return activity
 
 
+def known_channel(source: str = "s01", channel: str = "c01") -> KnownChannel:
+    """The channel as the permission check finds it."""
+    found = channels.find(source, channel)
+    assert found is not None
+    return found
+
+
+def _with_channel(fields: dict[str, Any]) -> dict[str, Any]:
+    names = (fields.pop("source", "s01"), fields.pop("channel", "c01"))
+    return fields | {"channel": known_channel(*names)}
+
+
 def lock_command(user_id: str = "xiaofuge", **fields: Any) -> LockCommand:
     defaults: dict[str, Any] = {
         "user_id": user_id,
-        "source": "s01",
-        "channel": "c01",
         "goods_id": GOODS,
         "activity_id": 100123,
         "out_trade_no": f"t-{user_id}",
@@ -67,18 +79,16 @@ def lock_command(user_id: str = "xiaofuge", **fields: Any) -> LockCommand:
         "notify_transport": Transport.HTTP,
         "notify_url": URL,
     }
-    return LockCommand(**(defaults | fields))
+    return LockCommand(**_with_channel(defaults | fields))
 
 
 def settle_command(user_id: str = "xiaofuge", **fields: Any) -> SettleCommand:
     defaults: dict[str, Any] = {
-        "source": "s01",
-        "channel": "c01",
         "user_id": user_id,
         "out_trade_no": f"t-{user_id}",
         "paid_at": NOW + timedelta(minutes=1),
     }
-    return SettleCommand(**(defaults | fields))
+    return SettleCommand(**_with_channel(defaults | fields))
 
 
 def lock(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> Order:
@@ -90,13 +100,8 @@ def settle(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> 
 
 
 def refund(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> Refund:
-    defaults = {
-        "source": "s01",
-        "channel": "c01",
-        "user_id": user_id,
-        "out_trade_no": f"t-{user_id}",
-    }
-    return refund_order(RefundCommand(**(defaults | fields)), now=now)
+    defaults: dict[str, Any] = {"user_id": user_id, "out_trade_no": f"t-{user_id}"}
+    return refund_order(RefundCommand(**_with_channel(defaults | fields)), now=now)
 
 
 def make_team(*user_ids: str, paid: int = 0, **fields: Any) -> Team:

@@ -17,10 +17,10 @@ import groupbuy.redis
 from activity.trial import TrialQuery, run_trial
 from groupbuy import snapshots
 from tag import bitmaps, crowd, tasks
-from tag.crowd import add_members, crowds_of, is_member, remove_members
+from tag.crowd import add_members, crowds_of, remove_members
 from tag.models import CrowdMember, CrowdTag, CrowdUser
+from tests.checks import broken_invariants, is_member
 from tests.factories import NOW, make_activity, make_discount, set_switch
-from trade import invariants
 
 pytestmark = pytest.mark.django_db
 PEOPLE = [f"u{n}" for n in range(20)]
@@ -247,13 +247,13 @@ def test_the_tenth_invariant_finds_a_wrong_bitmap(redis: Redis) -> None:
     tag = make_crowd("a")
     other = CrowdUser.objects.create(user_id="b")
     bitmaps.refresh()
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
     redis.setbit(bitmaps._key("RQ", tag.version), other.pk, 1)
     tag.refresh_from_db()
     redis.setbit(bitmaps._key("RQ", tag.version), other.pk, 1)
 
-    assert list(invariants.broken().values()) == [["crowd RQ: its bitmap is not its table"]]
+    assert list(broken_invariants().values()) == [["crowd RQ: its bitmap is not its table"]]
 
 
 @pytest.mark.usefixtures("redis")

@@ -10,8 +10,9 @@ from django.db import OperationalError
 from activity.models import Activity
 from groupbuy.celery import app
 from groupbuy.errors import ErrorCode, GroupBuyError
+from tests.checks import broken_invariants
 from tests.factories import NOW, lock, make_activity, make_team, refund, settle
-from trade import expire, invariants, tasks
+from trade import expire, tasks
 from trade.endings import close_order
 from trade.models import NotifyTask, Order, Team
 
@@ -87,7 +88,7 @@ def test_a_team_that_must_fill_fails_after_its_grace_and_gives_all_money_back() 
     assert (team.completed_at, team.completed_by_shop) == (None, False)
     assert set(Order.objects.values_list("status", "close_reason")) == {(2, "team_ended")}
     assert kinds() == ["paid_unformed", "unpaid_unlock"]
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
 
 def test_a_payment_made_in_time_is_seated_during_the_grace_and_refunded_after() -> None:
@@ -102,7 +103,7 @@ def test_a_payment_made_in_time_is_seated_during_the_grace_and_refunded_after() 
 
     assert caught.value.error is ErrorCode.PAID_TOO_LATE
     assert sorted(kinds()) == ["paid_unformed", "paid_unformed", "unpaid_unlock"]
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
 
 def test_the_shop_completes_a_team_that_somebody_has_paid_for() -> None:
@@ -117,12 +118,12 @@ def test_the_shop_completes_a_team_that_somebody_has_paid_for() -> None:
     assert kinds() == ["unpaid_unlock", "team_success"]
     success = NotifyTask.objects.get(event="team_success")
     assert success.payload == f'{{"teamId":"{team.pk}","outTradeNoList":["t-a"]}}'
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
     refund("a")
     team.refresh_from_db()
     assert team.status == Team.Status.FAILED
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
 
 def test_the_shop_does_not_complete_a_team_that_nobody_has_paid_for() -> None:

@@ -22,12 +22,13 @@ from groupbuy import snapshots
 from groupbuy.models import ApiKey
 from tag import bitmaps, crowd, jobs
 from tag.admin import CrowdTagForm
-from tag.crowd import add_members, crowds_of, is_member, members_of
+from tag.crowd import add_members, crowds_of, members_of
 from tag.jobs import Rule
 from tag.models import CrowdJob, CrowdMember, CrowdPart, CrowdSlice, CrowdTag, CrowdUser
+from tests.checks import broken_invariants, is_member
 from tests.factories import NOW, lock, make_activity, refund, set_switch, settle
 from tests.racing import race
-from trade import history, invariants, tasks
+from trade import history, tasks
 from trade.models import Order
 
 Kind, Status = CrowdJob.Kind, CrowdJob.Status
@@ -476,7 +477,7 @@ def test_a_preview_counts_and_builds_nothing() -> None:
     assert jobs.preview(job, history, now=NOW, seconds=5) == (3, True)
     assert jobs.preview(job, history, now=NOW, seconds=-1) == (0, False)
     assert (CrowdPart.objects.count(), CrowdMember.objects.count()) == (0, 0)
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
 
 def api_operator() -> APIClient:

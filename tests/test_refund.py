@@ -8,8 +8,8 @@ import pytest
 
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.models import Channel
+from tests.checks import broken_invariants
 from tests.factories import NOW, close, lock, make_activity, make_channel, make_team, refund, settle
-from trade import invariants
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.refund import Outcome, decide
 
@@ -61,7 +61,7 @@ def test_an_unpaid_order_gives_back_seat_and_turn() -> None:
         "activityId": 100123,
     }
     assert lock("a", out_trade_no="t-again", team_id=str(team.pk)).take_no == 1
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
 
 def test_a_paid_order_leaves_a_forming_team() -> None:
@@ -73,7 +73,7 @@ def test_a_paid_order_leaves_a_forming_team() -> None:
     team.refresh_from_db()
     assert (team.locked_count, team.paid_count, team.status) == (1, 1, S.FORMING)
     assert NotifyTask.objects.get().key.endswith("-paid_unformed")
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
 
 def test_a_formed_team_never_reopens_and_fails_with_its_last_member() -> None:
@@ -91,7 +91,7 @@ def test_a_formed_team_never_reopens_and_fails_with_its_last_member() -> None:
         with pytest.raises(GroupBuyError) as caught:
             lock("d", team_id=str(team.pk))
         assert caught.value.error is ErrorCode.TEAM_NOT_JOINABLE
-        assert invariants.broken() == {}
+        assert broken_invariants() == {}
 
     kinds = NotifyTask.objects.filter(event="team_refund").values_list("key", flat=True)
     assert all(key.endswith("-paid_formed") for key in kinds)
@@ -145,7 +145,7 @@ def test_a_payment_after_a_refund_is_refunded_too() -> None:
         f"team_refund-{order.pk}-paid_unformed",
         f"team_refund-{order.pk}-unpaid_unlock",
     ]
-    assert invariants.broken() == {}
+    assert broken_invariants() == {}
 
 
 def test_a_channel_without_a_refund_url_keeps_the_promise() -> None:

@@ -15,7 +15,8 @@ import pytest
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from groupbuy.models import Channel, is_allowed, new_webhook_secret
+from groupbuy.hosts import is_allowed
+from groupbuy.models import Channel, new_webhook_secret
 from tests.factories import make_channel, make_promise
 from trade.models import NotifyTask
 from trade.notify import transports

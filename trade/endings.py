@@ -1,9 +1,8 @@
 """How a team is completed and how an order is closed, each with its promise to the mall.
 
-Settlement, refund and time all end here. Call inside a transaction that has locked the rows.
+Settlement, refund and expiry all end here. Call inside a transaction that has locked the rows.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from groupbuy import rows
@@ -11,22 +10,6 @@ from groupbuy.models import Channel
 from trade import gate
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.notify import outbox
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What closing one order adds to its team's counters."""
-
-    locked: int
-    paid: int
-
-
-EFFECTS = {
-    RefundType.UNPAID_UNLOCK: Effect(locked=-1, paid=0),
-    RefundType.PAID_UNFORMED: Effect(locked=-1, paid=-1),
-    RefundType.PAID_FORMED: Effect(locked=-1, paid=-1),
-}
-NO_EFFECT = Effect(locked=0, paid=0)
 
 
 def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
@@ -39,7 +22,7 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
     paid = team.orders.filter(status=Order.Status.PAID).order_by("pk")
     outbox.record(
         NotifyTask.Event.TEAM_SUCCESS,
-        key=f"team_success-{team.pk}",
+        key=NotifyTask.success_key(team.pk),
         team=team,
         url=team.notify_url,
         payload={
@@ -51,18 +34,15 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
 
 
 def close_order(
-    team: Team,
-    order: Order,
-    kind: RefundType,
-    reason: Order.CloseReason,
-    *,
-    effect: Effect,
-    now: datetime,
+    team: Team, order: Order, kind: RefundType, reason: Order.CloseReason, *, now: datetime
 ) -> None:
-    """Close the order, give back its seat and turn, save both, and promise what is due.
+    """Close the order, release its seat and turn, save both rows, and promise the mall the notice.
 
+    An order that is closed already holds no seat: only its reason and payment time change.
     A completed team never reopens: it becomes complete with refunds, or failed with the last.
     """
+    team.locked_count -= order.status != Order.Status.CLOSED
+    team.paid_count -= order.status == Order.Status.PAID
     order.status = Order.Status.CLOSED
     order.close_reason = reason
     order.closed_at = now
@@ -72,8 +52,6 @@ def close_order(
         *("status", "close_reason", "closed_at", "take_no", "seat_of", "hold_no"),
         *("paid_at", "settled_at"),
     )
-    team.locked_count += effect.locked
-    team.paid_count += effect.paid
     if kind is RefundType.PAID_FORMED:
         left = team.paid_count
         team.status = Team.Status.COMPLETE_WITH_REFUNDS if left else Team.Status.FAILED
@@ -82,7 +60,7 @@ def close_order(
     channel = rows.read(Channel, pk=team.channel_id)
     outbox.record(
         NotifyTask.Event.TEAM_REFUND,
-        key=f"team_refund-{order.pk}-{kind}",
+        key=NotifyTask.refund_key(order.pk, kind),
         team=team,
         url=channel.refund_notify_url if channel else "",
         payload={

@@ -15,7 +15,7 @@ from django.db import OperationalError, transaction
 
 from activity.models import Activity
 from groupbuy import changes, rows
-from trade.endings import EFFECTS, close_order, complete_team
+from trade.endings import close_order, complete_team
 from trade.models import Order, Team
 from trade.notify import nudges
 from trade.refund import decide
@@ -118,4 +118,4 @@ def _end_team(team: Team, *, now: datetime) -> None:
 def _close(team: Team, order: Order, reason: Order.CloseReason, *, now: datetime) -> None:
     kind = decide(Team.Status(team.status), Order.Status(order.status))
     assert kind is not None  # a live order of a forming team
-    close_order(team, order, kind, reason, effect=EFFECTS[kind], now=now)
+    close_order(team, order, kind, reason, now=now)

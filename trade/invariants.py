@@ -1,5 +1,6 @@
 """What must always hold: INVARIANTS. Each check returns the rows that break it."""
 
+import json
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar
@@ -66,11 +67,11 @@ def completions_are_promised_once() -> Iterator[str]:
     completed = Team.objects.exclude(completed_at=None)
     for teams in _pages(Team):
         done = teams.exclude(completed_at=None).values_list("pk", flat=True)
-        keys = {f"team_success-{pk}" for pk in done}
+        keys = {NotifyTask.success_key(pk) for pk in done}
         yield from (f"missing {key}" for key in sorted(keys - _promised(keys)))
     for promises in _pages(NotifyTask):
-        made = promises.filter(event=NotifyTask.Event.TEAM_SUCCESS).values_list("key", flat=True)
-        named = {key: read_id(key.removeprefix("team_success-")) for key in made}
+        made = promises.filter(event=NotifyTask.Event.TEAM_SUCCESS).values_list("key", "payload")
+        named = {key: read_id(json.loads(payload)["teamId"]) for key, payload in made}
         founded = set(completed.filter(pk__in=named.values()).values_list("pk", flat=True))
         yield from (f"unfounded {key}" for key, pk in named.items() if pk not in founded)
 
@@ -82,9 +83,9 @@ def closings_are_promised() -> Iterator[str]:
             ((RefundType.UNPAID_UNLOCK,), [pk for pk, paid_at in orders if not paid_at]),
             (PAID_KINDS, [pk for pk, paid_at in orders if paid_at]),
         ):
-            keys = {f"team_refund-{pk}-{kind}" for pk in pks for kind in kinds}
-            named = {key.split("-")[1] for key in _promised(keys)}
-            missing = [pk for pk in pks if str(pk) not in named]
+            keys = {NotifyTask.refund_key(pk, kind): pk for pk in pks for kind in kinds}
+            promised = {keys[key] for key in _promised(keys)}
+            missing = [pk for pk in pks if pk not in promised]
             yield from (f"order {pk}: closed without its promise" for pk in missing)
 
 
@@ -168,11 +169,6 @@ def check_all(now: datetime | None = None) -> Iterator[tuple[str, list[str]]]:
             yield str(sentence), list(check(now))
         elif not in_time:
             yield str(sentence), list(check())
-
-
-def broken() -> dict[str, list[str]]:
-    """The sentence of each timeless invariant that does not hold -> the rows that break it."""
-    return {sentence: rows for sentence, rows in check_all() if rows}
 
 
 def _promised(keys: Collection[str]) -> set[str]:

@@ -17,10 +17,9 @@ from django.utils.translation import gettext as _
 from activity.catalog import LiveOffer
 from activity.trial import Trial, TrialQuery, run_trial
 from groupbuy import rows, switches
-from groupbuy.auth import KnownChannel, find_channel
+from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.fields import read_id
-from groupbuy.models import is_allowed
 from trade import gate
 from trade.models import Order, Team, Transport
 from trade.turns import Turns, free_turn, read_turns
@@ -31,8 +30,7 @@ TRIES = 5  # of a lock that collides with others of the same shopper
 @dataclass(frozen=True, slots=True)
 class LockCommand:
     user_id: str
-    source: str
-    channel: str
+    channel: KnownChannel
     goods_id: str
     activity_id: int
     out_trade_no: str
@@ -44,7 +42,6 @@ class LockCommand:
 @dataclass(frozen=True, slots=True)
 class LockContext:
     command: LockCommand
-    channel: KnownChannel
     trial: Trial
     offer: LiveOffer
     team: Team | None  # the one to join, when it exists
@@ -122,12 +119,10 @@ LOCK_CHECKS: tuple[Callable[[LockContext], None], ...] = (
 
 def _read(command: LockCommand, now: datetime) -> LockContext:
     """What the checks judge. Raises what the fields and the trial refuse."""
-    channel = find_channel(command.source, command.channel)
-    if channel is None:
-        raise GroupBuyError(ErrorCode.NO_OFFER)
-    _require_callback(command, channel)
+    _require_callback(command)
+    channel = command.channel
     query = TrialQuery(
-        command.user_id, command.source, command.channel, command.goods_id, command.activity_id
+        command.user_id, channel.source, channel.channel, command.goods_id, command.activity_id
     )
     trial = run_trial(query, now=now)
     # A team may outlive its activity: joining asks the team's end, not the activity's window.
@@ -136,7 +131,6 @@ def _read(command: LockCommand, now: datetime) -> LockContext:
     entry, team = _pass_gate(visitor) if command.team_id else (None, None)
     return LockContext(
         command=command,
-        channel=channel,
         trial=trial,
         offer=offer,
         visitor=visitor,
@@ -167,14 +161,14 @@ def _pass_gate(visitor: gate.Visitor) -> tuple[gate.Entry, Team | None]:
     return gate.prime(entry, visitor, team), team
 
 
-def _require_callback(command: LockCommand, channel: KnownChannel) -> None:
+def _require_callback(command: LockCommand) -> None:
     if command.notify_transport == Transport.MQ:
         if not settings.AMQP_URL:
             raise GroupBuyError(
                 ErrorCode.ILLEGAL_PARAMETER,
                 _("notifyConfigVO.notifyType: no message broker is set up here, use HTTP"),
             )
-    elif not is_allowed(command.notify_url, channel.callback_hosts):
+    elif not command.channel.allows(command.notify_url):
         raise GroupBuyError(
             ErrorCode.ILLEGAL_PARAMETER,
             _("notifyUrl: its host is not among the channel's callback hosts"),
@@ -201,7 +195,7 @@ def _open_team(ctx: LockContext) -> Team:
     assert price is not None  # else the trial refused
     team = Team(
         activity_id=activity.pk,
-        channel_id=ctx.channel.pk,
+        channel_id=command.channel.pk,
         goods_id=ctx.offer.goods_id,
         group_type=activity.group_type,
         target_count=activity.target_count,
@@ -267,10 +261,7 @@ def _free_hold(ctx: LockContext) -> int | None:
 
 def _replayed(command: LockCommand) -> Order | None:
     """The order that this outTradeNo already has."""
-    channel = find_channel(command.source, command.channel)
-    if channel is None:
-        return None
-    order = rows.read(Order, channel_id=channel.pk, out_trade_no=command.out_trade_no)
+    order = rows.read(Order, channel_id=command.channel.pk, out_trade_no=command.out_trade_no)
     if order is None:
         return None
     if order.user_id != command.user_id:

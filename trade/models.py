@@ -231,6 +231,16 @@ class NotifyTask(models.Model):
     def __str__(self) -> str:
         return self.key
 
+    @staticmethod
+    def success_key(team_id: int) -> str:
+        """The key of the promise that this team is complete."""
+        return f"{NotifyTask.Event.TEAM_SUCCESS}-{team_id}"
+
+    @staticmethod
+    def refund_key(order_id: int, kind: RefundType) -> str:
+        """The key of the promise that this order is closed, or its money due back."""
+        return f"{NotifyTask.Event.TEAM_REFUND}-{order_id}-{kind}"
+
 
 class NotifyAttempt(models.Model):
     """One try to deliver a promise, and how it went."""

@@ -52,8 +52,12 @@ def order_state(*, channel_id: int, out_trade_no: str) -> OrderState:
         raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
     promises = NotifyTask.objects.filter(
         key__in=[
-            *(f"team_refund-{order.pk}-{kind}" for kind in RefundType),
-            *([] if order.status == Order.Status.CLOSED else [f"team_success-{order.team_id}"]),
+            *(NotifyTask.refund_key(order.pk, kind) for kind in RefundType),
+            *(
+                []
+                if order.status == Order.Status.CLOSED
+                else [NotifyTask.success_key(order.team_id)]
+            ),
         ]
     )
     moments = [

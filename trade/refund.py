@@ -1,7 +1,7 @@
 """Refund (退单): a shopper gives an order back.
 
-decide() says which kind of refund it is, endings.EFFECTS what that kind changes, and
-refund_order() applies it. Nothing else decides what a refund is.
+decide() says which kind of refund it is, refund_order() applies it. Nothing else decides what a
+refund is.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,16 @@ from enum import Enum
 
 from django.db import transaction
 
-from groupbuy.auth import find_channel
+from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
-from trade.endings import EFFECTS, close_order
+from trade.endings import close_order
 from trade.models import Order, RefundType, Team
 from trade.rowlocks import lock_team_and_order
 
 
 @dataclass(frozen=True, slots=True)
 class RefundCommand:
-    source: str
-    channel: str
+    channel: KnownChannel
     user_id: str
     out_trade_no: str
 
@@ -48,12 +47,11 @@ def refund_order(command: RefundCommand, *, now: datetime) -> Refund:
 
     Raises ORDER_NOT_FOUND for an order that this user does not have.
     """
-    channel = find_channel(command.source, command.channel)
-    if channel is None:
-        raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
     with transaction.atomic(durable=True):
         found = lock_team_and_order(
-            channel_id=channel.pk, user_id=command.user_id, out_trade_no=command.out_trade_no
+            channel_id=command.channel.pk,
+            user_id=command.user_id,
+            out_trade_no=command.out_trade_no,
         )
         if found is None:
             raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
@@ -63,8 +61,7 @@ def refund_order(command: RefundCommand, *, now: datetime) -> Refund:
         kind = decide(Team.Status(team.status), Order.Status(order.status))
         if kind is None:
             return Refund(order, Outcome.FAIL)
-        reason = Order.CloseReason.REFUNDED
-        close_order(team, order, kind, reason, effect=EFFECTS[kind], now=now)
+        close_order(team, order, kind, Order.CloseReason.REFUNDED, now=now)
     return Refund(order, Outcome.SUCCESS)
 
 

@@ -13,6 +13,7 @@ from rest_framework import serializers
 
 from activity.serializers import GoodsResponse
 from activity.trial import TrialQuery
+from groupbuy.channels import KnownChannel
 from groupbuy.fields import (
     AnswerSerializer,
     CursorField,
@@ -23,7 +24,7 @@ from groupbuy.fields import (
     MoneyOut,
     TextField,
 )
-from groupbuy.models import validate_http_url
+from groupbuy.hosts import validate_http_url
 from trade.lock import LockCommand
 from trade.models import NotifyTask, Transport
 from trade.refund import Outcome, RefundCommand
@@ -64,13 +65,21 @@ class MarketRequest(ShopperRequest):
         return TrialQuery(**self.run_validation(body))
 
 
+class CommandRequest(ShopperRequest):
+    def validated(self, body: Any, channel: KnownChannel) -> dict[str, Any]:
+        """The fields; source and channel are the channel that the permission check found."""
+        fields = dict(self.run_validation(body))
+        del fields["source"]
+        return fields | {"channel": channel}
+
+
 class NotifyConfig(serializers.Serializer):
     notifyType = serializers.ChoiceField(choices=Transport.choices)
     notifyUrl = TextField(longest=512, required=False, allow_null=True, allow_blank=True)
     notifyMQ = IgnoredField(required=False, allow_null=True, help_text="Accepted and ignored.")
 
 
-class LockRequest(ShopperRequest):
+class LockRequest(CommandRequest):
     """Where to call back: notifyConfigVO, or the older flat notifyUrl, which means HTTP."""
 
     goodsId = TextField(source="goods_id", longest=32)
@@ -109,16 +118,16 @@ class LockRequest(ShopperRequest):
     def _refuse(self, path: str, error: str) -> None:
         raise serializers.ValidationError({path: [str(self.error_messages[error])]})
 
-    def to_command(self, body: Any) -> LockCommand:
-        return LockCommand(**self.run_validation(body))
+    def to_command(self, body: Any, channel: KnownChannel) -> LockCommand:
+        return LockCommand(**self.validated(body, channel))
 
 
-class SettleRequest(ShopperRequest):
+class SettleRequest(CommandRequest):
     outTradeNo = TextField(source="out_trade_no", longest=64)
     outTradeTime = MomentField(source="paid_at")
 
-    def to_command(self, body: Any) -> SettleCommand:
-        return SettleCommand(**self.run_validation(body))
+    def to_command(self, body: Any, channel: KnownChannel) -> SettleCommand:
+        return SettleCommand(**self.validated(body, channel))
 
 
 class OrderResponse(AnswerSerializer):
@@ -141,11 +150,11 @@ class SettledResponse(AnswerSerializer):
     outTradeNo = serializers.CharField(source="out_trade_no")
 
 
-class RefundRequest(ShopperRequest):
+class RefundRequest(CommandRequest):
     outTradeNo = TextField(source="out_trade_no", longest=64)
 
-    def to_command(self, body: Any) -> RefundCommand:
-        return RefundCommand(**self.run_validation(body))
+    def to_command(self, body: Any, channel: KnownChannel) -> RefundCommand:
+        return RefundCommand(**self.validated(body, channel))
 
 
 class RefundResponse(AnswerSerializer):

@@ -13,9 +13,9 @@ from django.db import DatabaseError, transaction
 from django.utils.translation import gettext as _
 
 from groupbuy import rows, switches
-from groupbuy.auth import find_channel
+from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
-from trade.endings import EFFECTS, NO_EFFECT, close_order, complete_team
+from trade.endings import close_order, complete_team
 from trade.models import Order, RefundType, Team
 from trade.rowlocks import lock_team_and_order
 from trade.turns import free_turn, live_seats
@@ -27,8 +27,7 @@ SEAT_FIELDS = ("take_no", "seat_of", "hold_no", "closed_at", "close_reason")
 
 @dataclass(frozen=True, slots=True)
 class SettleCommand:
-    source: str
-    channel: str
+    channel: KnownChannel
     user_id: str
     out_trade_no: str
     paid_at: datetime
@@ -66,7 +65,7 @@ def settle_order(command: SettleCommand, *, now: datetime) -> Order:
     Sent again it returns the same order, or raises the same refusal, and changes nothing.
     """
     _require_plausible_time(command, now)
-    blocked = switches.is_blacklisted(command.source, command.channel)
+    blocked = switches.is_blacklisted(command.channel.source, command.channel.channel)
     for _attempt in range(TRIES):
         try:
             order, payment = _settle(command, blocked=blocked, now=now)
@@ -112,16 +111,14 @@ def _require_plausible_time(command: SettleCommand, now: datetime) -> None:
 
 
 def _settle(command: SettleCommand, *, blocked: bool, now: datetime) -> tuple[Order, Payment]:
-    unknown = ErrorCode.BLACKLISTED if blocked else ErrorCode.ORDER_NOT_FOUND
-    channel = find_channel(command.source, command.channel)
-    if channel is None:
-        raise GroupBuyError(unknown)
     with transaction.atomic(durable=True):
         found = lock_team_and_order(
-            channel_id=channel.pk, user_id=command.user_id, out_trade_no=command.out_trade_no
+            channel_id=command.channel.pk,
+            user_id=command.user_id,
+            out_trade_no=command.out_trade_no,
         )
         if found is None:
-            raise GroupBuyError(unknown)
+            raise GroupBuyError(ErrorCode.BLACKLISTED if blocked else ErrorCode.ORDER_NOT_FOUND)
         team, order = found
         payment = decide(team, order, paid_at=command.paid_at, blocked=blocked)
         if payment is Payment.RESEATED and not _take_seat_again(team, order):
@@ -129,11 +126,8 @@ def _settle(command: SettleCommand, *, blocked: bool, now: datetime) -> tuple[Or
         if payment in (Payment.SEATED, Payment.RESEATED):
             _mark_paid(team, order, paid_at=command.paid_at, now=now)
         elif reason := REFUNDS.get(payment):
-            was_live = order.status == Order.Status.LOCKED
             order.paid_at, order.settled_at = command.paid_at, now
-            # The payment was never counted; a closed order has given its seat back already.
-            effect = EFFECTS[RefundType.UNPAID_UNLOCK] if was_live else NO_EFFECT
-            close_order(team, order, RefundType.PAID_UNFORMED, reason, effect=effect, now=now)
+            close_order(team, order, RefundType.PAID_UNFORMED, reason, now=now)
     return order, payment
 
 

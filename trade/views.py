@@ -113,7 +113,7 @@ class TradeViewSet(viewsets.ViewSet):
         responses=enveloped("LockAnswer", OrderResponse(allow_null=True)),
     )
     def lock(self, request: Request) -> Response:
-        command = lock_request.to_command(request.data)
+        command = lock_request.to_command(request.data, calling_channel(request))
         order = lock_order(command, now=timezone.now())
         return answer(order_response.to_representation(order))
 
@@ -125,7 +125,7 @@ class TradeViewSet(viewsets.ViewSet):
         responses=enveloped("SettleAnswer", SettledResponse(allow_null=True)),
     )
     def settle(self, request: Request) -> Response:
-        command = settle_request.to_command(request.data)
+        command = settle_request.to_command(request.data, calling_channel(request))
         order = settle_order(command, now=timezone.now())
         return answer(settled_response.to_representation(order))
 
@@ -137,7 +137,7 @@ class TradeViewSet(viewsets.ViewSet):
         responses=enveloped("RefundAnswer", RefundResponse(allow_null=True)),
     )
     def refund(self, request: Request) -> Response:
-        command = refund_request.to_command(request.data)
+        command = refund_request.to_command(request.data, calling_channel(request))
         refund = refund_order(command, now=timezone.now())
         return answer(refund_response.to_representation(refund))
 

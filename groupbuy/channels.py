@@ -1,0 +1,49 @@
+"""Channels (渠道) as the hot path knows them, from an in-process copy.
+
+find() by the wire's source and channel, KnownChannel.allows() for callback URLs. A lock, a
+settlement or a refund gets its channel from the permission check and looks it up no further.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from groupbuy import switches
+from groupbuy.hosts import is_allowed
+from groupbuy.models import Channel
+from groupbuy.snapshots import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class KnownChannel:
+    """The fields of a Channel that a request needs."""
+
+    pk: int
+    source: str
+    channel: str
+    callback_hosts: str
+    allow_without_key: bool
+
+    @classmethod
+    def of(cls, row: Channel) -> Self:
+        return cls(row.pk, row.source, row.channel, row.callback_hosts, row.allow_without_key)
+
+    def allows(self, url: str) -> bool:
+        """May callbacks go to this URL?"""
+        return is_allowed(url, self.callback_hosts)
+
+
+def find(source: str, channel: str) -> KnownChannel | None:
+    return _channels.get().get((source, channel))
+
+
+def known() -> Collection[KnownChannel]:
+    """Every channel."""
+    return _channels.get().values()
+
+
+def _load() -> Mapping[tuple[str, str], KnownChannel]:
+    return {(row.source, row.channel): KnownChannel.of(row) for row in Channel.objects.all()}
+
+
+_channels = Snapshot(_load, bypass=switches.caches_off, announced=True)
