@@ -105,7 +105,8 @@ def _select_sql(
 @lru_cache
 def _insert_sql(model: type[models.Model]) -> tuple[str, list[Any]]:
     concrete: list[Any] = list(model._meta.concrete_fields)
-    fields = [field for field in concrete if not isinstance(field, models.AutoField)]
+    made_by_database = (models.AutoField, models.GeneratedField)
+    fields = [field for field in concrete if not isinstance(field, made_by_database)]
     columns = ", ".join(_quote(field.column) for field in fields)
     marks = ", ".join(["%s"] * len(fields))
     return f"INSERT INTO {_table(model)} ({columns}) VALUES ({marks})", fields  # noqa: S608

@@ -120,7 +120,7 @@ def test_the_hold_limit_stands_against_many_locks_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Mutation: remove the unique key order_within_hold_limit."""
-    make_activity(take_limit=20)
+    make_activity(take_limit=1000)  # more than there are looks at the turns
     set_switch("holdLimit", "2")
     give_each_a_turn(monkeypatch)
     monkeypatch.setattr(lock_module, "_free_hold", lambda ctx: free_turn(ctx.turns.holds, 2))

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from groupbuy import rows
 from groupbuy.models import Channel
-from trade import gate
+from trade import counts, gate
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.notify import outbox
 
@@ -18,6 +18,7 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
     team.completed_at = now
     team.completed_by_shop = by_shop
     rows.update(team, "locked_count", "paid_count", "status", "completed_at", "completed_by_shop")
+    counts.add(team, teams=1, seats=team.locked_count)
     gate.forget_after_commit(team)
     paid = team.orders.filter(status=Order.Status.PAID).order_by("pk")
     outbox.record(
@@ -55,6 +56,7 @@ def close_order(
     if kind is RefundType.PAID_FORMED:
         left = team.paid_count
         team.status = Team.Status.COMPLETE_WITH_REFUNDS if left else Team.Status.FAILED
+        counts.add(team, teams=0 if left else -1, seats=-1)
     rows.update(team, "locked_count", "paid_count", "status")
     gate.forget_after_commit(team)
     channel = rows.read(Channel, pk=team.channel_id)

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from groupbuy.fields import read_id
 from groupbuy.money import FEN
 from tag import bitmaps
+from trade import counts
 from trade.expire import GRACE
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.notify import outbox
@@ -20,7 +21,7 @@ SWEEP_PERIOD = timedelta(seconds=10)  # the longest between two sweeps, see sett
 PAGE = 1000  # rows looked at at once
 Row = TypeVar("Row", bound=Model)
 PAID_KINDS = (RefundType.PAID_UNFORMED, RefundType.PAID_FORMED)
-COMPLETE = (Team.Status.COMPLETE, Team.Status.COMPLETE_WITH_REFUNDS)
+COMPLETE = counts.COMPLETE
 LIVE = Q(orders__status__lt=Order.Status.CLOSED)
 PAID = Q(orders__status=Order.Status.PAID)
 
@@ -159,6 +160,7 @@ INVARIANTS = (
         in_time=True,
     ),
     Invariant(_("10. Every crowd's bitmap is its table."), bitmaps.mismatches),
+    Invariant(_("11. The counts of completed teams are those of the teams."), counts.mismatches),
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
 
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from activity.catalog import LiveOffer, Price
@@ -14,12 +14,13 @@ from activity.trial import TrialQuery, run_trial
 from groupbuy import switches
 from groupbuy.errors import ErrorCode
 from groupbuy.snapshots import Snapshot
+from trade import counts
 from trade.models import Order, Team
 from trade.turns import live_seats
 
 OTHERS = 2  # teams of other people shown to a shopper
 LOAD_SHARE = 0.05  # of a process's time may go into counting the teams of a huge activity
-POOL = 200  # open teams to pick those from: the ones that end soonest
+POOL = 200  # open teams to pick those from: paid ones first, then the ones that end soonest
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +145,26 @@ def _load_pool(activity_id: int, channel_id: int, goods_id: str) -> list[tuple[T
         activity_id=activity_id,
         channel_id=channel_id,
         goods_id=goods_id,
-        status=Team.Status.FORMING,
         expires_at__gt=timezone.now(),
-        locked_count__lt=F("target_count"),
-    )
-    teams = {team.pk: team for team in open_teams.order_by("expires_at")[:POOL]}
+    ).order_by("expires_at")
+    teams: dict[int, Team] = {}
+    for listing in (Team.Listing.PAID, Team.Listing.UNPAID):
+        shown = open_teams.filter(listing=listing)[: POOL - len(teams)]
+        teams |= {team.pk: team for team in shown}
     live = Order.objects.filter(team_id__in=teams, take_no__isnull=False).order_by("-pk")
     members = dict(live.values_list("team_id", "user_id"))  # the earliest is written last
     return [(teams[team_id], member) for team_id, member in members.items()]
 
 
 def _load_statistic(activity_id: int) -> Statistic:
-    complete = (Team.Status.COMPLETE, Team.Status.COMPLETE_WITH_REFUNDS)
-    counts = Team.objects.filter(activity_id=activity_id).aggregate(
-        teams=Count("pk", filter=Q(locked_count__gt=0)),
-        complete=Count("pk", filter=Q(status__in=complete)),
-        users=Sum("locked_count", default=0),
+    """Only forming teams are counted; a failed one has no live member."""
+    forming = Team.objects.filter(activity_id=activity_id, status=Team.Status.FORMING)
+    now = forming.aggregate(
+        teams=Count("pk", filter=Q(locked_count__gt=0)), users=Sum("locked_count", default=0)
     )
-    return Statistic(counts["teams"], counts["complete"], counts["users"])
+    complete = counts.read(activity_id)
+    return Statistic(
+        all_team_count=now["teams"] + complete.teams,
+        all_team_complete_count=complete.teams,
+        all_team_user_count=now["users"] + complete.seats,
+    )

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from activity.models import Activity
@@ -35,6 +35,13 @@ class Team(models.Model):
         FAILED = 2, _("2: failed")
         COMPLETE_WITH_REFUNDS = 3, _("3: complete with refunds")
 
+    class Listing(models.IntegerChoices):
+        """May strangers be shown this team? Only while it forms, has a member and a free seat."""
+
+        HIDDEN = 0
+        UNPAID = 1  # nobody has paid yet
+        PAID = 2
+
     id = models.BigIntegerField(_("team id"), primary_key=True, default=new_id)
     activity = models.ForeignKey(
         Activity, verbose_name=_("activity"), on_delete=models.PROTECT, db_index=False
@@ -59,6 +66,21 @@ class Team(models.Model):
     completed_by_shop = models.BooleanField(_("completed by the shop"), default=False)
     notify_transport = models.CharField(_("callback by"), max_length=4, choices=Transport.choices)
     notify_url = models.CharField(_("callback URL"), max_length=512, blank=True)
+    listing = models.GeneratedField(
+        expression=Case(
+            When(
+                Q(status=0, locked_count__gt=0, locked_count__lt=F("target_count"), paid_count=0),
+                then=Value(1),
+            ),
+            When(
+                Q(status=0, locked_count__lt=F("target_count"), paid_count__gt=0),
+                then=Value(2),
+            ),
+            default=Value(0),
+        ),
+        output_field=models.PositiveSmallIntegerField(choices=Listing.choices),
+        db_persist=False,
+    )
 
     class Meta:
         verbose_name = _("team")
@@ -75,6 +97,10 @@ class Team(models.Model):
         ]
         indexes = [
             models.Index(fields=["activity", "status", "expires_at"], name="team_by_activity"),
+            models.Index(
+                fields=["activity", "channel", "goods_id", "listing", "expires_at"],
+                name="team_by_listing",
+            ),
             models.Index(fields=["status", "expires_at"], name="team_by_end"),
         ]
 
@@ -86,6 +112,29 @@ class Team(models.Model):
 
     def is_full(self) -> bool:
         return self.locked_count >= self.target_count
+
+
+class CompletedTeams(models.Model):
+    """How many teams of an activity are complete, and their seats; spread over SHARDS rows.
+
+    A completion changes one of the rows, so that few completions wait for each other. The figure
+    is the sum of the rows.
+    """
+
+    SHARDS = 8
+
+    activity = models.ForeignKey(Activity, on_delete=models.CASCADE, db_index=False)
+    shard = models.PositiveSmallIntegerField()
+    teams = models.IntegerField(default=0)
+    seats = models.IntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["activity", "shard"], name="completed_teams_shard"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.activity_id}.{self.shard}: {self.teams} teams, {self.seats} seats"
 
 
 class Order(models.Model):

@@ -1,0 +1,65 @@
+"""Completed teams of an activity, counted when they complete and never again.
+
+add() runs in the transaction that completes a team or refunds a member of a completed one;
+read() is one short query, however many teams the activity has had.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from django.db.models import Aggregate, Count, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+
+from activity.models import Activity
+from trade.models import CompletedTeams, Team
+
+COMPLETE = (Team.Status.COMPLETE, Team.Status.COMPLETE_WITH_REFUNDS)
+
+
+class Completed(NamedTuple):
+    teams: int
+    seats: int  # taken by live orders
+
+
+def add(team: Team, *, teams: int, seats: int) -> None:
+    """Change the count of the team's activity. Call inside a transaction that has locked the team.
+
+    The rows of an activity are made by its first completion.
+    """
+    shards = CompletedTeams.objects.filter(activity_id=team.activity_id)
+    mine = shards.filter(shard=team.pk % CompletedTeams.SHARDS)
+    change = {"teams": F("teams") + teams, "seats": F("seats") + seats}
+    if mine.update(**change) == 0:
+        made = range(CompletedTeams.SHARDS)
+        rows = [CompletedTeams(activity_id=team.activity_id, shard=shard) for shard in made]
+        CompletedTeams.objects.bulk_create(rows, ignore_conflicts=True)
+        mine.update(**change)
+
+
+def read(activity_id: int) -> Completed:
+    shards = CompletedTeams.objects.filter(activity_id=activity_id)
+    sums = shards.aggregate(teams=Sum("teams", default=0), seats=Sum("seats", default=0))
+    return Completed(sums["teams"], sums["seats"])
+
+
+def mismatches() -> Iterator[str]:
+    """Activities whose count is not that of their teams, each compared in one statement."""
+    compared = Activity.objects.annotate(
+        kept_teams=_sum(CompletedTeams.objects.all(), Sum("teams")),
+        kept_seats=_sum(CompletedTeams.objects.all(), Sum("seats")),
+        teams=_sum(Team.objects.filter(status__in=COMPLETE), Count("pk")),
+        seats=_sum(Team.objects.filter(status__in=COMPLETE), Sum("locked_count")),
+    )
+    for pk in list(Activity.objects.values_list("pk", flat=True)):
+        wrong = compared.exclude(teams=F("kept_teams"), seats=F("kept_seats"))
+        for activity in wrong.filter(pk=pk):
+            yield (
+                f"activity {pk}: counts {activity.kept_teams} complete teams and"
+                f" {activity.kept_seats} seats, has {activity.teams} and {activity.seats}"
+            )
+
+
+def _sum(rows: QuerySet[Any], figure: Aggregate) -> Coalesce:
+    """The figure over the rows of the outer activity, 0 without any."""
+    mine = rows.filter(activity=OuterRef("pk")).order_by().values("activity")
+    return Coalesce(Subquery(mine.annotate(figure=figure).values("figure")), 0)
