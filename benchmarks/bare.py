@@ -48,12 +48,13 @@ FIND_ORDER = (
 MARK_ORDER = (
     "UPDATE trade_order SET status = 1, paid_at = NOW(6), settled_at = NOW(6), take_no = 1,"
     " seat_of = %s, hold_no = NULL, closed_at = NULL, close_reason = '' WHERE id = %s"
+    " AND status = 0 AND close_reason = ''"
 )
 MARK_TEAM = "UPDATE trade_team SET locked_count = 2, paid_count = paid_count + 1 WHERE id = %s"
 CLOSE_ORDER = (
     "UPDATE trade_order SET status = 2, close_reason = 'refunded', closed_at = NOW(6),"
     " take_no = NULL, seat_of = NULL, hold_no = NULL, paid_at = NULL, settled_at = NULL"
-    " WHERE id = %s"
+    " WHERE id = %s AND status = 0 AND close_reason = ''"
 )
 FREE_SEAT = (
     "UPDATE trade_team SET locked_count = locked_count - 1, paid_count = 0, status = 0"
@@ -69,7 +70,7 @@ PAYLOAD = (
     '"outTradeNo":"%(order)s","activityId":100123}'
 )
 # Of one call, without BEGIN and COMMIT; of a sweep for one hold, without the look for more.
-STATEMENTS = {"open": 3, "join": 4, "settle": 5, "refund": 7, "close": 6}
+STATEMENTS = {"open": 3, "join": 4, "settle": 4, "refund": 5, "close": 5}
 
 
 def open_team(connection: Any, cursor: Any, line: list[str]) -> None:
@@ -99,8 +100,6 @@ def settle(connection: Any, cursor: Any, line: list[str]) -> None:
     order_id, team_id, _user = cursor.fetchone()
     cursor.execute("SELECT * FROM trade_team WHERE id = %s FOR UPDATE", (team_id,))
     cursor.fetchall()
-    cursor.execute("SELECT * FROM trade_order WHERE id = %s FOR UPDATE", (order_id,))
-    cursor.fetchall()
     cursor.execute(MARK_ORDER, (user, order_id))
     cursor.execute(MARK_TEAM, (team_id,))
     connection.commit()
@@ -118,16 +117,14 @@ def close_hold(connection: Any, cursor: Any, line: list[str]) -> None:
     order_id, team_id = line
     cursor.execute("SELECT * FROM trade_team WHERE id = %s FOR UPDATE SKIP LOCKED", (team_id,))
     cursor.fetchall()
+    cursor.execute("SELECT * FROM trade_order WHERE id = %s", (order_id,))
+    cursor.fetchall()
     _close(connection, cursor, order_id, team_id)
 
 
 def _close(connection: Any, cursor: Any, order_id: Any, team_id: Any) -> None:
-    cursor.execute("SELECT * FROM trade_order WHERE id = %s FOR UPDATE", (order_id,))
-    cursor.fetchall()
     cursor.execute(CLOSE_ORDER, (order_id,))
     cursor.execute(FREE_SEAT, (team_id,))
-    cursor.execute("SELECT * FROM groupbuy_channel WHERE id = 1")
-    cursor.fetchall()
     payload = PAYLOAD % {"order": order_id, "team": team_id}
     cursor.execute(PROMISE, (f"team_refund-{order_id}-unpaid_unlock", payload))
     connection.commit()

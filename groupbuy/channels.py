@@ -5,7 +5,7 @@ settlement or a refund gets its channel from the permission check and looks it u
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 from groupbuy import switches
@@ -22,11 +22,12 @@ class KnownChannel:
     source: str
     channel: str
     callback_hosts: str
+    refund_notify_url: str
     allow_without_key: bool
 
     @classmethod
     def of(cls, row: Channel) -> Self:
-        return cls(row.pk, row.source, row.channel, row.callback_hosts, row.allow_without_key)
+        return cls(**{field.name: getattr(row, field.name) for field in fields(cls)})
 
     def allows(self, url: str) -> bool:
         """May callbacks go to this URL?"""
@@ -35,6 +36,10 @@ class KnownChannel:
 
 def find(source: str, channel: str) -> KnownChannel | None:
     return _channels.get().get((source, channel))
+
+
+def get(pk: int) -> KnownChannel | None:
+    return next((channel for channel in known() if channel.pk == pk), None)
 
 
 def known() -> Collection[KnownChannel]:

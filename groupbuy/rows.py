@@ -6,13 +6,46 @@ docs/performance.md. No signals, no defaults from the database, no inheritance: 
 have none. Names of tables, columns and fields come from the models, never from callers.
 """
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, models
 
+from groupbuy.errors import ErrorCode, GroupBuyError
+
+T = TypeVar("T")
 Row = TypeVar("Row", bound=models.Model)
 COLLISIONS = {1062, 1205, 1213}  # MySQL: duplicate key, lock wait timeout, deadlock
+LOST = {1927, 2006, 2013, 4031}  # killed, gone away, lost during a query, closed while idle
+TRIES = 5  # of a transaction that may be retried
+
+
+class StaleRowError(DatabaseError):
+    """Another transaction has changed the row since this one read it."""
+
+
+def retry(run: Callable[[], T]) -> T:
+    """Run a transaction, and again from the start where may_retry() says so.
+
+    It must be safe to repeat: a COMMIT whose answer was lost may have been carried out. Raises
+    TRY_AGAIN after TRIES.
+    """
+    for _attempt in range(TRIES):
+        try:
+            return run()
+        except DatabaseError as exc:
+            if not may_retry(exc):
+                raise
+    raise GroupBuyError(ErrorCode.TRY_AGAIN)
+
+
+def may_retry(exc: DatabaseError) -> bool:
+    """Did it collide with another transaction, or lose its connection, which is closed here?"""
+    if exc.args and exc.args[0] in LOST:
+        connections[DEFAULT_DB_ALIAS].close()
+        return True
+    return is_collision(exc)
 
 
 def read(model: type[Row], **where: Any) -> Row | None:
@@ -36,7 +69,8 @@ def is_collision(exc: DatabaseError) -> bool:
     reason = exc.args[0] if exc.args else None
     text = str(reason)
     return (
-        reason in COLLISIONS
+        isinstance(exc, StaleRowError)
+        or reason in COLLISIONS
         or text == "database is locked"
         or text.startswith("UNIQUE constraint failed")
     )
@@ -53,12 +87,19 @@ def insert(row: models.Model) -> None:
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
 
 
-def update(row: models.Model, *names: str) -> None:
-    """UPDATE these fields of a row that this transaction has locked."""
-    sql, fields = _update_sql(type(row), names)
+def update(row: models.Model, *names: str, was: Mapping[str, Any] | None = None) -> None:
+    """UPDATE these fields of a row that this transaction has locked.
+
+    A row that is not locked needs the values that its state had when it was read (was): the
+    UPDATE is conditional on them. Raises StaleRowError where they have changed.
+    """
+    was = was or {}
+    sql, fields = _update_sql(type(row), names, tuple(was))
     database = connections[DEFAULT_DB_ALIAS]
     with database.cursor() as cursor:
-        cursor.execute(sql, [*_values(row, fields, database), row.pk])
+        cursor.execute(sql, [*_values(row, fields, database), row.pk, *was.values()])
+        if was and cursor.rowcount != 1:
+            raise StaleRowError(f"{type(row).__name__} {row.pk} is no longer {dict(was)}")
 
 
 def _select(model: type[Row], where: dict[str, Any], suffix: str) -> Row | None:
@@ -113,10 +154,12 @@ def _insert_sql(model: type[models.Model]) -> tuple[str, list[Any]]:
 
 
 @lru_cache
-def _update_sql(model: type[models.Model], names: tuple[str, ...]) -> tuple[str, list[Any]]:
+def _update_sql(
+    model: type[models.Model], names: tuple[str, ...], conditions: tuple[str, ...]
+) -> tuple[str, list[Any]]:
     fields: list[Any] = [model._meta.get_field(name) for name in names]
     changes = ", ".join(f"{_quote(field.column)} = %s" for field in fields)
-    where = f"{_column(model, 'pk')} = %s"
+    where = " AND ".join(f"{_column(model, name)} = %s" for name in ("pk", *conditions))
     return f"UPDATE {_table(model)} SET {changes} WHERE {where}", fields  # noqa: S608
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, local
+from threading import Barrier, Event, local
 from typing import Any
 
 import pytest
 from django.db import connection, connections
 
+from groupbuy import rows
 from groupbuy.errors import ErrorCode, GroupBuyError
 
 
@@ -44,6 +45,33 @@ def meet_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, *, parti
         return result
 
     monkeypatch.setattr(module, name, met)
+
+
+def overtake(
+    monkeypatch: pytest.MonkeyPatch, slow: Callable[[], Any], quick: Callable[[], Any]
+) -> list[Any]:
+    """Run slow up to its first row lock, then quick to its end, then the rest of slow."""
+    lock, at_lock, done, this = rows.lock, Event(), Event(), local()
+
+    def wait_before(*args: Any, **kwargs: Any) -> Any:
+        if hasattr(this, "slow"):
+            at_lock.set()
+            assert done.wait(10)
+        return lock(*args, **kwargs)
+
+    def slowly() -> Any:
+        this.slow = True
+        return slow()
+
+    def quickly() -> Any:
+        assert at_lock.wait(10)
+        try:
+            return quick()
+        finally:
+            done.set()
+
+    monkeypatch.setattr(rows, "lock", wait_before)
+    return race(slowly, quickly)
 
 
 def refusals(results: list[Any]) -> list[ErrorCode]:

@@ -31,7 +31,7 @@ from tests.factories import (
     settle,
     settle_command,
 )
-from tests.racing import deadlocks, meet_after, race, refusals
+from tests.racing import deadlocks, meet_after, overtake, race, refusals
 from trade import expire
 from trade import lock as lock_module
 from trade import settle as settle_module
@@ -87,7 +87,7 @@ def test_a_seat_taken_by_reading_first_is_sold_twice(monkeypatch: pytest.MonkeyP
 
 
 def test_the_last_two_payments_complete_the_team_once() -> None:
-    """Mutation: lock_team_and_order reads the team instead of locking it."""
+    """Mutation: lock_team_of reads the team instead of locking it."""
     make_activity(target_count=2, take_limit=20)
     for n in range(10):
         team = _team_of_two(n)
@@ -203,7 +203,7 @@ def test_one_seat_per_team_holds_against_a_double_click(
 
 
 def test_lock_and_settlement_crossing_never_deadlock() -> None:
-    """Mutation: lock_team_and_order locks Order before Team, or _lock inserts the order first."""
+    """Mutation: lock_team_of locks Order before Team, or _lock inserts the order first."""
     make_activity(target_count=1000, take_limit=1)
     team_id = str(make_team("m0", "m1").pk)
     before = deadlocks()
@@ -223,7 +223,7 @@ def test_lock_and_settlement_crossing_never_deadlock() -> None:
 
 
 def test_a_late_payment_repeated_at_once_is_refunded_once() -> None:
-    """Mutation: lock_team_and_order reads the rows instead of locking them."""
+    """Mutation: lock_team_of reads the rows instead of locking them."""
     make_activity()
     lock("a")
     late = NOW + timedelta(minutes=16)
@@ -237,7 +237,7 @@ def test_a_late_payment_repeated_at_once_is_refunded_once() -> None:
 
 
 def test_refund_and_settlement_of_one_order_end_in_one_place() -> None:
-    """Mutation: lock_team_and_order reads the rows instead of locking them.
+    """Mutation: lock_team_of reads the rows instead of locking them.
 
     Either the payment came first and is given back, or it came after and is late.
     """
@@ -259,7 +259,7 @@ def test_refund_and_settlement_of_one_order_end_in_one_place() -> None:
 
 
 def test_a_refund_against_the_completing_settlement() -> None:
-    """Mutation: lock_team_and_order reads the rows instead of locking them.
+    """Mutation: lock_team_of reads the rows instead of locking them.
 
     Either the team completes and loses a member, or it goes on forming; never both.
     """
@@ -307,7 +307,7 @@ def test_a_joiner_takes_the_seat_that_a_refund_frees_or_is_told_full() -> None:
 
 
 def test_a_hold_that_times_out_as_it_is_paid_is_seated() -> None:
-    """Mutation: lock_hold reads the rows instead of locking them."""
+    """Mutation: lock_team_of_hold reads the rows instead of locking them."""
     make_activity(take_limit=99)
     later = NOW + timedelta(minutes=31)
     for n in range(10):
@@ -353,7 +353,7 @@ def test_a_team_that_ends_with_its_last_payment_ends_once() -> None:
 
 
 def test_sweeps_of_four_workers_end_every_team_and_hold_once() -> None:
-    """Mutation: lock_next_team and lock_hold do not lock."""
+    """Mutation: lock_next_team and lock_team_of_hold do not lock."""
     make_activity(take_limit=99)
     set_switch("holdLimit", "off")
     for n in range(20):
@@ -402,17 +402,57 @@ def test_a_turn_is_not_given_to_a_lock_and_a_late_reseat_both(
 
 
 @on_mariadb
-def test_team_is_locked_before_order() -> None:
-    """Mutation: swap the two rows.lock lines."""
+def test_the_team_is_locked_before_its_order_is_changed() -> None:
+    """Mutation: lock_team_of reads the team; or closes or pays the order before it locks."""
     make_activity()
     lock("a")
 
     with CaptureQueriesContext(connection) as queries:
         settle("a")
+        refund("a")
 
-    locking = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
-    tables = [sql.split(" FROM ")[1].split()[0] for sql in locking]
-    assert tables == ["`trade_team`", "`trade_order`"]
+    statements = [query["sql"] for query in queries if "`trade_" in query["sql"]]
+    steps = [
+        (sql.split()[0], sql.split("`trade_")[1].split("`")[0], sql.endswith("FOR UPDATE"))
+        for sql in statements
+    ]
+    change = [("SELECT", "order", False), ("SELECT", "team", True), ("UPDATE", "order", False)]
+    settled = [*change, ("UPDATE", "team", False)]
+    refunded = [*change, ("UPDATE", "team", False), ("INSERT", "notifytask", False)]
+    assert steps == settled + refunded
+
+
+@on_mariadb
+def test_a_settlement_notices_a_refund_since_it_read_the_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: _mark_paid() updates the order without `was`."""
+    make_activity()
+    order = lock("a")
+
+    settlement = partial(settle_order, settle_command("a"), now=NOW)
+    results = overtake(monkeypatch, settlement, partial(refund, "a"))
+
+    assert refusals(results) == [ErrorCode.PAID_TOO_LATE]
+    order.refresh_from_db()
+    assert (order.status, order.close_reason) == (Order.Status.CLOSED, "late_payment")
+    assert broken_invariants() == {}
+
+
+@on_mariadb
+def test_a_refund_notices_a_settlement_since_it_read_the_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: close_order() updates the order without `was`."""
+    make_activity()
+    order = lock("a")
+
+    settlement = partial(settle_order, settle_command("a"), now=NOW)
+    results = overtake(monkeypatch, partial(refund, "a"), settlement)
+
+    assert refusals(results) == []
+    assert NotifyTask.objects.get().key == f"team_refund-{order.pk}-paid_unformed"
+    assert broken_invariants() == {}
 
 
 def test_four_workers_send_every_promise_once(monkeypatch: pytest.MonkeyPatch) -> None:

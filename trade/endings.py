@@ -5,8 +5,7 @@ Settlement, refund and expiry all end here. Call inside a transaction that has l
 
 from datetime import datetime
 
-from groupbuy import rows
-from groupbuy.models import Channel
+from groupbuy import channels, rows
 from trade import counts, gate
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.notify import outbox
@@ -42,6 +41,7 @@ def close_order(
     An order that is closed already holds no seat: only its reason and payment time change.
     A completed team never reopens: it becomes complete with refunds, or failed with the last.
     """
+    was = order.state
     team.locked_count -= order.status != Order.Status.CLOSED
     team.paid_count -= order.status == Order.Status.PAID
     order.status = Order.Status.CLOSED
@@ -52,6 +52,7 @@ def close_order(
         order,
         *("status", "close_reason", "closed_at", "take_no", "seat_of", "hold_no"),
         *("paid_at", "settled_at"),
+        was=was,
     )
     if kind is RefundType.PAID_FORMED:
         left = team.paid_count
@@ -59,7 +60,7 @@ def close_order(
         counts.add(team, teams=0 if left else -1, seats=-1)
     rows.update(team, "locked_count", "paid_count", "status")
     gate.forget_after_commit(team)
-    channel = rows.read(Channel, pk=team.channel_id)
+    channel = channels.get(team.channel_id)
     outbox.record(
         NotifyTask.Event.TEAM_REFUND,
         key=NotifyTask.refund_key(order.pk, kind),

@@ -19,7 +19,7 @@ from trade.endings import close_order, complete_team
 from trade.models import Order, Team
 from trade.notify import nudges
 from trade.refund import decide
-from trade.rowlocks import lock_hold, lock_next_team
+from trade.rowlocks import lock_next_team, lock_team_of_hold
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _skip(row_id: int, failed: set[int], exc: Exception) -> None:
 
 def _close_hold(order_id: int, team_id: int, *, now: datetime) -> bool:
     with transaction.atomic(durable=True):
-        found = lock_hold(order_id=order_id, team_id=team_id)
+        found = lock_team_of_hold(order_id=order_id, team_id=team_id)
         if found is None:
             return False
         team, order = found

@@ -67,7 +67,7 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
                 return order
             raise
         except DatabaseError as exc:
-            if not rows.is_collision(exc):
+            if not rows.may_retry(exc):
                 raise
             if order := _replayed(command):
                 return order  # the same request, a moment earlier

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
@@ -223,6 +224,11 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return self.out_trade_no
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What changes whenever the order does; no order returns to a state that it has left."""
+        return {"status": self.status, "close_reason": self.close_reason}
 
     @property
     def deduction_price(self) -> Decimal:

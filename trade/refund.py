@@ -10,11 +10,12 @@ from enum import Enum
 
 from django.db import transaction
 
+from groupbuy import rows
 from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from trade.endings import close_order
 from trade.models import Order, RefundType, Team
-from trade.rowlocks import lock_team_and_order
+from trade.rowlocks import lock_team_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,12 @@ def refund_order(command: RefundCommand, *, now: datetime) -> Refund:
 
     Raises ORDER_NOT_FOUND for an order that this user does not have.
     """
+    return rows.retry(lambda: _refund(command, now))
+
+
+def _refund(command: RefundCommand, now: datetime) -> Refund:
     with transaction.atomic(durable=True):
-        found = lock_team_and_order(
+        found = lock_team_of(
             channel_id=command.channel.pk,
             user_id=command.user_id,
             out_trade_no=command.out_trade_no,

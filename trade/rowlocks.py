@@ -1,7 +1,7 @@
-"""The only module, besides the outbox's claim, that locks rows.
+"""The row locks of trade: a team before its orders, always.
 
-Lock order is always Team, then Order. A transaction that needs both takes them here, so two
-transactions can never wait for each other.
+A change of an order needs its team's lock, so the order itself is not locked: it is read, and
+changed only while its state is still the one that was read (Order.state, rows.update).
 """
 
 from collections.abc import Collection
@@ -11,27 +11,27 @@ from groupbuy import rows
 from trade.models import EventCounter, Order, Team
 
 
-def lock_team_and_order(
-    *, channel_id: int, user_id: str, out_trade_no: str
-) -> tuple[Team, Order] | None:
-    """This user's order and its team, or None. Call inside a transaction; it keeps them locked."""
-    found = rows.read(Order, channel_id=channel_id, out_trade_no=out_trade_no)
-    if found is None or found.user_id != user_id:
+def lock_team_of(*, channel_id: int, user_id: str, out_trade_no: str) -> tuple[Team, Order] | None:
+    """This user's order and its locked team, or None. Call inside a transaction.
+
+    The order is read before the team is locked, so it may have changed in between.
+    """
+    order = rows.read(Order, channel_id=channel_id, out_trade_no=out_trade_no)
+    if order is None or order.user_id != user_id:
         return None
-    team = rows.lock(Team, pk=found.team_id)
-    order = rows.lock(Order, pk=found.pk)
-    return (team, order) if team and order else None
+    team = rows.lock(Team, pk=order.team_id)
+    return (team, order) if team else None
 
 
-def lock_hold(*, order_id: int, team_id: int) -> tuple[Team, Order] | None:
-    """An order and its team, or None while somebody else works on the team."""
+def lock_team_of_hold(*, order_id: int, team_id: int) -> tuple[Team, Order] | None:
+    """An order and its locked team, or None while another transaction has locked the team."""
     team = rows.lock(Team, skip_locked=True, pk=team_id)
-    order = rows.lock(Order, pk=order_id) if team else None
+    order = rows.read(Order, pk=order_id) if team else None
     return (team, order) if team and order else None
 
 
 def lock_next_team(*, ended_before: datetime, but_not: Collection[int]) -> Team | None:
-    """The forming team that ended first, of those that nobody else works on.
+    """The forming team that ended first, of those that no other transaction has locked.
 
     The order follows the index team_by_end, so only the row that is returned is locked.
     """
@@ -41,5 +41,5 @@ def lock_next_team(*, ended_before: datetime, but_not: Collection[int]) -> Team 
 
 
 def lock_event_counter(channel_id: int) -> EventCounter:
-    """Whose turn it is to number the channel's events. Call inside a transaction."""
+    """Make this transaction the only one that numbers the channel's events."""
     return EventCounter.objects.select_for_update().get(pk=channel_id)

@@ -5,11 +5,13 @@ is told. Every payment ends in exactly one of: seated, or its refund promised in
 transaction.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from groupbuy import rows, switches
@@ -17,11 +19,10 @@ from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from trade.endings import close_order, complete_team
 from trade.models import Order, RefundType, Team
-from trade.rowlocks import lock_team_and_order
+from trade.rowlocks import lock_team_of
 from trade.turns import free_turn, live_seats
 
 CLOCK_SKEW = timedelta(minutes=5)  # how far a mall's clock may be ahead of ours
-TRIES = 5  # of a settlement that collides with a lock of the same shopper
 SEAT_FIELDS = ("take_no", "seat_of", "hold_no", "closed_at", "close_reason")
 
 
@@ -66,23 +67,14 @@ def settle_order(command: SettleCommand, *, now: datetime) -> Order:
     """
     _require_plausible_time(command, now)
     blocked = switches.is_blacklisted(command.channel.source, command.channel.channel)
-    for _attempt in range(TRIES):
-        try:
-            order, payment = _settle(command, blocked=blocked, now=now)
-            break
-        except DatabaseError as exc:
-            # A turn taken by a lock at the same moment, or a deadlock: decide again.
-            if not rows.is_collision(exc):
-                raise
-    else:
-        raise GroupBuyError(ErrorCode.TRY_AGAIN)
+    order, payment = rows.retry(lambda: _settle(command, blocked=blocked, now=now))
     if error := ANSWERS.get(payment):
         raise GroupBuyError(error)
     return order
 
 
 def decide(team: Team, order: Order, *, paid_at: datetime, blocked: bool) -> Payment:
-    """Judge locked rows. RESEATED still needs the shopper to have a turn left."""
+    """Judge an order and its locked team. RESEATED still needs the shopper to have a turn left."""
     in_time = team.status == Team.Status.FORMING and paid_at < team.expires_at
     match order.status:
         case Order.Status.PAID:
@@ -112,7 +104,7 @@ def _require_plausible_time(command: SettleCommand, now: datetime) -> None:
 
 def _settle(command: SettleCommand, *, blocked: bool, now: datetime) -> tuple[Order, Payment]:
     with transaction.atomic(durable=True):
-        found = lock_team_and_order(
+        found = lock_team_of(
             channel_id=command.channel.pk,
             user_id=command.user_id,
             out_trade_no=command.out_trade_no,
@@ -120,11 +112,12 @@ def _settle(command: SettleCommand, *, blocked: bool, now: datetime) -> tuple[Or
         if found is None:
             raise GroupBuyError(ErrorCode.BLACKLISTED if blocked else ErrorCode.ORDER_NOT_FOUND)
         team, order = found
+        was = order.state
         payment = decide(team, order, paid_at=command.paid_at, blocked=blocked)
         if payment is Payment.RESEATED and not _take_seat_again(team, order):
             payment = Payment.LATE
         if payment in (Payment.SEATED, Payment.RESEATED):
-            _mark_paid(team, order, paid_at=command.paid_at, now=now)
+            _mark_paid(team, order, was, paid_at=command.paid_at, now=now)
         elif reason := REFUNDS.get(payment):
             order.paid_at, order.settled_at = command.paid_at, now
             close_order(team, order, RefundType.PAID_UNFORMED, reason, now=now)
@@ -143,11 +136,13 @@ def _take_seat_again(team: Team, order: Order) -> bool:
     return True
 
 
-def _mark_paid(team: Team, order: Order, *, paid_at: datetime, now: datetime) -> None:
+def _mark_paid(
+    team: Team, order: Order, was: Mapping[str, Any], *, paid_at: datetime, now: datetime
+) -> None:
     order.status = Order.Status.PAID
     order.paid_at, order.settled_at = paid_at, now
     order.hold_no = None
-    rows.update(order, "status", "paid_at", "settled_at", *SEAT_FIELDS)
+    rows.update(order, "status", "paid_at", "settled_at", *SEAT_FIELDS, was=was)
     team.paid_count += 1
     if team.paid_count == team.target_count:
         complete_team(team, by_shop=False, now=now)
