@@ -67,7 +67,7 @@ def stack() -> Iterator[str]:
 
 
 def services(*arguments: str) -> None:
-    command = [str(ROOT / "deploy" / "services.sh"), *arguments]
+    command = [str(ROOT / "bin" / "services.sh"), *arguments]
     if subprocess.run(command, env=os.environ | SERVICES, check=False).returncode:
         sys.exit("make bench needs MariaDB, Redis and wrk; see above.")
 

@@ -93,6 +93,7 @@ AUTH_PASSWORD_VALIDATORS = [
 def _database(url: dict[str, Any]) -> dict[str, Any]:
     """The options each engine needs for the rules this project relies on."""
     if url["ENGINE"].endswith("mysql"):
+        url = {**url, "ENGINE": "groupbuy.mysql"}
         options = {
             "charset": "utf8mb4",
             "isolation_level": "read committed",

@@ -97,7 +97,7 @@ class Stack:
 
 def services(*arguments: str) -> int:
     """bin/services.sh with the suite's own ports and data."""
-    command = [str(ROOT / "deploy" / "services.sh"), *arguments]
+    command = [str(ROOT / "bin" / "services.sh"), *arguments]
     with (DIR / "services.log").open("ab") as log:
         run = subprocess.run(
             command, env=os.environ | SERVICES, stdout=log, stderr=log, check=False

@@ -1,0 +1,1 @@
+"""Django's MySQL backend without the round trips that do no work."""
