@@ -49,7 +49,7 @@ class OfferInline(TabularInline):
 
 
 class TrialForm(forms.Form):
-    """As which user, for which goods, at which moment."""
+    """The user, the goods and the moment of a trial."""
 
     channel = forms.ModelChoiceField(
         Channel.objects.all(), label=_("channel"), widget=UnfoldAdminSelectWidget()
@@ -118,7 +118,7 @@ class ActivityAdmin(ModelAdmin):
 
     @action(description=_("Explain a trial"), url_path="explain", permissions=["view"])
     def explain(self, request: HttpRequest) -> HttpResponse:
-        """Why a user may join, or not; asking changes nothing, so it is a GET."""
+        """Why a user may join, or not. A GET, because it changes nothing."""
         form = TrialForm(request.GET or None)
         context = self.admin_site.each_context(request) | {
             "title": _("Explain a trial"),

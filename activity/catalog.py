@@ -33,21 +33,21 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class LiveOffer:
-    """One Offer with all that a trial and a lock need to know of it."""
+    """One Offer with everything that a trial and a lock need."""
 
     channel_id: int
     goods_id: str
     goods_name: str
     price: Price | None  # None: the discount cannot be calculated
     discount_crowd: str | None
-    crowds: frozenset[str]  # those that a trial has to ask about
+    crowds: frozenset[str]  # the crowds that matter to a trial
     activity: Activity
 
 
 def find_offer(
     *, source: str, channel: str, goods_id: str, activity_id: int | None, now: datetime
 ) -> LiveOffer | None:
-    """The offer of that activity, whatever its state; without activity_id the open one."""
+    """The offer of this activity in any state; without activity_id, the one that is open."""
     offers = _offers.get().get((source, channel, goods_id), ())
     for offer in offers:
         if offer.activity.pk == activity_id if activity_id else offer.activity.is_open(now):

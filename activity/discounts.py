@@ -1,4 +1,4 @@
-"""What a discount (折扣) makes of a price. Source: the wire contract, section 4."""
+"""Discount arithmetic (折扣). Source: the wire contract, section 4."""
 
 import re
 from decimal import Decimal
@@ -23,10 +23,10 @@ class Plan(TextChoices):
 
 
 def pay_price(plan: str, expression: str, original: Decimal) -> Decimal:
-    """The price in a team, at least one fen and never above the original.
+    """The team price in yuan: at least one fen, at most the original.
 
-    Raises ValueError for an unknown plan, and with a sentence for the operator for an
-    expression it cannot read.
+    Raises ValueError for an unknown plan or an unreadable expression; its text is a sentence for
+    the operator.
 
     >>> pay_price(Plan.THRESHOLD, "100,10", Decimal(120))
     Decimal('110.00')
@@ -54,16 +54,16 @@ def pay_price(plan: str, expression: str, original: Decimal) -> Decimal:
 
 
 def uses_up(plan: str, expression: str, original: Decimal) -> bool:
-    """Does the discount take away the whole price, or more? One that is unreadable does not."""
+    """Does the discount leave nothing to pay? False for an unreadable expression."""
     try:
-        meant = Plan(plan) is Plan.FIXED  # one fen may be the idea
-        return not meant and original > FEN == pay_price(plan, expression, original)
+        intended = Plan(plan) is Plan.FIXED  # a fixed price of one fen
+        return not intended and original > FEN == pay_price(plan, expression, original)
     except ValueError:
         return False
 
 
 def _amount(text: str, places: int = 2) -> Decimal:
-    """A plain number above 0 with at most so many decimals."""
+    """Parse a plain number above 0 with at most `places` decimals."""
     text = text.strip()
     if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]+)?", text):
         raise ValueError(_("“%(text)s” is not a plain number such as 20 or 9.9.") % {"text": text})

@@ -1,4 +1,4 @@
-"""A trial explained (试算解释): every rule in order, with what it saw and what would change it.
+"""A trial explained (试算解释): every rule in order, its inputs, and what would change its verdict.
 
 For operators. Every verdict is read from the Trial; only inputs and advice are added.
 """
@@ -21,9 +21,9 @@ from groupbuy.models import Switch
 @dataclass(frozen=True, slots=True)
 class Step:
     rule: str
-    saw: str  # the inputs it judged
+    saw: str  # its inputs
     refused: bool
-    advice: str  # what would change its verdict; "" where it let the user pass
+    advice: str  # what would change the verdict; "" if the rule did not refuse
 
 
 def explain(query: TrialQuery, *, now: datetime) -> tuple[Trial, list[Step]]:
@@ -48,8 +48,8 @@ def _switches(query: TrialQuery, trial: Trial) -> Iterator[Step]:
     )
     bucket = switches.place(query.user_id)
     yield _step(
-        _("The switch lets this user in"),
-        _("cutRange = %(range)s; this user comes in at %(bucket)s")
+        _("The switch cutRange admits this user"),
+        _("cutRange = %(range)s; this user is admitted from %(bucket)s on")
         % {"range": switches.text(Switch.Key.CUT_RANGE), "bucket": bucket},
         not trial.in_cut_range,
         _("Set the switch cutRange to %(bucket)s or more.") % {"bucket": bucket},
@@ -71,11 +71,11 @@ def _activity(query: TrialQuery, trial: Trial, offer: LiveOffer, now: datetime) 
     activity, refusals = offer.activity, trial.refusals
     bucket = activity_bucket(activity, query.user_id)
     yield _step(
-        _("The activity lets this user in"),
-        _("%(range)s per cent; this user comes in at %(bucket)s")
+        _("The activity admits this user"),
+        _("%(range)s per cent; this user is admitted from %(bucket)s on")
         % {"range": activity.cut_range, "bucket": bucket},
         not trial.in_activity_range,
-        _("Let %(bucket)s per cent or more into the activity.") % {"bucket": bucket},
+        _("Admit %(bucket)s per cent or more to the activity.") % {"bucket": bucket},
     )
     discount = activity.discount
     prices = f"{trial.price.original} → {trial.price.pay}" if trial.price else "?"
@@ -90,14 +90,14 @@ def _activity(query: TrialQuery, trial: Trial, offer: LiveOffer, now: datetime) 
             _("The user is in the activity's crowd"),
             _membership(activity.crowd_id, trial.crowds),
             not (trial.visible and trial.joinable),
-            _("Put the user into the crowd %(crowd)s.") % {"crowd": activity.crowd_id},
+            _("Add the user to the crowd %(crowd)s.") % {"crowd": activity.crowd_id},
         )
     if offer.discount_crowd is not None:
         yield _step(
             _("The user is in the discount's crowd"),
             _membership(offer.discount_crowd, trial.crowds),
             not trial.discounted,
-            _("Outside it the original price is paid. Put the user into the crowd %(crowd)s.")
+            _("Users outside it pay the original price. Add the user to the crowd %(crowd)s.")
             % {"crowd": offer.discount_crowd},
         )
     yield _step(

@@ -14,7 +14,7 @@ from groupbuy.models import Channel
 from groupbuy.money import FEN
 from tag.models import CrowdTag
 
-LONGEST_TEAM = timedelta(days=90)  # how long after its activity's end a team may still be joined
+LONGEST_TEAM = timedelta(days=90)  # upper bound of valid_minutes: a team may outlive its activity
 
 
 class Sku(models.Model):
@@ -57,7 +57,7 @@ class Discount(models.Model):
     name = models.CharField(_("name"), max_length=64)
     plan = models.CharField(_("plan"), max_length=4, choices=discounts.Plan.choices)
     expression = models.CharField(
-        _("expression"), max_length=64, help_text=_("As the plan shows in brackets.")
+        _("expression"), max_length=64, help_text=_("In the form that the plan shows in brackets.")
     )
     crowd = models.ForeignKey(
         CrowdTag,
@@ -133,7 +133,9 @@ class Activity(models.Model):
         _("per cent of users let in"),
         default=100,
         validators=[MaxValueValidator(100)],
-        help_text=_("Of those that the switch cutRange lets in. Who is in stays in as it grows."),
+        help_text=_(
+            "Percentage of the users admitted by the switch cutRange. Raising it drops no user."
+        ),
     )
 
     class Meta:
@@ -176,7 +178,7 @@ class Activity(models.Model):
 
 
 class Offer(models.Model):
-    """This channel sells these goods by this activity."""
+    """A channel sells goods under an activity."""
 
     channel = models.ForeignKey(Channel, verbose_name=_("channel"), on_delete=models.PROTECT)
     sku = models.ForeignKey(Sku, verbose_name=_("goods"), on_delete=models.PROTECT)
@@ -205,8 +207,8 @@ class Offer(models.Model):
     def refuse_overlap(self, activity: Activity) -> None:
         """Two live activities of one channel and goods may not overlap in time.
 
-        This is the polite check. Where two operators save at once and both pass it, the
-        trial takes the newer activity, the same one in every process.
+        This check gives the message. If two operators save at the same moment and both pass it,
+        the trial takes the newer activity in every process.
         """
         if activity.status not in LIVE:
             return
@@ -229,7 +231,7 @@ LIVE = (Activity.Status.CREATED, Activity.Status.IN_EFFECT)
 
 
 def refuse_giving_away(discount: Discount, sku: Sku, *, field: str = NON_FIELD_ERRORS) -> None:
-    """Whatever is saved, goods, discount, activity or offer: something must be left to pay."""
+    """Refuse a discount that leaves nothing to pay. Called when any row involved is saved."""
     if discounts.uses_up(discount.plan, discount.expression, sku.original_price):
         message = _("The discount “%(discount)s” leaves nothing of the price %(price)s.")
         values = {"discount": discount, "price": sku.original_price}

@@ -1,7 +1,7 @@
 """Trial (试算): may this user see and join the offer, and at what price?
 
-Switches, then the offer, then its price, then the crowd. Every refusal is collected; the
-callers decide which of them stop what they do.
+The order of the rules: switches, offer, price, crowd, time window. Every refusal is collected;
+callers decide which of them matter to them.
 """
 
 from collections.abc import Collection
@@ -28,8 +28,8 @@ class TrialQuery:
 @dataclass(frozen=True, slots=True)
 class Trial:
     offer: LiveOffer | None
-    price: Price | None  # what this shopper pays in a team opened now
-    discounted: bool  # not outside the discount's crowd
+    price: Price | None  # of this shopper in a team opened now
+    discounted: bool  # False outside the discount's crowd
     visible: bool
     joinable: bool
     crowds: frozenset[str]  # those of the offer's crowds that the user belongs to
@@ -47,11 +47,11 @@ class Trial:
 
     @property
     def priced(self) -> Self | None:
-        """This trial where it has a price to show."""
+        """This trial if it has a price, else None."""
         return self if self.offer and self.price else None
 
     def accept(self, *, despite: Collection[ErrorCode] = ()) -> tuple[LiveOffer, Price]:
-        """The offer and the price, or the first refusal raised."""
+        """The offer and the price. Raises the first refusal that is not in `despite`."""
         for error in self.refusals:
             if error not in despite:
                 raise GroupBuyError(error)
@@ -127,7 +127,7 @@ def _in_activity_range(activity: Activity, user_id: str) -> bool:
 
 
 def _crowd_scope(activity: Activity, crowds: Collection[str]) -> tuple[bool, bool]:
-    """Visible, joinable. What is limited to no crowd at all is closed to everybody."""
+    """(visible, joinable). A restricted activity without a crowd is closed to everybody."""
     if not activity.restrict_visible and not activity.restrict_join:
         return True, True
     inside = activity.crowd_id in crowds

@@ -1,7 +1,7 @@
-"""Fields. Strict about what cannot be read, tolerant of what Java clients send.
+"""Serializer fields: they accept what Java clients send and refuse what cannot be read.
 
-Serializers are used as shared instances (trade/views.py), so a field must not keep a translated
-message: DRF's own length and range validators do, hence the checks here.
+Serializers are shared instances (trade/views.py), so a field must not cache a translated message.
+DRF's length and range validators do; the fields here check for themselves.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ def read_id(text: str) -> int:
 
 
 class IgnoredField(serializers.Field):
-    """Whatever is sent is accepted and dropped."""
+    """Accepts any value and drops it."""
 
     def to_internal_value(self, data: Any) -> None:
         return None
@@ -35,14 +35,14 @@ class IgnoredField(serializers.Field):
 
 
 class TextField(serializers.CharField):
-    """A trimmed string. An integer is taken as its digits; a float lost them and is refused."""
+    """A trimmed string. An integer is read as its digits; a float may have lost some: refused."""
 
     def __init__(self, *, longest: int, **kwargs: Any) -> None:
         self.longest = longest
         super().__init__(**kwargs)
 
     def run_validation(self, data: Any = empty) -> Any:
-        """Most texts have nothing to trim or to refuse; seeing that costs a tenth of the rules."""
+        """Fast path: a clean string skips DRF's validation (10 times faster)."""
         plain = isinstance(data, str) and 0 < len(data) <= self.longest and data.isprintable()
         if plain and data[0] != " " and data[-1] != " ":
             return data
@@ -137,7 +137,7 @@ class AnswerSerializer(serializers.Serializer):
         ]
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Of attributes that are all there and no methods: DRF's own walk takes twice as long."""
+        """Reads plain attributes directly; DRF's to_representation() takes twice as long."""
         values = [(name, read(instance), field) for name, read, field in self._columns]
         return {
             name: None if value is None else field.to_representation(value)

@@ -1,8 +1,8 @@
 """Ids seen outside: decimal strings of at most 19 digits, ordered by time, not guessable by +1.
 
 41 bits of milliseconds since 2024 (good until 2093) and 22 random bits. Within a process each
-id is larger than the one before, also when the clock stands still or steps back. Between
-processes a collision is a primary-key conflict; whoever inserts retries with a new id.
+id is larger than the previous one, also when the clock stands still or steps back. A collision
+between processes is a primary-key conflict; the insert is retried with a new id.
 """
 
 import secrets
@@ -18,7 +18,7 @@ _latest = 0
 
 
 def made_at_ms(an_id: int) -> int:
-    """When new_id() gave this, in milliseconds since 1970."""
+    """The moment at which new_id() made this id, in milliseconds since 1970."""
     return (an_id >> RANDOM_BITS) + EPOCH_MS
 
 

@@ -1,4 +1,4 @@
-"""What drf-spectacular cannot see by itself: our request fields and the API key."""
+"""The OpenAPI schema of our own request fields and of the API key."""
 
 from typing import Any
 

@@ -1,11 +1,11 @@
 """Bitmaps of crowds in Redis (人群位图): one bit for each numbered user, exact.
 
-A bitmap is the table of one version of a crowd and never changes: every change of the crowd
-gives it a new version, whose bitmap is not there until it has been built. Then, and when Redis is
-away or emptied, the table answers. So a bitmap is right or missing, whatever is interrupted; and
-because it never changes, each process keeps a copy of those it uses and need not ask again.
+A bitmap mirrors one version of the membership table and is immutable: every change of the crowd
+gives it a new version, and the bitmap of that version is missing until it has been built. While it
+is missing, or Redis is down, the table answers. So a bitmap is right or missing, whatever is
+interrupted, and each process can keep copies of the bitmaps that it uses.
 
-Bit 0 belongs to nobody and is always set: it tells an empty bitmap from a missing one.
+Bit 0 belongs to no user and is always set: it tells an empty bitmap from a missing one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,19 +18,19 @@ from groupbuy.ids import new_id
 from groupbuy.redis import ask
 from tag.models import CrowdMember, CrowdPart, CrowdTag
 
-LIFE = 600  # seconds without refresh() after which a bitmap goes, as those of old versions do
+LIFE = 600  # TTL in seconds; refresh() renews it, old versions expire
 PAGE = 100_000  # members read at once
 PIECE = 1024 * 1024  # bytes written at once
-LARGEST_COPY = 4 * 1024 * 1024  # bytes: 33 million users; larger ones are asked bit by bit
-COPIES = 64 * 1024 * 1024  # bytes of all copies in a process
+LARGEST_COPY = 4 * 1024 * 1024  # bytes: 33 million users; larger bitmaps stay in Redis
+COPIES = 64 * 1024 * 1024  # upper bound of all copies in a process, in bytes
 
 _copies: dict[str, tuple[int, bytes]] = {}  # tag id -> version, bitmap
 
 
 def look_up(number: int, versions: Mapping[str, int]) -> frozenset[str] | None:
-    """Which of these crowds (tag id -> version) the user of this number is in.
+    """The crowds among these (tag id -> version) that the user with this number belongs to.
 
-    None: a bitmap is missing or Redis is away. One round trip, none for copies.
+    None if a bitmap is missing or Redis is down. One round trip, none for bitmaps copied here.
     """
     found = {tag_id: _bit_of_copy(tag_id, version, number) for tag_id, version in versions.items()}
     missing = {tag_id: versions[tag_id] for tag_id, bit in found.items() if bit is None}
@@ -43,7 +43,7 @@ def look_up(number: int, versions: Mapping[str, int]) -> frozenset[str] | None:
 
 
 def refresh() -> int:
-    """Build the bitmaps that are missing, keep the others alive; return how many were built."""
+    """Build the missing bitmaps and renew the TTL of the others; return how many were built."""
     built = 0
     for tag in CrowdTag.objects.all():
         if tag.size is None or ask(partial(_keep_alive, _key(tag.pk, tag.version))) is False:
@@ -52,21 +52,21 @@ def refresh() -> int:
 
 
 def build(tag_id: str) -> bool:
-    """Build the bitmap of the crowd as it is; False when it changed meanwhile or Redis is away."""
+    """Build the bitmap of the current version; False if it changed meanwhile or Redis is down."""
     version, bits = _current(tag_id)
     return version is not None and bool(ask(partial(_write, _key(tag_id, version), bits)))
 
 
 def mismatches() -> Iterator[str]:
-    """The crowds whose bitmap or size is there and is not the table's, as sentences."""
+    """A sentence for each crowd whose bitmap or size differs from its table."""
     for tag in CrowdTag.objects.all():
-        found, wanted = ask(partial(_read, _key(tag.pk, tag.version))), _from_table(tag.pk)
+        found, expected = ask(partial(_read, _key(tag.pk, tag.version))), _from_table(tag.pk)
         if _version(tag.pk) != tag.version:
             continue
-        if found is not None and found != wanted:
+        if found is not None and found != expected:
             yield f"crowd {tag.pk}: its bitmap is not its table"
-        if tag.size not in (None, _size(wanted)):
-            yield f"crowd {tag.pk}: has {_size(wanted)} members and not {tag.size}"
+        if tag.size not in (None, _size(expected)):
+            yield f"crowd {tag.pk}: has {_size(expected)} members and not {tag.size}"
 
 
 def _key(tag_id: str, version: int) -> str:
@@ -78,12 +78,12 @@ def _version(tag_id: str) -> int | None:
 
 
 def _current(tag_id: str) -> tuple[int | None, bytes]:
-    """The crowd's version and bits, its size noted; None when it changed while it was read."""
+    """The crowd's version and bits; saves its size. None if it changed while it was read."""
     version = _version(tag_id)
     bits = _from_table(tag_id)
     same = CrowdTag.objects.filter(pk=tag_id, version=version or 0)
     if not same.update(size=_size(bits)):
-        return None, bits  # what was read may be the table of two versions
+        return None, bits  # the bits may mix two versions
     return version, bits
 
 
@@ -107,17 +107,17 @@ def _from_table(tag_id: str) -> bytes:
 
 
 def _bit_of_copy(tag_id: str, version: int, number: int) -> bool | None:
-    """None: there is no copy of that version."""
+    """None if this process has no copy of that version."""
     copied, bits = _copies.get(tag_id, (None, b""))
     if copied != version:
         return None
-    place = number >> 3
-    return place < len(bits) and bool(bits[place] & 0x80 >> (number & 7))
+    index = number >> 3
+    return index < len(bits) and bool(bits[index] & 0x80 >> (number & 7))
 
 
 def _ask_bits(number: int, versions: Mapping[str, int], redis: Redis) -> dict[str, bool] | None:
-    """The user's bits of bitmaps that are all there, which are copied for the next time."""
-    together = redis.pipeline(transaction=True)  # nothing goes between the questions
+    """The user's bit of each bitmap, or None if one is missing. Keeps copies of the bitmaps."""
+    together = redis.pipeline(transaction=True)  # no bitmap expires between the commands
     for tag_id, version in versions.items():
         key = _key(tag_id, version)
         together.getbit(key, 0)
@@ -144,7 +144,7 @@ def _read(key: str, redis: Redis) -> bytes | None:
 
 
 def _write(key: str, bits: bytes, redis: Redis) -> bool:
-    """In pieces beside it, then at once in its place. The last piece first, which makes room."""
+    """Write pieces under a temporary key, the last one first to allocate once; then rename it."""
     unfinished = f"{key}:{new_id()}"
     for start in reversed(range(0, len(bits), PIECE)):
         redis.setrange(unfinished, start, bits[start : start + PIECE])

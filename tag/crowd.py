@@ -1,8 +1,8 @@
-"""Is this user in that crowd? And: put users into it, take them out, one by one.
+"""Membership of crowds (人群): is this user in that crowd? Add users to it, remove them.
 
-What people put in is one part of the crowd; each job (tag/jobs.py) has another.
-
-Every change of a crowd gives it a new version in the same transaction; tag/bitmaps.py says why.
+A crowd is the union of its parts: one part for the members that operators add, and one for each
+job (tag/jobs.py). Every change of the members gives the crowd a new version in the same
+transaction, because a bitmap (tag/bitmaps.py) mirrors one version.
 """
 
 import time
@@ -23,17 +23,17 @@ from tag import bitmaps
 from tag.models import CrowdMember, CrowdPart, CrowdTag, CrowdUser
 
 BATCH = 1000
-KNOWN = 200_000  # user numbers kept in a process; they never change
-STRANGERS = 10_000  # users without a number remembered in a process, each for a moment
+KNOWN = 200_000  # user numbers cached in a process; a number never changes
+STRANGERS = 10_000  # users without a number cached in a process, each for snapshots.MAX_AGE
 
-_strangers: dict[str, float] = {}  # user id -> until when
+_strangers: dict[str, float] = {}  # user id -> time.monotonic() at which the entry expires
 
 
 def crowds_of(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
-    """Those of these crowds that the user is in.
+    """The subset of tag_ids that the user belongs to.
 
-    A crowd that does not exist has no members: a limit never opens by mistake. Once the user is
-    known to this process, no database is asked, and Redis once.
+    A crowd that does not exist has no members, so a restriction never opens by mistake. Once this
+    process has the user's number, the call takes no database query and at most one Redis command.
     """
     if not tag_ids:
         return frozenset()
@@ -57,7 +57,7 @@ def find(tag_id: str) -> CrowdTag:
 
 
 def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
-    """Put these users into the crowd, return how many it has. Repeating it changes nothing."""
+    """Add these users to the crowd; return its number of members. Repeating it changes nothing."""
     for batch in batches(user_ids):
         with transaction.atomic():
             give_new_version(tag.pk)
@@ -67,9 +67,9 @@ def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
 
 
 def remove_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
-    """Take these users out of the crowd, return how many it has.
+    """Remove these users from the crowd; return its number of members.
 
-    Whom a job has found, its next run may find again.
+    The next run of a job may add them back.
     """
     for batch in batches(user_ids):
         with transaction.atomic():
@@ -80,21 +80,21 @@ def remove_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
 
 
 def members_of(tag_id: str) -> QuerySet[CrowdUser]:
-    """Each once, also who is in several parts."""
+    """Distinct users."""
     live = CrowdMember.objects.filter(part__tag=tag_id, part__is_live=True)
     return CrowdUser.objects.filter(pk__in=live.values("user"))
 
 
 def give_new_version(tag_id: str) -> None:
-    """Its members change. Locks the crowd's row, so that changes come one after the other."""
+    """Mark the members as changed. Locks the crowd's row, so that changes run one at a time."""
     CrowdTag.objects.filter(pk=tag_id).update(version=new_id(), size=None)
     changes.announce()
 
 
 def number_users(user_ids: Collection[str]) -> list[int]:
-    """The numbers of these users; who has none gets the next one.
+    """The numbers of these users; a user without one gets the next.
 
-    Only those are inserted: MySQL uses up a number for a row that it then ignores.
+    Only users without a number are inserted, because MySQL spends a number on an ignored row.
     """
     users = CrowdUser.objects.values_list("user_id", "pk")
     numbers = dict(users.filter(user_id__in=user_ids))
@@ -105,14 +105,14 @@ def number_users(user_ids: Collection[str]) -> list[int]:
 
 
 def insert_members(part: CrowdPart, numbers: Iterable[int]) -> None:
-    """Who is in the part already stays in. Call inside a transaction."""
+    """Existing members are kept. Call inside a transaction."""
     rows = [(part.pk, number) for number in numbers]
     for start in range(0, len(rows), BATCH):
         _insert_new(CrowdMember, ["part_id", "user_id"], rows[start : start + BATCH])
 
 
 def _insert_new(model: type[Model], columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    """Those that break no unique key. Not bulk_create(): half of a job's time was in it."""
+    """INSERT IGNORE. bulk_create() took half of a job's time."""
     insert = connection.ops.insert_statement(on_conflict=OnConflict.IGNORE)
     marks = ", ".join(["%s"] * len(columns))
     statement = f"{insert} {model._meta.db_table} ({', '.join(columns)}) VALUES ({marks})"
@@ -121,9 +121,9 @@ def _insert_new(model: type[Model], columns: list[str], rows: list[tuple[Any, ..
 
 
 def batches(user_ids: Iterable[str]) -> Iterator[list[str]]:
-    wanted = sorted(set(user_ids))
-    for start in range(0, len(wanted), BATCH):
-        yield wanted[start : start + BATCH]
+    distinct = sorted(set(user_ids))
+    for start in range(0, len(distinct), BATCH):
+        yield distinct[start : start + BATCH]
 
 
 def _from_table(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:

@@ -1,9 +1,10 @@
-"""Crowd jobs (人群任务): find a crowd's members in the trade history, while the old ones serve.
+"""Crowd jobs (人群任务): find a crowd's members in the trade history.
 
-start() makes a new part of the crowd that nobody sees; work() looks at one slice of the shoppers
-at a time, so that any number of workers share a run and a dead one's slice comes back when its
-lease ends; the last slice puts the new part in the place of the old one, in one step. stop() and
-resume() in between lose nothing. The history is handed in by trade: this app knows no orders.
+start() creates a new part of the crowd that is not live yet; work() fills it from one slice of the
+shoppers at a time, so that any number of workers share a run and the slice of a dead worker
+returns when its lease ends. The last slice swaps the new part for the old one in one transaction;
+until then the old members count. stop() and resume() lose nothing. trade passes the history in:
+this app knows no orders.
 """
 
 import time
@@ -23,14 +24,14 @@ from tag.models import CrowdJob, CrowdMember, CrowdPart, CrowdSlice
 
 LEASE = timedelta(seconds=60)  # far longer than a slice takes
 PLANNING = timedelta(minutes=5)  # far longer than cutting the shoppers into slices takes
-PARALLEL = 4  # slices of a run in work at once, so that a large one leaves room for others
-DELETED = 5000  # members of a part that has had its time deleted at once
+PARALLEL = 4  # slices of one run leased at once, so that a large run leaves room for others
+DELETE_BATCH = 5000  # members of a retired part deleted per step
 Status = CrowdJob.Status
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who has paid so often, or so much, in the time from since on and before until."""
+    """At least so many paid orders, or so much paid, with since <= paid_at < until."""
 
     kind: CrowdJob.Kind
     at_least: Decimal
@@ -39,22 +40,22 @@ class Rule:
 
 
 class History(Protocol):
-    """What trade knows of its shoppers; see trade/history.py."""
+    """What a job needs of the trade history; trade/history.py implements it."""
 
     def slices(self) -> Iterator[tuple[str, str]]:
-        """Ranges of user ids that cover all: after < id <= upto, "" for no end."""
+        """Ranges of user ids that cover every shopper: after < id <= upto, "" for no bound."""
 
     def found(self, rule: Rule, *, after: str, upto: str) -> list[str]:
-        """Those of the range that the rule lets in."""
+        """The user ids of the range that fulfil the rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the last run is."""
+    """The state of the last run."""
 
     status: Status
     done: int  # slices
-    slices: int  # 0: not planned yet
+    slices: int  # 0 until the run is planned
     found: int
     started_at: datetime | None
     finished_at: datetime | None
@@ -68,7 +69,7 @@ def rule_of(job: CrowdJob, now: datetime) -> Rule:
 
 
 def start(job_id: int, *, now: datetime) -> bool:
-    """Begin a run from the first shopper on; False where one is going on, or there is no job."""
+    """Start a run from the first shopper; False if one is running or the job does not exist."""
     with transaction.atomic():
         job = CrowdJob.objects.select_for_update().filter(pk=job_id).first()
         if job is None or job.status == Status.RUNNING:
@@ -89,13 +90,13 @@ def start(job_id: int, *, now: datetime) -> bool:
 
 
 def stop(job_id: int) -> bool:
-    """Leave the run where it is; False where none is going on."""
+    """Stop the run and keep its progress; False if none is running."""
     running = CrowdJob.objects.filter(pk=job_id, status=Status.RUNNING)
     return bool(running.update(status=Status.RESET))
 
 
 def resume(job_id: int) -> bool:
-    """Go on with a stopped run; False where there is none."""
+    """Continue a stopped run; False if there is none."""
     stopped = CrowdJob.objects.filter(
         pk=job_id, status=Status.RESET, run__is_live=False, run__finished_at=None
     )
@@ -103,7 +104,7 @@ def resume(job_id: int) -> bool:
 
 
 def discard(job: CrowdJob) -> None:
-    """Delete the job; whom only it had found leave the crowd, and their rows go bit by bit."""
+    """Delete the job. Members that only it had found leave the crowd; work() deletes their rows."""
     with transaction.atomic():
         crowd.give_new_version(job.tag_id)
         CrowdPart.objects.filter(job=job).update(job=None, is_live=False)
@@ -111,7 +112,7 @@ def discard(job: CrowdJob) -> None:
 
 
 def preview(job: CrowdJob, history: History, *, now: datetime, seconds: float) -> tuple[int, bool]:
-    """How many the job would find now; and whether the time was enough to count all."""
+    """How many users the job would find now, and whether it counted all within `seconds`."""
     rule, count, end = rule_of(job, now), 0, time.monotonic() + seconds
     for after, upto in history.slices():
         if time.monotonic() > end:
@@ -137,7 +138,7 @@ def progress(job: CrowdJob) -> Progress:
 
 
 def work(history: History, *, clock: Callable[[], datetime]) -> bool:
-    """Look at one slice of some run; False when there was nothing to do."""
+    """Work on one slice of some run; False if there was nothing to do."""
     for job in CrowdJob.objects.filter(status=Status.RUNNING).order_by("?"):
         if job.run is None:
             continue
@@ -153,7 +154,7 @@ def work(history: History, *, clock: Callable[[], datetime]) -> bool:
 
 
 def _plan(run: CrowdPart, history: History, *, now: datetime) -> bool:
-    """Cut the shoppers into slices; False while another worker does."""
+    """Cut the shoppers into slices; False while another worker does so."""
     unplanned = CrowdPart.objects.filter(pk=run.pk, is_planned=False)
     free = unplanned.filter(Q(planning_until=None) | Q(planning_until__lte=now))
     if not free.update(planning_until=now + PLANNING):
@@ -172,7 +173,7 @@ def _plan(run: CrowdPart, history: History, *, now: datetime) -> bool:
 
 
 def _claim(run: CrowdPart, *, now: datetime) -> CrowdSlice | None:
-    """Take a lease on a slice that nobody works on."""
+    """Lease a free slice; None if there is none or the run has PARALLEL leases."""
     slices = CrowdSlice.objects.filter(part=run)
     if slices.filter(leased_until__gt=now).count() >= PARALLEL:
         return None
@@ -186,7 +187,7 @@ def _claim(run: CrowdPart, *, now: datetime) -> CrowdSlice | None:
 
 
 def _fill(run: CrowdPart, claimed: CrowdSlice, history: History) -> None:
-    """Put whom the slice holds into the run's part: all of them and the slice's end, or nothing."""
+    """Add the slice's users to the run's part and mark it done, in one transaction."""
     assert run.kind is not None
     assert run.at_least is not None
     rule = Rule(CrowdJob.Kind(run.kind), run.at_least, run.since, run.until)
@@ -199,13 +200,13 @@ def _fill(run: CrowdPart, claimed: CrowdSlice, history: History) -> None:
 
 
 def _finish(job_id: int, run_id: int, *, now: datetime) -> bool:
-    """When all slices are done: the new part takes the place of the job's old one."""
+    """Swap the new part for the job's old one once all slices are done."""
     if CrowdSlice.objects.filter(part=run_id).exclude(leased_until=None).exists():
         return False
     with transaction.atomic(durable=True):
         job = CrowdJob.objects.select_for_update().filter(pk=job_id).first()
         if job is None or job.status != Status.RUNNING or job.run_id != run_id:
-            return False  # stopped or deleted meanwhile, or finished by somebody else
+            return False  # stopped or deleted meanwhile, or finished by another worker
         slices = CrowdSlice.objects.filter(part=run_id)
         size = slices.aggregate(size=Sum("found", default=0))["size"]
         crowd.give_new_version(job.tag_id)
@@ -219,14 +220,16 @@ def _finish(job_id: int, run_id: int, *, now: datetime) -> bool:
 
 
 def _delete_some() -> bool:
-    """Some members of a part that is neither live nor being filled; then the part itself."""
+    """Delete a batch of members of a retired part; then the part itself."""
     kept = CrowdJob.objects.exclude(run=None).values("run")
     over = CrowdPart.objects.filter(is_live=False).exclude(pk__in=kept).first()
     if over is None:
         return False
-    members = list(CrowdMember.objects.filter(part=over).values_list("pk", flat=True)[:DELETED])
+    members = list(
+        CrowdMember.objects.filter(part=over).values_list("pk", flat=True)[:DELETE_BATCH]
+    )
     CrowdMember.objects.filter(pk__in=members).delete()
-    if len(members) < DELETED:
+    if len(members) < DELETE_BATCH:
         over.delete()
     return True
 
@@ -242,5 +245,5 @@ def find(tag_id: str, batch_id: str) -> CrowdJob:
 
 
 def get(job_id: int) -> CrowdJob:
-    """As it is now, with its run."""
+    """The job with its run."""
     return CrowdJob.objects.select_related("run").get(pk=job_id)

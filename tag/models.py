@@ -1,4 +1,4 @@
-"""Crowd tags (人群标签), the people in them, and the jobs (人群任务) that find such people."""
+"""Crowd tags (人群标签), their members, and the jobs (人群任务) that find members."""
 
 from collections.abc import Iterator
 
@@ -18,8 +18,8 @@ from groupbuy.money import FEN
 class CrowdTag(models.Model):
     """A named crowd that activities and discounts can be limited to: the union of its live parts.
 
-    version is another with every change of its members, and never one that it has had before:
-    not even after a backup was restored. size is NULL until this version has been counted.
+    version changes whenever the members change and is never reused, not even after restoring a
+    backup. size is NULL until this version has been counted.
     """
 
     tag_id = models.CharField(
@@ -39,7 +39,7 @@ class CrowdTag(models.Model):
 
 
 class CrowdUser(models.Model):
-    """Gives a user id a dense number, once and for ever."""
+    """The dense number (pk) of a user id; it never changes."""
 
     user_id = models.CharField(_("user id"), max_length=64, unique=True)
 
@@ -89,7 +89,7 @@ class CrowdJob(models.Model):
         null=True,
         blank=True,
         on_delete=models.SET_NULL,
-        help_text=_("Empty: only when somebody starts it."),
+        help_text=_("Empty: only when an operator starts it."),
     )
     status = models.PositiveSmallIntegerField(
         _("status"), choices=Status.choices, default=Status.NEW, editable=False
@@ -119,7 +119,7 @@ class CrowdJob(models.Model):
 
     @property
     def rule(self) -> str:
-        """As people read it: 0: number of paid orders ≥ 2, last 30 days"""
+        """For the console: 0: number of paid orders ≥ 2, last 30 days"""
         measured = f"{self.get_kind_display()} ≥ {self.at_least.normalize():f}"
         return ", ".join([measured, *self._window()])
 
@@ -142,11 +142,11 @@ class CrowdJob(models.Model):
 
 
 class CrowdPart(models.Model):
-    """Members of one origin: put in by people (no job), or found by one run of a job.
+    """Members of one origin: added by operators (no job), or found by one run of a job.
 
-    Only live parts count. A run fills its part unseen, by the rule that its job had at its start;
-    then it takes the place of the part before in one step. A part that is neither live nor being
-    filled is deleted bit by bit.
+    Only live parts count. A run fills a part that is not live, by the rule that its job had at the
+    start, and then swaps it for the previous part in one transaction. A part that is neither live
+    nor being filled is retired; its members are deleted in batches.
     """
 
     tag = models.ForeignKey(
@@ -198,10 +198,10 @@ class CrowdMember(models.Model):
 
 
 class CrowdSlice(models.Model):
-    """A range of user ids, after < id ≤ upto ("": no end), that one worker at a time looks at.
+    """A range of user ids, after < id ≤ upto ("": no bound), for one worker at a time.
 
-    leased_until is when it may be claimed; while a worker has it, when its lease ends; NULL when
-    it is done.
+    A worker may claim it once leased_until has passed; the claim moves that to the end of its
+    lease. NULL: done.
     """
 
     part = models.ForeignKey(

@@ -27,7 +27,7 @@ class MembersRequest(serializers.Serializer):
 
 class MembersResponse(serializers.Serializer):
     tagId = serializers.CharField()
-    members = serializers.IntegerField(help_text="of the crowd, now")
+    members = serializers.IntegerField(help_text="members of the crowd now")
 
 
 class ProgressResponse(serializers.Serializer):

@@ -62,7 +62,7 @@ def test_the_switches_are_explained() -> None:
     assert trial.refusals == (ErrorCode.DOWNGRADED, ErrorCode.OUTSIDE_CUT_RANGE)
     assert refused(steps) == {
         "Group buying is switched on": "Set the switch downgradeSwitch to 0.",
-        "The switch lets this user in": f"Set the switch cutRange to {place} or more.",
+        "The switch cutRange admits this user": f"Set the switch cutRange to {place} or more.",
     }
     set_switch("downgradeSwitch", "0")
     set_switch("cutRange", str(place))
@@ -99,14 +99,14 @@ def test_the_activitys_rules_are_explained() -> None:
     )
     advice = refused(steps)
     assert list(advice) == [
-        "The activity lets this user in",
+        "The activity admits this user",
         "The user is in the activity's crowd",
         "The user is in the discount's crowd",
         "The activity is in effect",
     ]
     add_members(crowd, ["u"])
     add_members(cheap, ["u"])
-    words = advice["The activity lets this user in"].split()
+    words = advice["The activity admits this user"].split()
     activity.cut_range, activity.status = int(words[1]), Activity.Status.IN_EFFECT
     activity.save()
     assert refused(explained(activity_id=activity.pk)[1]) == {}  # the advice helps
@@ -179,9 +179,9 @@ def test_the_api_explains_to_an_operator(api_operator: APIClient) -> None:
     assert body["code"] == "E0004"
     refused = [step for step in body["data"]["explanation"] if step["refused"]]
     [step] = refused
-    assert step["rule"] == "The activity lets this user in"
-    assert step["saw"].startswith("0 per cent; this user comes in at ")
-    assert step["advice"].endswith(" per cent or more into the activity.")
+    assert step["rule"] == "The activity admits this user"
+    assert step["saw"].startswith("0 per cent; this user is admitted from ")
+    assert step["advice"].endswith(" per cent or more to the activity.")
     unexplained = api_operator.post(TRIAL, ASKED, format="json").json()
     assert unexplained["code"] == "E0002"  # now, and not in 2036
     assert "explanation" not in unexplained["data"]

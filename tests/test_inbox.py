@@ -52,7 +52,7 @@ def test_that_nothing_is_sold_is_said_first(operator: Client) -> None:
     first, second = problems(LATER)
 
     assert first.text == "Group buying is switched off: every trial and every lock is refused."
-    assert "nobody sends" in second.text
+    assert "are overdue" in second.text
     assert b"downgradeSwitch" in operator.get(first.link).content
 
 
@@ -67,7 +67,7 @@ def test_a_refund_notice_without_a_url_is_kept_and_shown(operator: Client) -> No
 
     assert NotifyTask.objects.filter(state=State.GIVEN_UP).count() == 2
     assert [problem.text for problem in problems(NOW)] == [
-        "2 refund notices of s01/c01 have nowhere to go: the channel has no refund notify URL."
+        "2 refund notices of s01/c01 have no destination: the channel has no refund notify URL."
     ]
     page = operator.get("/admin/").content.decode()
     assert f'href="/admin/groupbuy/channel/{channel.pk}/change/"' in page
@@ -120,7 +120,7 @@ def test_what_nobody_does_is_shown(operator: Client) -> None:
     make_promise()
 
     assert texts() == [
-        "1 notifications are due and nobody sends them: do worker and beat run?",
+        "1 notifications are overdue: do worker and beat run?",
         "1 orders were not paid in time and still hold their seats: do worker and beat run?",
         "1 teams are past their end and still forming: do worker and beat run?",
     ]

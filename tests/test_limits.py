@@ -267,7 +267,7 @@ def test_a_block_is_lifted_in_the_console(redis: Redis, mall: APIClient) -> None
     assert "s01/c01" in shown
     with translation.override("en"):
         texts = [problem.text for problem in problems(NOW)]
-    assert texts == ["1 client is blocked because it asked too often."]
+    assert texts == ["1 client is blocked for too many requests."]
     viewer = Client()
     viewer.force_login(User.objects.create_user("viewer", is_staff=True))
     assert viewer.post(page, {"place": "s01/c01", "client": "user a"}).status_code == 403

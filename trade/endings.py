@@ -1,6 +1,6 @@
-"""How a team is completed and how an order is closed, each with its promise to the mall.
+"""Complete a team, close an order: each with the notification that it promises to the mall.
 
-Settlement, refund and expiry all end here. Call inside a transaction that has locked the rows.
+Settlement, refund and expiry all end here. Call inside a transaction that has locked the team.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from trade.notify import outbox
 
 
 def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
-    """Mark the team complete, save it, and promise its mall the call."""
+    """Mark the team complete, save it, and promise the mall its team_success notification."""
     team.status = Team.Status.COMPLETE
     team.completed_at = now
     team.completed_by_shop = by_shop
@@ -36,9 +36,9 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
 def close_order(
     team: Team, order: Order, kind: RefundType, reason: Order.CloseReason, *, now: datetime
 ) -> None:
-    """Close the order, release its seat and turn, save both rows, and promise the mall the notice.
+    """Close the order, release its seat and turn, save both rows, promise a team_refund.
 
-    An order that is closed already holds no seat: only its reason and payment time change.
+    An order that was closed before holds no seat; only its reason and payment time change.
     A completed team never reopens: it becomes complete with refunds, or failed with the last.
     """
     was = order.state

@@ -1,8 +1,8 @@
-"""Time: holds that were not paid, teams and activities whose end has come.
+"""Expiry (超时): unpaid holds past their deadline, teams and activities past their end.
 
-Everything is read from the database when it is due, never from a timer in memory: any number
-of workers share the work, and what a dead one held comes back by itself. Each order and each
-team is a transaction of its own, so one that fails blocks no other.
+Sweeps read what is due from the database; there are no timers in memory. Any number of workers
+share the work, and the rows of a dead worker become free again. Each order and each team has a
+transaction of its own, so a failure of one does not block the others.
 """
 
 import logging
@@ -23,13 +23,13 @@ from trade.rowlocks import lock_next_team, lock_team_of_hold
 
 logger = logging.getLogger(__name__)
 
-GRACE = timedelta(minutes=2)  # for payments made in time that are still on their way
-SWEEP = 20  # seconds after which a sweep leaves the rest to the next one
-WINDOW = 500  # due holds looked at at once; workers take them in different orders
+GRACE = timedelta(minutes=2)  # for payments made in time whose settlement is still to arrive
+SWEEP = 20  # seconds until a sweep stops; the next one continues
+WINDOW = 500  # due holds read at once; each worker shuffles them
 
 
 def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
-    """Close the orders whose time to pay is over; return how many."""
+    """Close unpaid orders past their deadline; return how many."""
     closed, failed = 0, set[int]()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
@@ -50,13 +50,13 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
 
 
 def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
-    """Complete or fail the teams whose end and grace have passed; return how many."""
+    """Complete or fail the teams that are past their end and GRACE; return how many."""
     with nudges.bundled():
         return _end_overdue_teams(clock)
 
 
 def expire_activities(*, now: datetime) -> int:
-    """Mark the activities whose end has passed; return how many."""
+    """Mark activities past their end as expired; return how many."""
     over = Activity.objects.filter(status=Activity.Status.IN_EFFECT, end_at__lte=now)
     expired = over.update(status=Activity.Status.EXPIRED)
     if expired:
@@ -83,7 +83,7 @@ def _end_overdue_teams(clock: Callable[[], datetime]) -> int:
 
 
 def _skip(row_id: int, failed: set[int], exc: Exception) -> None:
-    """Leave this row to the next sweep; a database that is away ends this one."""
+    """Leave the row to the next sweep. Raises, and ends the sweep, if the database is down."""
     if isinstance(exc, OperationalError) and not rows.is_collision(exc):
         raise exc
     logger.error("order or team %s could not be ended", row_id, exc_info=exc)
@@ -97,13 +97,13 @@ def _close_hold(order_id: int, team_id: int, *, now: datetime) -> bool:
             return False
         team, order = found
         if order.status != Order.Status.LOCKED or order.pay_deadline > now:
-            return False  # paid, or closed by somebody else, since we looked
+            return False  # paid or closed since it was read
         _close(team, order, Order.CloseReason.HOLD_TIMEOUT, now=now)
     return True
 
 
 def _end_team(team: Team, *, now: datetime) -> None:
-    """The shop completes a team of its kind that anybody has paid for; all others fail."""
+    """Complete a team with a payment if the shop completes such teams; fail it otherwise."""
     by_shop = team.group_type == Activity.GroupType.SHOP_COMPLETES and team.paid_count > 0
     live = team.orders.exclude(status=Order.Status.CLOSED).order_by("pk")
     for order in live.filter(status=Order.Status.LOCKED) if by_shop else live:

@@ -1,4 +1,7 @@
-"""Who bought (人群统计), as crowd jobs ask for it. What was refunded never counts."""
+"""Purchase history for crowd jobs (人群统计): implements tag.jobs.History.
+
+Refunded orders never count.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,15 +15,15 @@ from tag.jobs import Rule, rule_of
 from tag.models import CrowdJob, CrowdMember, CrowdTag
 from trade.models import Order
 
-SLICE = 5000  # orders of a slice's shoppers, more or less
-# Amounts in whole fen: SQLite would add up floats.
+SLICE = 5000  # orders of a slice's shoppers, roughly
+# Amounts in whole fen, because SQLite sums decimals as floats.
 FENS = Cast(Round(F("pay_price") * 100, output_field=FloatField()), BigIntegerField())
 MEASURES = {CrowdJob.Kind.ORDERS: Count("pk"), CrowdJob.Kind.AMOUNT: Sum(FENS)}
 UNITS = {CrowdJob.Kind.ORDERS: 1, CrowdJob.Kind.AMOUNT: 100}
 
 
 def slices() -> Iterator[tuple[str, str]]:
-    """Ranges of user ids that cover all: after < id <= upto, "" for no end."""
+    """Ranges of user ids that cover every shopper: after < id <= upto, "" for no bound."""
     after = ""
     while True:
         ids = Order.objects.filter(user_id__gt=after).order_by("user_id")
@@ -32,7 +35,7 @@ def slices() -> Iterator[tuple[str, str]]:
 
 
 def found(rule: Rule, *, after: str, upto: str) -> list[str]:
-    """Those of the range that the rule lets in, in order."""
+    """The user ids of the range that fulfil the rule, sorted."""
     shoppers = Order.objects.filter(user_id__gt=after)
     if upto:
         shoppers = shoppers.filter(user_id__lte=upto)
@@ -42,7 +45,7 @@ def found(rule: Rule, *, after: str, upto: str) -> list[str]:
 
 
 def measure(user_id: str, rule: Rule) -> Decimal:
-    """What the rule counts of this shopper."""
+    """The shopper's number of orders, or amount in yuan, by this rule."""
     paid = _paid(Order.objects.filter(user_id=user_id), rule)
     counted = paid.aggregate(measure=MEASURES[rule.kind])["measure"] or 0
     return Decimal(counted) / UNITS[rule.kind]
@@ -50,16 +53,16 @@ def measure(user_id: str, rule: Rule) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a user is in a crowd, or not: one of its origins."""
+    """One origin of a crowd, and whether it puts the user in."""
 
-    job: CrowdJob | None  # None: put in by people
-    inside: bool  # by this origin, as things are
-    measure: Decimal  # what the job's rule counts of the user now
-    enough: bool  # so would the job find the user now?
+    job: CrowdJob | None  # None: added by operators
+    inside: bool  # does this origin put the user in today?
+    measure: Decimal  # the user's figure by the job's rule, now
+    enough: bool  # would a run now find the user?
 
 
 def why(tag: CrowdTag, user_id: str, *, now: datetime) -> list[Reason]:
-    """The user is in the crowd where one of them says so."""
+    """Every origin of the crowd; the user belongs to the crowd if any of them is inside."""
     members = CrowdMember.objects.filter(part__tag=tag, part__is_live=True, user__user_id=user_id)
     origins = set(members.values_list("part__job", flat=True))
     reasons = [Reason(None, None in origins, Decimal(0), enough=False)]

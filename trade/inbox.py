@@ -1,4 +1,4 @@
-"""The console's inbox (待办): what an operator has to see to, worst first."""
+"""The console's inbox (待办): what needs an operator's attention, worst first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from trade.expire import GRACE
 from trade.models import NotifyTask, Order, Team, Transport
 from trade.notify import outbox
 
-PATIENCE = timedelta(minutes=2)  # how long something may be due before nobody seems to do it
+PATIENCE = timedelta(minutes=2)  # how long a job may be overdue before it is reported
 State = NotifyTask.State
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     text: str
-    link: str  # the console page where it is seen to
+    link: str  # the console page to act on it
 
 
 def problems(now: datetime) -> list[Problem]:
@@ -46,7 +46,7 @@ def _switched_off() -> Iterator[Problem]:
 
 
 def _nowhere_to_go() -> Iterator[Problem]:
-    """Refund notices promised while their channel had no URL for them."""
+    """Refund notifications promised while their channel had no URL."""
     waiting = NotifyTask.objects.filter(
         state__in=[State.NEW, State.RETRYING, State.GIVEN_UP],
         endpoint="",
@@ -65,9 +65,9 @@ def _nowhere_to_go() -> Iterator[Problem]:
             link = f"{reverse('admin:trade_notifytask_changelist')}?{urlencode(query)}"
         else:
             text = ngettext(
-                "%(count)d refund notice of %(channel)s has nowhere to go: the channel has no"
+                "%(count)d refund notice of %(channel)s has no destination: the channel has no"
                 " refund notify URL.",
-                "%(count)d refund notices of %(channel)s have nowhere to go: the channel has no"
+                "%(count)d refund notices of %(channel)s have no destination: the channel has no"
                 " refund notify URL.",
                 count,
             )
@@ -90,17 +90,17 @@ def _given_up() -> Iterator[Problem]:
 
 
 def _nobody_works(now: datetime) -> Iterator[Problem]:
-    """What worker and beat would have done long ago."""
+    """Work that is overdue because no worker does it."""
     late = now - PATIENCE
     notifications = NotifyTask.objects.filter(next_attempt_at__lt=late)
-    if outbox.served_since(late):  # then they only wait for a place at an endpoint that fails
+    if outbox.served_since(late):  # then they wait for a failing endpoint
         notifications = notifications.none()
     holds = Order.objects.filter(status=Order.Status.LOCKED, pay_deadline__lt=late)
     teams = Team.objects.filter(status=Team.Status.FORMING, expires_at__lt=late - GRACE)
     for count, text, link in (
         (
             notifications.count(),
-            _("%(count)d notifications are due and nobody sends them: do worker and beat run?"),
+            _("%(count)d notifications are overdue: do worker and beat run?"),
             reverse("admin:trade_notifytask_changelist"),
         ),
         (
@@ -139,8 +139,8 @@ def _failing() -> Iterator[Problem]:
 def _blocked() -> Iterator[Problem]:
     if count := len(throttling.blocks() or ()):
         text = ngettext(
-            "%(count)d client is blocked because it asked too often.",
-            "%(count)d clients are blocked because they asked too often.",
+            "%(count)d client is blocked for too many requests.",
+            "%(count)d clients are blocked for too many requests.",
             count,
         )
         yield Problem(text % {"count": count}, reverse("admin:groupbuy_switch_blocked"))

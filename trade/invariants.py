@@ -1,4 +1,4 @@
-"""What must always hold: INVARIANTS. Each check returns the rows that break it."""
+"""INVARIANTS: what must always hold. Each check yields a sentence for each row that breaks it."""
 
 import json
 from collections.abc import Callable, Collection, Iterator
@@ -18,7 +18,7 @@ from trade.models import NotifyTask, Order, RefundType, Team
 from trade.notify import outbox
 
 SWEEP_PERIOD = timedelta(seconds=10)  # the longest between two sweeps, see settings
-PAGE = 1000  # rows looked at at once
+PAGE = 1000  # rows per query
 Row = TypeVar("Row", bound=Model)
 PAID_KINDS = (RefundType.PAID_UNFORMED, RefundType.PAID_FORMED)
 COMPLETE = counts.COMPLETE
@@ -91,7 +91,7 @@ def closings_are_promised() -> Iterator[str]:
 
 
 def turns_within_limit() -> Iterator[str]:
-    """Turns and seats of live orders are unique, so a number too many is a turn too high."""
+    """Turns are unique, so a shopper above the limit has a turn above the limit."""
     for orders in _pages(Order):
         live = orders.exclude(status=Order.Status.CLOSED)
         for order in live.exclude(take_no__gte=1, take_no__lte=F("activity__take_limit")):
@@ -114,7 +114,7 @@ def prices_are_fair() -> Iterator[str]:
 
 
 def promises_are_tried_in_time(now: datetime) -> Iterator[str]:
-    """A promise may wait for others of its endpoint, which go one at a time while it fails."""
+    """Promises of a failing endpoint are sent one at a time, so they may wait for each other."""
     overdue = now - timedelta(seconds=outbox.SWEEP) - 2 * SWEEP_PERIOD
     served = outbox.served_since(overdue)
     for promise in NotifyTask.objects.filter(next_attempt_at__lt=overdue):
@@ -125,47 +125,47 @@ def promises_are_tried_in_time(now: datetime) -> Iterator[str]:
 class Invariant(NamedTuple):
     sentence: LazyText
     check: Callable[..., Iterator[str]]
-    in_time: bool = False  # whether the check asks for `now`
+    in_time: bool = False  # does the check need `now`?
 
 
 INVARIANTS = (
     Invariant(_("1. 0 ≤ paid ≤ taken ≤ target for every team."), seats_within_target),
-    Invariant(_("2. A team counts its live orders and its paid ones."), counters_match_orders),
+    Invariant(_("2. A team's counters equal its live and its paid orders."), counters_match_orders),
     Invariant(
-        _("3. A team is complete exactly when it reached its target once, or by the shop."),
+        _("3. A team is complete if and only if it reached its target, or the shop completed it."),
         complete_means_target_reached,
     ),
     Invariant(
-        _("4. No team is forming long after its end."), forming_teams_end_in_time, in_time=True
+        _("4. No team is still forming long after its end."),
+        forming_teams_end_in_time,
+        in_time=True,
     ),
     Invariant(
-        _("5. A team has its one team_success promise exactly when it was completed."),
+        _("5. Every completed team has exactly one team_success notification, no other team has."),
         completions_are_promised_once,
     ),
     Invariant(
-        _("5. A closed order has a team_refund promise, for its money where it was paid."),
+        _("5. Every closed order has a team_refund notification, for its money if it was paid."),
         closings_are_promised,
     ),
     Invariant(
-        _("6. A person's live orders are within the limit, and one in a team."),
+        _("6. A shopper has at most take_limit live orders in an activity, and one in a team."),
         turns_within_limit,
     ),
-    Invariant(_("7. What is paid was paid before its team's end."), paid_in_time),
+    Invariant(_("7. Every paid order was paid before its team's end."), paid_in_time),
+    Invariant(_("8. Every price is between one fen and the original price."), prices_are_fair),
     Invariant(
-        _("8. What is to be paid lies between one fen and the original price."), prices_are_fair
-    ),
-    Invariant(
-        _("9. No promise is due for long while nothing is sent to its endpoint."),
+        _("9. No notification is overdue while nothing is sent to its endpoint."),
         promises_are_tried_in_time,
         in_time=True,
     ),
-    Invariant(_("10. Every crowd's bitmap is its table."), bitmaps.mismatches),
-    Invariant(_("11. The counts of completed teams are those of the teams."), counts.mismatches),
+    Invariant(_("10. Every crowd's bitmap equals its table."), bitmaps.mismatches),
+    Invariant(_("11. The counts of completed teams equal the teams."), counts.mismatches),
 )
 
 
 def check_all(now: datetime | None = None) -> Iterator[tuple[str, list[str]]]:
-    """The sentence of each invariant and the rows that break it; without now not those in time."""
+    """Each invariant's sentence and the rows that break it; without now, only the timeless ones."""
     for sentence, check, in_time in INVARIANTS:
         if now and in_time:
             yield str(sentence), list(check(now))
@@ -178,7 +178,7 @@ def _promised(keys: Collection[str]) -> set[str]:
 
 
 def _pages(model: type[Row]) -> Iterator[QuerySet[Row]]:
-    """All rows by ranges of their keys, so that no query takes long, however many there are."""
+    """All rows, in ranges of their keys, so that no query takes long."""
     rows = model._default_manager.order_by("pk")
     last = -1
     while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:PAGE]):

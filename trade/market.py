@@ -1,4 +1,4 @@
-"""What a shopper sees of an offer: its price, open teams to join, and how popular it is."""
+"""The index query (首页查询): an offer's price, open teams to join, and its statistics."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -18,9 +18,9 @@ from trade import counts
 from trade.models import Order, Team
 from trade.turns import live_seats
 
-OTHERS = 2  # teams of other people shown to a shopper
-LOAD_SHARE = 0.05  # of a process's time may go into counting the teams of a huge activity
-POOL = 200  # open teams to pick those from: paid ones first, then the ones that end soonest
+OTHERS = 2  # teams of other shoppers in an answer
+LOAD_SHARE = 0.05  # upper bound of the time spent on counting the teams of a huge activity
+POOL = 200  # open teams that OTHERS are picked from: teams with a payment, then the soonest to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Market:
 
 
 def read_market(query: TrialQuery, *, now: datetime) -> Market:
-    """Raises what the trial refuses, except the crowd: that is told by visible and enable."""
+    """Raises the trial's refusals, except OUTSIDE_CROWD, which visible and enable report."""
     trial = run_trial(query, now=now)
     offer, price = trial.accept(despite={ErrorCode.OUTSIDE_CROWD})
     return Market(
@@ -76,7 +76,7 @@ def mask(user_id: str) -> str:
 
 
 def countdown(end: datetime, now: datetime) -> str:
-    """Time left as HH:mm:ss, hours not wrapped at 24. Pages compare with the Chinese word."""
+    """Time left as HH:mm:ss, hours not wrapped at 24; old pages compare with the word below."""
     left = int((end - now).total_seconds())
     if left <= 0:
         return "已结束"
@@ -84,7 +84,7 @@ def countdown(end: datetime, now: datetime) -> str:
 
 
 def _teams_for(user_id: str, offer: LiveOffer, now: datetime) -> list[TeamCard]:
-    """At most one team of the shopper's own, then a random few of the others."""
+    """At most one team of the shopper's own, then OTHERS at random."""
     seats = live_seats(activity_id=offer.activity.pk, user_id=user_id)
     mine = _own_teams(user_id, seats, offer, now) if seats else []
     others = [
@@ -152,7 +152,9 @@ def _load_pool(activity_id: int, channel_id: int, goods_id: str) -> list[tuple[T
         shown = open_teams.filter(listing=listing)[: POOL - len(teams)]
         teams |= {team.pk: team for team in shown}
     live = Order.objects.filter(team_id__in=teams, take_no__isnull=False).order_by("-pk")
-    members = dict(live.values_list("team_id", "user_id"))  # the earliest is written last
+    members = dict(
+        live.values_list("team_id", "user_id")
+    )  # the earliest member comes last and wins
     return [(teams[team_id], member) for team_id, member in members.items()]
 
 

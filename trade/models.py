@@ -1,4 +1,4 @@
-"""Teams (拼团队伍), orders (订单), and the promises made to malls (本地消息表)."""
+"""Teams (拼团队伍), orders (订单), and promised notifications (本地消息表)."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -20,7 +20,7 @@ class Transport(models.TextChoices):
 
 
 class RefundType(models.TextChoices):
-    """What a closed order's mall is told; the wire's type of a team_refund."""
+    """The `type` of a team_refund notification on the wire."""
 
     UNPAID_UNLOCK = "unpaid_unlock", _("was not paid")
     PAID_UNFORMED = "paid_unformed", _("paid, the team had not completed")
@@ -28,7 +28,7 @@ class RefundType(models.TextChoices):
 
 
 class Team(models.Model):
-    """People who buy together. The rules it was opened under are frozen in it."""
+    """Shoppers who buy together. It keeps the rules that were in force when it was opened."""
 
     class Status(models.IntegerChoices):
         FORMING = 0, _("0: forming")
@@ -141,9 +141,9 @@ class CompletedTeams(models.Model):
 class Order(models.Model):
     """One shopper's seat in a team.
 
-    take_no counts a shopper's live orders in an activity and seat_of holds the shopper's
-    place in the team; both are NULL once the order is closed, which gives them back. hold_no counts
-    the seats that a shopper holds on the channel without having paid.
+    take_no numbers a shopper's live orders in an activity; seat_of is the shopper while the order
+    has a seat in the team. Both are NULL once the order is closed, which releases them. hold_no
+    numbers the unpaid seats of a shopper on the channel; NULL once paid or closed.
     """
 
     class Status(models.IntegerChoices):
@@ -236,11 +236,11 @@ class Order(models.Model):
 
 
 class NotifyTask(models.Model):
-    """A promise to tell a mall something, kept until it is delivered or given up.
+    """A notification promised to a mall, kept until it is delivered or given up.
 
-    next_attempt_at is when it is due; while a worker holds it, when the lease ends; NULL when
-    nothing more will be tried. event_no is its place among its channel's events; NULL until
-    somebody has asked for them.
+    next_attempt_at is when it is due; while a worker has claimed it, the end of the lease; NULL
+    once no attempt will follow. event_no numbers the channel's events; NULL until the mall has
+    asked for them.
     """
 
     class Event(models.TextChoices):
@@ -298,7 +298,7 @@ class NotifyTask(models.Model):
 
 
 class NotifyAttempt(models.Model):
-    """One try to deliver a promise, and how it went."""
+    """One attempt to deliver a notification, and its outcome."""
 
     task = models.ForeignKey(
         NotifyTask,
@@ -321,7 +321,7 @@ class NotifyAttempt(models.Model):
 
 
 class EventCounter(models.Model):
-    """The number of a channel's last event; whoever numbers the next ones locks this row."""
+    """The number of a channel's last event. Numbering events locks this row."""
 
     channel = models.OneToOneField(Channel, on_delete=models.CASCADE, primary_key=True)
     last = models.PositiveBigIntegerField(default=0)

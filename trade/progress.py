@@ -1,4 +1,4 @@
-"""How a team or an order stands, for the mall it belongs to."""
+"""The state of a team or an order, for the mall that it belongs to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ class OrderState:
 
     @property
     def pay_deadline(self) -> datetime:
-        """The hold's end, or the team's where that comes first."""
+        """The end of the hold or of the team, whichever comes first."""
         return min(self.order.pay_deadline, self.order.team.expires_at)
 
 
 def team_progress(*, channel_id: int, team_id: str, now: datetime) -> TeamProgress:
-    """Raises TEAM_NOT_JOINABLE for a team that this channel does not have."""
+    """Raises TEAM_NOT_JOINABLE for a team of another channel, or none."""
     teams = Team.objects.filter(channel_id=channel_id)
     team = teams.filter(pk=read_id(team_id)).first()
     if team is None:

@@ -1,4 +1,4 @@
-"""Refund (退单): a shopper gives an order back.
+"""Refund (退单): a shopper cancels an order.
 
 decide() says which kind of refund it is, refund_order() applies it. Nothing else decides what a
 refund is.
@@ -44,7 +44,7 @@ class Refund:
 
 
 def refund_order(command: RefundCommand, *, now: datetime) -> Refund:
-    """Close the order once and promise what is due; asked again it changes nothing.
+    """Close the order and promise the mall its notification. A repeat changes nothing.
 
     Raises ORDER_NOT_FOUND for an order that this user does not have.
     """
@@ -71,7 +71,7 @@ def _refund(command: RefundCommand, now: datetime) -> Refund:
 
 
 def decide(team: Team.Status, order: Order.Status) -> RefundType | None:
-    """Which kind of refund, or None for a pair that no rule produces."""
+    """The kind of refund, or None for a combination that no rule produces."""
     match team, order:
         case Team.Status.FORMING, Order.Status.LOCKED:
             return RefundType.UNPAID_UNLOCK

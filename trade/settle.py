@@ -1,8 +1,8 @@
 """Settlement (结算): a shopper's money has arrived.
 
-decide() says what becomes of the payment, settle_order() applies it, ANSWERS says what the mall
-is told. Every payment ends in exactly one of: seated, or its refund promised in the same
-transaction.
+decide() says what becomes of the payment, settle_order() applies it, ANSWERS maps it to the mall's
+answer. Every payment ends in exactly one of two ways: seated, or refunded by a promise written in
+the same transaction.
 """
 
 from collections.abc import Mapping
@@ -39,11 +39,11 @@ class Payment(Enum):
 
     REPEATED = "the order is paid already"
     SEATED = "the held seat is paid"
-    RESEATED = "the hold had timed out, but the seat is still free"
-    LATE = "nothing to give for it: refund"
+    RESEATED = "the hold had timed out, but a seat is still free"
+    LATE = "no seat is left for it: refund"
     BLOCKED = "its channel is blacklisted: refund"
-    LATE_REPEATED = "late, and its refund is already promised"
-    BLOCKED_REPEATED = "blacklisted, and its refund is already promised"
+    LATE_REPEATED = "late, and its refund is promised already"
+    BLOCKED_REPEATED = "blacklisted, and its refund is promised already"
     REFUNDED = "it was seated and refunded before"
 
 
@@ -61,9 +61,9 @@ REFUNDS = {
 
 
 def settle_order(command: SettleCommand, *, now: datetime) -> Order:
-    """Seat the payment, or promise its refund and raise why.
+    """Seat the payment and return its order, or promise its refund and raise the reason.
 
-    Sent again it returns the same order, or raises the same refusal, and changes nothing.
+    A repeat returns the same order or raises the same refusal, and changes nothing.
     """
     _require_plausible_time(command, now)
     blocked = switches.is_blacklisted(command.channel.source, command.channel.channel)
@@ -74,7 +74,7 @@ def settle_order(command: SettleCommand, *, now: datetime) -> Order:
 
 
 def decide(team: Team, order: Order, *, paid_at: datetime, blocked: bool) -> Payment:
-    """Judge an order and its locked team. RESEATED still needs the shopper to have a turn left."""
+    """Judge an order and its locked team. RESEATED also needs a free turn of the shopper."""
     in_time = team.status == Team.Status.FORMING and paid_at < team.expires_at
     match order.status:
         case Order.Status.PAID:
@@ -125,7 +125,7 @@ def _settle(command: SettleCommand, *, blocked: bool, now: datetime) -> tuple[Or
 
 
 def _take_seat_again(team: Team, order: Order) -> bool:
-    """Give a closed order its seat back, if its shopper has a turn and no other seat here."""
+    """Seat a closed order again, if its shopper has a turn left and no other seat in the team."""
     seats = live_seats(activity_id=order.activity_id, user_id=order.user_id)
     turn = free_turn(seats.values(), order.activity.take_limit)
     if turn is None or team.pk in seats:

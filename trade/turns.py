@@ -1,4 +1,4 @@
-"""How often may this shopper still take part? Turns in an activity, unpaid seats on a channel."""
+"""Limits per shopper: turns in an activity (take_limit), unpaid seats on a channel (holdLimit)."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -7,13 +7,13 @@ from django.db import connection
 
 
 class Turns(NamedTuple):
-    """What a shopper has taken so far."""
+    """The live orders of one shopper."""
 
     seats: Mapping[int, int]  # in the activity: team id -> turn
-    holds: Collection[int]  # numbers of the seats held unpaid on the channel
+    holds: Collection[int]  # hold_no of each unpaid seat on the channel
 
 
-# Not the ORM: a third of a lock's time is this query.
+# Plain SQL: through the ORM this query took a third of a lock's time.
 SEATS = (
     "SELECT team_id, take_no FROM trade_order"
     " WHERE activity_id = %s AND user_id = %s AND take_no IS NOT NULL"
@@ -42,9 +42,9 @@ def read_turns(*, activity_id: int, channel_id: int, user_id: str) -> Turns:
 
 
 def free_turn(taken: Collection[int], limit: int) -> int | None:
-    """The lowest turn not taken, or None at the limit.
+    """The lowest free number from 1 to limit, or None.
 
-    A limit lowered below turns already taken still counts those.
+    Numbers above a limit that was lowered still count as taken.
     """
     if len(taken) >= limit:
         return None
