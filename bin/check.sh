@@ -3,11 +3,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" SECRET_KEY=check CELERY_BROKER_URL=memory://
+export PYTHONPATH=$PWD/clients/python/src
 unset DATABASE_URL DEBUG DEMO
 
 ruff format --check .
 ruff check .
-mypy groupbuy tag activity trade tests benchmarks bin manage.py
+mypy groupbuy tag activity trade tests benchmarks bin clients/python/src manage.py
 lint-imports --no-logo 2>/dev/null || lint-imports
 python manage.py check --fail-level WARNING
 python manage.py makemigrations --check --dry-run

@@ -1,0 +1,57 @@
+"""Client of the group-buying platform (拼团) for the back end of a mall.
+
+client.py   the calls: trial, lock, settle, refund, …, repeated where a repeat is safe
+webhook.py  the callbacks: signatures verified, payloads read
+answers.py  what the platform answers, as dataclasses
+errors.py   the two exceptions
+"""
+
+from groupbuy_client.answers import (
+    Event,
+    Goods,
+    Market,
+    Member,
+    Order,
+    OrderStatus,
+    Refund,
+    Refusal,
+    Seat,
+    Settlement,
+    Statistic,
+    Step,
+    Team,
+    TeamCard,
+    TeamRefund,
+    TeamStatus,
+    TeamSuccess,
+    Trial,
+)
+from groupbuy_client.client import Client
+from groupbuy_client.errors import GroupBuyError, WebhookError
+from groupbuy_client.webhook import Webhook, read_notification
+
+__all__ = [
+    "Client",
+    "Event",
+    "Goods",
+    "GroupBuyError",
+    "Market",
+    "Member",
+    "Order",
+    "OrderStatus",
+    "Refund",
+    "Refusal",
+    "Seat",
+    "Settlement",
+    "Statistic",
+    "Step",
+    "Team",
+    "TeamCard",
+    "TeamRefund",
+    "TeamStatus",
+    "TeamSuccess",
+    "Trial",
+    "Webhook",
+    "WebhookError",
+    "read_notification",
+]
