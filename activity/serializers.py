@@ -1,5 +1,6 @@
 """The wire shape of a trial's answer. Field names are the contract's."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from groupbuy.fields import AnswerSerializer, MoneyOut
@@ -35,7 +36,11 @@ class StepResponse(serializers.Serializer):
     advice = serializers.CharField(help_text="what would change the verdict; empty if passed")
 
 
+@extend_schema_serializer(component_name="TrialResponse")
 class ExplainedTrialResponse(TrialResponse):
-    """To an operator's key only."""
+    """activityId and goods are null when there is no offer or no price.
+
+    explanation is in answers to an operator's key that asked for it.
+    """
 
     explanation = StepResponse(many=True, required=False)

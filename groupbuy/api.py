@@ -60,10 +60,10 @@ class RefusedAnswer(serializers.Serializer):
 
     code = serializers.CharField()
     info = serializers.CharField(help_text="for people; names the field of a 0002")
-    data = serializers.JSONField(allow_null=True, default=None)  # type: ignore[assignment]
+    data = serializers.JSONField(allow_null=True)  # type: ignore[assignment]
 
 
-def enveloped(name: str, data: serializers.BaseSerializer, *, keyed: bool = True) -> Any:
+def enveloped(name: str, data: serializers.Field, *, keyed: bool = True) -> Any:
     """The schema of answer(data) and of what an endpoint may answer instead."""
     envelope = {"code": serializers.CharField(), "info": serializers.CharField(), "data": data}
     faults = (400, 401, 403, 429, 503) if keyed else (400, 429, 503)

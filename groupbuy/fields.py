@@ -24,16 +24,6 @@ def read_id(text: str) -> int:
     return number if number <= MAX_BIGINT else 0
 
 
-class IgnoredField(serializers.Field):
-    """Accepts any value and drops it."""
-
-    def to_internal_value(self, data: Any) -> None:
-        return None
-
-    def to_representation(self, value: Any) -> None:
-        return None
-
-
 class TextField(serializers.CharField):
     """A trimmed string. An integer is read as its digits; a float may have lost some: refused."""
 

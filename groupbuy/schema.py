@@ -12,15 +12,9 @@ class TextFieldSchema(OpenApiSerializerFieldExtension):
     target_class = "groupbuy.fields.TextField"
 
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
-        shortest = 0 if self.target.allow_blank else 1
-        return {"type": "string", "minLength": shortest, "maxLength": self.target.longest}
-
-
-class IgnoredFieldSchema(OpenApiSerializerFieldExtension):
-    target_class = "groupbuy.fields.IgnoredField"
-
-    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
-        return {}
+        # No minLength of 0: drf-spectacular would describe the string as one of two strings.
+        shortest = {} if self.target.allow_blank else {"minLength": 1}
+        return {"type": "string", **shortest, "maxLength": self.target.longest}
 
 
 class IdNumberFieldSchema(OpenApiSerializerFieldExtension):
@@ -41,12 +35,8 @@ class MomentFieldSchema(OpenApiSerializerFieldExtension):
     target_class = "groupbuy.fields.MomentField"
 
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
-        return {
-            "oneOf": [
-                {"type": "integer", "format": "int64", "description": "epoch milliseconds"},
-                {"type": "string", "format": "date-time"},
-            ]
-        }
+        accepted = "With an offset. Epoch milliseconds as a number are accepted, too."
+        return {"type": "string", "format": "date-time", "description": accepted}
 
 
 class MomentOutSchema(OpenApiSerializerFieldExtension):

@@ -185,8 +185,10 @@ REST_FRAMEWORK = {
     "NUM_PROXIES": env.int("TRUSTED_PROXIES", default=0),
 }
 SPECTACULAR_SETTINGS = {
-    "TITLE": "Group buying (拼团)",
-    "DESCRIPTION": "Trial, seat lock and settlement for mall back ends.",
+    "TITLE": "Group buying",
+    "DESCRIPTION": "拼团: trial, seat lock, settlement and refund for mall back ends. Requests are "
+    "described in the form to prefer; a number is also accepted for a string, and digits for a "
+    "number.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
@@ -195,7 +197,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "POSTPROCESSING_HOOKS": ["groupbuy.schema.without_trailing_slash"],
+    "ENUM_NAME_OVERRIDES": {"RefundCodeEnum": ["success", "repeat", "fail"]},
+    "CAMELIZE_NAMES": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "groupbuy.schema.without_trailing_slash",
+    ],
     "PREPROCESSING_HOOKS": ["drf_spectacular.hooks.preprocess_exclude_path_format"],
 }
 

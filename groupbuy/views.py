@@ -15,18 +15,14 @@ from groupbuy.api import answer, enveloped
 from groupbuy.auth import IsOperator
 
 
-class Nothing(serializers.Serializer):
-    """The data of an answer that has none: null."""
-
-
 class SwitchViewSet(viewsets.ViewSet):
     """What operators' own tools call, with an operator key."""
 
     permission_classes = (IsOperator,)
 
-    @extend_schema(methods=["GET"], operation_id="update_config_by_get")
+    @extend_schema(methods=["GET"], operation_id="updateConfigByGet")
     @extend_schema(
-        operation_id="update_config",
+        operation_id="updateConfig",
         tags=["operators"],
         summary="Turn a switch (DCC)",
         parameters=[
@@ -34,7 +30,9 @@ class SwitchViewSet(viewsets.ViewSet):
             OpenApiParameter("value", OpenApiTypes.STR, required=True),
         ],
         request=None,
-        responses=enveloped("UpdateConfigAnswer", Nothing(allow_null=True)),
+        responses=enveloped(
+            "UpdateConfigAnswer", serializers.JSONField(allow_null=True, help_text="null")
+        ),
     )
     def update_config(self, request: Request) -> Response:
         caller: Any = request.user

@@ -20,7 +20,7 @@ class CrowdViewSet(viewsets.ViewSet):
     permission_classes = (IsOperator,)
 
     @extend_schema(
-        operation_id="exec_tag_batch_job",
+        operation_id="runCrowdJob",
         tags=["operators"],
         summary="Run a crowd job; while it runs, say how far it is",
         request=JobRequest,
@@ -32,7 +32,7 @@ class CrowdViewSet(viewsets.ViewSet):
         return answer(ProgressResponse(jobs.progress(jobs.get(job.pk))).data)
 
     @extend_schema(
-        operation_id="add_members",
+        operation_id="addCrowdMembers",
         tags=["operators"],
         summary="Put users into a crowd; as many as fit into 64 KiB",
         request=MembersRequest,
@@ -45,7 +45,7 @@ class CrowdViewSet(viewsets.ViewSet):
         return answer({"tagId": tag.pk, "members": count})
 
     @extend_schema(
-        operation_id="remove_members",
+        operation_id="removeCrowdMembers",
         tags=["operators"],
         summary="Take users out of a crowd; a job may find them again",
         request=MembersRequest,

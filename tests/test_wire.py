@@ -175,6 +175,16 @@ def test_numbers_as_ids_are_read_as_java_clients_send_them(mall: APIClient) -> N
     assert Order.objects.get().user_id == "10001"
 
 
+def test_a_team_id_as_a_number_and_any_notify_mq_are_read(mall: APIClient) -> None:
+    make_activity()
+    team_id = lock("a").team_id
+    notify = {"notifyType": "HTTP", "notifyUrl": URL, "notifyMQ": {"topic": 1}}
+
+    body = post(mall, LOCK, lock_body("b", teamId=team_id, notifyConfigVO=notify))
+
+    assert (body["code"], body["data"]["teamId"]) == ("0000", str(team_id))
+
+
 @pytest.mark.parametrize(
     "moment",
     [

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from activity.serializers import GoodsResponse
@@ -18,7 +19,6 @@ from groupbuy.fields import (
     AnswerSerializer,
     CursorField,
     IdNumberField,
-    IgnoredField,
     MomentField,
     MomentOut,
     MoneyOut,
@@ -45,16 +45,17 @@ class TrialRequest(ShopperRequest):
         return TrialQuery(**self.run_validation(body))
 
 
+@extend_schema_serializer(component_name="TrialRequest")
 class ExplainRequest(TrialRequest):
-    """What an operator may add; a mall's are ignored like every field it does not know."""
+    """explain and at are for an operator's key; with a channel's key they are ignored."""
 
-    explain = serializers.BooleanField(default=False)
+    explain = serializers.BooleanField(required=False)
     at = MomentField(required=False, allow_null=True)
 
     def to_question(self, body: Any) -> tuple[TrialQuery, bool, datetime | None]:
         """The query, whether to explain it, and at which moment."""
         asked = dict(self.run_validation(body))
-        explain, at = asked.pop("explain"), asked.pop("at", None)
+        explain, at = asked.pop("explain", False), asked.pop("at", None)
         return TrialQuery(**asked), explain, at
 
 
@@ -74,13 +75,17 @@ class CommandRequest(ShopperRequest):
 
 
 class NotifyConfig(serializers.Serializer):
+    """Where a new team's notifications go. notifyUrl is required for HTTP, unused for MQ."""
+
     notifyType = serializers.ChoiceField(choices=Transport.choices)
     notifyUrl = TextField(longest=512, required=False, allow_null=True, allow_blank=True)
-    notifyMQ = IgnoredField(required=False, allow_null=True, help_text="Accepted and ignored.")
 
 
 class LockRequest(CommandRequest):
-    """Where to call back: notifyConfigVO, or the older flat notifyUrl, which means HTTP."""
+    """teamId null, empty or left out opens a new team.
+
+    An older flat notifyUrl is accepted in place of notifyConfigVO and means HTTP.
+    """
 
     goodsId = TextField(source="goods_id", longest=32)
     activityId = IdNumberField(source="activity_id")
@@ -88,6 +93,15 @@ class LockRequest(CommandRequest):
     teamId = TextField(
         source="team_id", longest=19, required=False, allow_null=True, allow_blank=True
     )
+    notifyConfigVO = NotifyConfig()
+
+    def to_command(self, body: Any, channel: KnownChannel) -> LockCommand:
+        return LockCommand(**self.validated(body, channel))
+
+
+class AcceptedLockRequest(LockRequest):
+    """LockRequest is the form to prefer, this one what existing malls may send as well."""
+
     notifyConfigVO = NotifyConfig(required=False, allow_null=True)
     notifyUrl = TextField(longest=512, required=False, allow_null=True, allow_blank=True)
 
@@ -118,9 +132,6 @@ class LockRequest(CommandRequest):
     def _refuse(self, path: str, error: str) -> None:
         raise serializers.ValidationError({path: [str(self.error_messages[error])]})
 
-    def to_command(self, body: Any, channel: KnownChannel) -> LockCommand:
-        return LockCommand(**self.validated(body, channel))
-
 
 class SettleRequest(CommandRequest):
     outTradeNo = TextField(source="out_trade_no", longest=64)
@@ -130,7 +141,7 @@ class SettleRequest(CommandRequest):
         return SettleCommand(**self.validated(body, channel))
 
 
-class OrderResponse(AnswerSerializer):
+class LockResponse(AnswerSerializer):
     """Answer of lock. The mall's Java client fails on any further key."""
 
     orderId = serializers.CharField(source="pk")
@@ -141,7 +152,7 @@ class OrderResponse(AnswerSerializer):
     teamId = serializers.CharField(source="team_id")
 
 
-class SettledResponse(AnswerSerializer):
+class SettleResponse(AnswerSerializer):
     """Answer of settlement. The mall's Java client fails on any further key."""
 
     userId = serializers.CharField(source="user_id")
@@ -225,7 +236,7 @@ class OrderEventResponse(serializers.Serializer):
     at = MomentOut()
 
 
-class OrderStateResponse(serializers.Serializer):
+class OrderResponse(serializers.Serializer):
     """One order with what has happened to it, oldest first."""
 
     outTradeNo = serializers.CharField(source="order.out_trade_no")
@@ -244,10 +255,10 @@ class OrderStateResponse(serializers.Serializer):
 
 
 class EventsRequest(serializers.Serializer):
-    after = CursorField(default=0)
+    after = CursorField(required=False, help_text="the next of an earlier answer, 0 at first")
 
     def to_cursor(self, query: Any) -> int:
-        after: int = self.run_validation(query)["after"]
+        after: int = self.run_validation(query).get("after", 0)
         return after
 
 

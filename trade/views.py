@@ -22,18 +22,19 @@ from trade.notify.events import read_events
 from trade.progress import order_state, team_progress
 from trade.refund import refund_order
 from trade.serializers import (
+    AcceptedLockRequest,
     EventsRequest,
     EventsResponse,
     ExplainRequest,
     LockRequest,
+    LockResponse,
     MarketRequest,
     MarketResponse,
     OrderResponse,
-    OrderStateResponse,
     RefundRequest,
     RefundResponse,
-    SettledResponse,
     SettleRequest,
+    SettleResponse,
     TeamResponse,
     TrialRequest,
 )
@@ -42,8 +43,8 @@ from trade.settle import settle_order
 market_request, market_response = MarketRequest(), MarketResponse()
 trial_request, trial_response = TrialRequest(), TrialResponse()
 explain_request = ExplainRequest()
-lock_request, order_response = LockRequest(), OrderResponse()
-settle_request, settled_response = SettleRequest(), SettledResponse()
+lock_request, lock_response = AcceptedLockRequest(), LockResponse()
+settle_request, settle_response = SettleRequest(), SettleResponse()
 refund_request, refund_response = RefundRequest(), RefundResponse()
 events_request = EventsRequest()
 
@@ -61,7 +62,7 @@ class IndexViewSet(viewsets.ViewSet):
     throttle_classes = (IndexThrottle,)
 
     @extend_schema(
-        operation_id="query_market",
+        operation_id="queryMarket",
         tags=["shoppers"],
         summary="Index query: price, open teams, statistics",
         request=MarketRequest,
@@ -85,7 +86,7 @@ class TradeViewSet(viewsets.ViewSet):
         return [TradeThrottle(by_user=self.action in ("trial", "lock"))]
 
     @extend_schema(
-        operation_id="trial",
+        operation_id="runTrial",
         tags=["trade"],
         summary="Trial (试算): price, crowd and every refusal; explained to an operator's key",
         request=ExplainRequest,
@@ -106,31 +107,31 @@ class TradeViewSet(viewsets.ViewSet):
         return answer(data, trial.first_refusal)
 
     @extend_schema(
-        operation_id="lock",
+        operation_id="lockOrder",
         tags=["trade"],
         summary="Lock (锁单): open a team or take a seat in one",
         request=LockRequest,
-        responses=enveloped("LockAnswer", OrderResponse(allow_null=True)),
+        responses=enveloped("LockAnswer", LockResponse(allow_null=True)),
     )
     def lock(self, request: Request) -> Response:
         command = lock_request.to_command(request.data, calling_channel(request))
         order = lock_order(command, now=timezone.now())
-        return answer(order_response.to_representation(order))
+        return answer(lock_response.to_representation(order))
 
     @extend_schema(
-        operation_id="settle",
+        operation_id="settleOrder",
         tags=["trade"],
         summary="Settlement (结算): the shopper has paid",
         request=SettleRequest,
-        responses=enveloped("SettleAnswer", SettledResponse(allow_null=True)),
+        responses=enveloped("SettleAnswer", SettleResponse(allow_null=True)),
     )
     def settle(self, request: Request) -> Response:
         command = settle_request.to_command(request.data, calling_channel(request))
         order = settle_order(command, now=timezone.now())
-        return answer(settled_response.to_representation(order))
+        return answer(settle_response.to_representation(order))
 
     @extend_schema(
-        operation_id="refund",
+        operation_id="refundOrder",
         tags=["trade"],
         summary="Refund (退单): the shopper gives the order back",
         request=RefundRequest,
@@ -142,7 +143,7 @@ class TradeViewSet(viewsets.ViewSet):
         return answer(refund_response.to_representation(refund))
 
     @extend_schema(
-        operation_id="team",
+        operation_id="getTeam",
         tags=["trade"],
         summary="Progress of one team",
         parameters=[OpenApiParameter("team_id", location="path"), *CHANNEL],
@@ -154,19 +155,19 @@ class TradeViewSet(viewsets.ViewSet):
         return answer(TeamResponse(progress).data)
 
     @extend_schema(
-        operation_id="order",
+        operation_id="getOrder",
         tags=["trade"],
         summary="State and timeline of one order",
         parameters=[OpenApiParameter("out_trade_no", location="path"), *CHANNEL],
-        responses=enveloped("OrderAnswer", OrderStateResponse(allow_null=True)),
+        responses=enveloped("OrderAnswer", OrderResponse(allow_null=True)),
     )
     def order(self, request: Request, out_trade_no: str) -> Response:
         channel_id = calling_channel(request).pk
         state = order_state(channel_id=channel_id, out_trade_no=out_trade_no)
-        return answer(OrderStateResponse(state).data)
+        return answer(OrderResponse(state).data)
 
     @extend_schema(
-        operation_id="events",
+        operation_id="listEvents",
         tags=["trade"],
         summary="Events: the pull twin of the callbacks",
         parameters=[EventsRequest, *CHANNEL],
