@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
+export PYTHONPATH := $(CURDIR)/clients/python/src
 
 .PHONY: help run demo test chaos check bench services services-stop translations clean
 
@@ -14,7 +15,7 @@ run: $(VENV)/run ## Start everything on http://127.0.0.1:8000/ (PORT=, VAR_DIR=)
 	@bin/run.sh || [ $$? -eq 130 ]  # 130: Ctrl-C
 
 demo: $(VENV)/run ## The whole journey, there and back, on a stack of its own; prints each step
-	@$(BIN)/python bin/demo.py
+	@$(BIN)/python -m bin.demo
 
 test: $(VENV)/dev ## All tests: on SQLite, then on MariaDB where it can be installed
 	@bin/test.sh

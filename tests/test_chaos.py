@@ -1,5 +1,6 @@
 """The fault suite, short: nothing is lost; and with a broken outbox it says what was."""
 
+import os
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ def chaos(*arguments: str) -> tuple[int, str]:
     """Run it and return its exit code and what it printed."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.chaos", *arguments],
+        env=os.environ | {"PYTHONPATH": "clients/python/src"},
         stdout=subprocess.PIPE,
         text=True,
         check=False,

@@ -1,9 +1,10 @@
 """The fault suite: real processes, random shoppers, things that break, and a verdict at the end.
 
-    python -m tests.chaos --seconds 60 --seed 7
+    PYTHONPATH=clients/python/src python -m tests.chaos --seconds 60 --seed 7
 
-stack.py     the processes and services, and how each of them is broken
-sink.py      the mall that is called back: records what it hears, misbehaves when told to
+stack.py     which processes and services there are
+faults.py    how each of them is broken, and repaired
+receiver.py  the mall that is called back: records what it receives, misbehaves when told to
 shoppers.py  people who lock, settle, repeat, refund, vanish and pay late, and what they remember
 verdict.py   what must be true when everything is back and quiet
 """

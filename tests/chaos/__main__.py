@@ -10,26 +10,25 @@ import sys
 
 import django
 
-from tests.chaos import stack
+from tests.chaos.stack import DIR, Stack
 
 
 def main() -> int:
     arguments = _arguments()
     print(f"seed {arguments.seed}, {arguments.seconds} seconds", flush=True)
-    shutil.rmtree(stack.DIR, ignore_errors=True)
-    stack.DIR.mkdir(parents=True)
-    os.environ |= stack.ENVIRONMENT | {"DJANGO_SETTINGS_MODULE": "groupbuy.settings"}
-    if arguments.broken_outbox:
-        stack.ENVIRONMENT["DJANGO_SETTINGS_MODULE"] = "tests.chaos.broken"
-    if code := stack.services("start"):
+    shutil.rmtree(DIR, ignore_errors=True)
+    DIR.mkdir(parents=True)
+    stack = Stack("tests.chaos.broken" if arguments.broken_outbox else "groupbuy.settings")
+    os.environ |= stack.environment | {"DJANGO_SETTINGS_MODULE": "groupbuy.settings"}
+    if code := stack.services.start():
         return code
     try:
         django.setup()
         from tests.chaos.run import run  # noqa: PLC0415  it needs Django
 
-        return run(arguments.seed, arguments.seconds)
+        return run(stack, arguments.seed, arguments.seconds)
     finally:
-        stack.services("stop")
+        stack.services.stop()
 
 
 def _arguments() -> argparse.Namespace:

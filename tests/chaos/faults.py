@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from tests.chaos import stack
-from tests.chaos.sink import MODES, Sink
+import redis
+
+from tests.chaos.receiver import MODES, Receiver
 from tests.chaos.stack import Stack
 
 OUTAGE = (0.3, 2.5)  # seconds that something is away
@@ -15,38 +16,46 @@ BREATH = (0.0, 1.0)  # seconds between two faults
 Fault = tuple[str, Callable[[], None], Callable[[], None]]  # name, break, repair
 
 
-def break_things(processes: Stack, sink: Sink, seed: int, until: float) -> Counter[str]:
+def break_things(stack: Stack, receiver: Receiver, seed: int, until: float) -> Counter[str]:
     """Every fault once in a random order, then again; returns how often each one was."""
     rng, count, waiting = random.Random(seed), Counter[str](), list[Fault]()
+    faults = _faults(stack, receiver)
     while time.monotonic() < until:
-        waiting = waiting or rng.sample(_faults(processes, sink), k=len(_faults(processes, sink)))
+        waiting = waiting or rng.sample(faults, k=len(faults))
         name, damage, repair = waiting.pop()
         damage()
         count[name] += 1
         time.sleep(rng.uniform(*OUTAGE))
         repair()
-        processes.revive()
+        stack.revive()
         time.sleep(rng.uniform(*BREATH))
     return count
 
 
-def _faults(processes: Stack, sink: Sink) -> list[Fault]:
+def _faults(stack: Stack, receiver: Receiver) -> list[Fault]:
+    services = stack.services
+
     def set_mode(mode: str) -> None:
-        sink.mode = mode
+        receiver.mode = mode
 
     return [
         *(
-            (f"SIGKILL {name.split()[0]}", partial(processes.kill, name), processes.revive)
-            for name in stack.COMMANDS
+            (f"SIGKILL {name.split()[0]}", partial(stack.kill, name), stack.revive)
+            for name in stack.commands
         ),
         *(
-            (f"{name} away", partial(stack.crash, name), partial(stack.restart, name))
-            for name in ("redis", "rabbitmq", "mariadb")
+            (f"{name} away", partial(services.crash, name), partial(services.restart, name))
+            for name in services.names
         ),
         *(
-            (f"sink: {mode}", partial(set_mode, mode), partial(set_mode, ""))
+            (f"mall: {mode}", partial(set_mode, mode), partial(set_mode, ""))
             for mode in MODES
             if mode
         ),
-        ("redis flushed", stack.flush_redis, processes.revive),
+        ("redis flushed", partial(_flush, stack.environment["REDIS_URL"]), stack.revive),
     ]
+
+
+def _flush(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.flushall()

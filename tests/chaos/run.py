@@ -14,13 +14,15 @@ from django.utils import timezone
 
 from activity.models import Activity
 from groupbuy.models import ApiKey, Channel
-from tests.chaos import stack, verdict
+from groupbuy_client import Client
+from tests.chaos import verdict
 from tests.chaos.clock import end_all, forming_teams, move_clocks
 from tests.chaos.faults import break_things
+from tests.chaos.receiver import Receiver, declare_queue
 from tests.chaos.shoppers import Mall, Shopper
-from tests.chaos.sink import Sink, declare_queue
 from tests.chaos.stack import Stack
 from tests.factories import make_activity, make_channel
+from tests.stack import direct_session
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
 from trade.notify import outbox, rabbitmq
 
@@ -28,25 +30,25 @@ SHOPPERS = 6  # threads
 PATIENCE = 120  # seconds after the faults in which everything has to come to its end
 
 
-def run(seed: int, seconds: int) -> int:
+def run(stack: Stack, seed: int, seconds: int) -> int:
     """Return the exit code: 0 when nothing was found, else 1."""
     call_command("migrate", verbosity=0)
     until = time.monotonic() + seconds
-    with _platform(seed) as (processes, sink, mall):
+    with _platform(stack, seed) as (receiver, mall):
         threads: list[threading.Thread] = [
             Shopper(mall, number, seed, until) for number in range(SHOPPERS)
         ]
         threads.append(threading.Thread(target=move_clocks, args=(seed, until), daemon=True))
         for thread in threads:
             thread.start()
-        faults = break_things(processes, sink, seed, until)
+        faults = break_things(stack, receiver, seed, until)
         for thread in threads:
             thread.join()
         connections.close_all()  # the database has been away since
         unanswered = mall.finish()
-        _wait_until_quiet(processes)
-        found = verdict.findings(mall, sink, unanswered, mall.pull())
-    _print_figures(mall, sink, faults, processes.died)
+        _wait_until_quiet(stack)
+        found = verdict.findings(mall, receiver, unanswered, mall.pull())
+    _print_figures(mall, receiver, faults, stack.died)
     for kind, rows in found.items():
         print(f"FOUND {kind}: {len(rows)}", *rows[:10], sep="\n    ")
     print("Something is wrong." if found else "Nothing was lost.")
@@ -54,26 +56,40 @@ def run(seed: int, seconds: int) -> int:
 
 
 @contextmanager
-def _platform(seed: int) -> Iterator[tuple[Stack, Sink, Mall]]:
-    """The processes, and the mall with its sink, its offers and its queue."""
+def _platform(stack: Stack, seed: int) -> Iterator[tuple[Receiver, Mall]]:
+    """The processes, and the mall with its receiver, its offers and its queue."""
     with pika.BlockingConnection(rabbitmq.connection_parameters()) as connection:
         declare_queue(connection.channel())
     channel = make_channel("s07", "c07", callback_hosts="http://127.0.0.1")
-    sink = Sink(channel.webhook_secret, seed)
-    Channel.objects.update(refund_notify_url=sink.url)
+    receiver = Receiver(channel.webhook_secret, seed)
+    Channel.objects.update(refund_notify_url=receiver.url)
     key, text = ApiKey.issue(channel=channel, name="chaos")
     key.save()
     goods = {
         _offer(channel, f"goods-{group_type}", group_type)
         for group_type in Activity.GroupType.values
     }
-    processes = Stack()
     try:
-        processes.start()
-        yield processes, sink, Mall(text, stack.WEB, dict(goods), "s07", "c07", sink.url)
+        with stack.running():
+            for port in stack.ports:
+                stack.wait_until_up(port)
+            clients = [_client(port, text) for port in stack.ports]
+            yield receiver, Mall(clients, dict(goods), receiver.url)
     finally:
-        processes.stop()
-        sink.stop()
+        receiver.stop()
+
+
+def _client(port: int, api_key: str) -> Client:
+    """Of one web server. It repeats nothing: the shoppers do."""
+    return Client(
+        f"http://127.0.0.1:{port}",
+        api_key,
+        source="s07",
+        channel="c07",
+        timeout=15,
+        pauses=(),
+        session=direct_session,
+    )
 
 
 def _offer(channel: Channel, goods_id: str, group_type: int) -> tuple[str, int]:
@@ -89,7 +105,7 @@ def _offer(channel: Channel, goods_id: str, group_type: int) -> tuple[str, int]:
     return goods_id, activity.pk
 
 
-def _wait_until_quiet(processes: Stack) -> None:
+def _wait_until_quiet(stack: Stack) -> None:
     """Every team's end comes, and time passes for what waits out its back-off."""
     end_all()
     undelivered = NotifyTask.objects.exclude(state=NotifyTask.State.DELIVERED)
@@ -97,7 +113,7 @@ def _wait_until_quiet(processes: Stack) -> None:
     locked = Order.objects.filter(status=Order.Status.LOCKED)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        processes.revive()
+        stack.revive()
         if not (forming_teams() or locked.exists() or undelivered.exists()):
             return
         now = timezone.now()
@@ -105,21 +121,21 @@ def _wait_until_quiet(processes: Stack) -> None:
         time.sleep(3)
 
 
-def _print_figures(mall: Mall, sink: Sink, faults: Counter[str], died: int) -> None:
+def _print_figures(mall: Mall, receiver: Receiver, faults: Counter[str], died: int) -> None:
     def listed(counts: Counter[str]) -> str:
         return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
-    paid = [purchase.price for purchase in mall.purchases.values() if purchase.paid_ms]
+    paid = [purchase.price for purchase in mall.purchases.values() if purchase.paid_at]
     complete = Team.objects.exclude(completed_at=None).count()
     closed = Order.objects.filter(status=Order.Status.CLOSED).count()
-    copies = sink.copies.total() - len(sink.known)
+    copies = receiver.copies.total() - len(receiver.known)
     print(f"""
 operations  {mall.codes.total()} answered; {mall.unanswered} without an answer, repeated
             {listed(mall.codes)}
 faults      {faults.total()}: {listed(faults)}
-            {sink.misbehaved} callbacks mishandled; {died} processes ended by themselves
+            {receiver.misbehaved} callbacks mishandled; {died} processes ended by themselves
 teams       {Team.objects.count()}, {complete} complete
 orders      {Order.objects.count()}, {closed} closed
 money       {sum(paid)} by {len(paid)} payments
-callbacks   {len(sink.known)} in {NotifyAttempt.objects.count()} attempts; {copies} repeats
+callbacks   {len(receiver.known)} in {NotifyAttempt.objects.count()} attempts; {copies} repeats
 """)

@@ -5,10 +5,11 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import requests
+from groupbuy_client import Client, GroupBuyError, Seat
 
 PEOPLE = 200  # few enough to meet each other
 OPEN_TEAMS = 12  # known to the shoppers at a time
@@ -24,7 +25,7 @@ class Purchase:
     user_id: str
     team_id: str
     price: Decimal
-    paid_ms: int = 0  # when the shopper paid, 0 before
+    paid_at: datetime | None = None  # when the shopper paid
     settled: str = ""  # the code that settlement was answered with
     refund_wanted: bool = False
     refunded: str = ""
@@ -34,78 +35,52 @@ class Purchase:
 class Mall:
     """The back end that shoppers use: sends requests, counts them, keeps the books."""
 
-    api_key: str
-    ports: tuple[int, ...]
+    clients: list[Client]  # one for each web server
     goods: dict[str, int]  # goods id -> activity id
-    source: str
-    channel: str
     notify_url: str
     purchases: dict[str, Purchase] = field(default_factory=dict)
     teams: list[tuple[str, str]] = field(default_factory=list)  # team id, goods id
     codes: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    books: threading.Lock = field(default_factory=threading.Lock)
 
-    def post(self, path: str, user_id: str, **fields: Any) -> Any:
-        """The answer's body, or None when there was none that can be trusted."""
-        body = {"userId": user_id, "source": self.source, "channel": self.channel, **fields}
-        port = random.choice(self.ports)
+    def call(self, name: str, **fields: Any) -> tuple[str, Any]:
+        """Call once, by any web server: the code, "" without an answer, and what was answered."""
+        answer = None
         try:
-            answer = (
-                _session()
-                .post(
-                    f"http://127.0.0.1:{port}/api/v1/gbm/trade/{path}",
-                    json=body,
-                    headers={"Authorization": f"Bearer {self.api_key}"},
-                    timeout=15,
-                )
-                .json()
-            )
-        except (requests.RequestException, ValueError):
-            answer = None
-        with self.lock:
-            if answer is None:
-                self.unanswered += 1
+            answer = getattr(random.choice(self.clients), name)(**fields)
+            code = "0000"
+        except GroupBuyError as error:
+            code = error.code
+        with self.books:
+            if code:
+                self.codes[f"{name} {code}"] += 1
             else:
-                self.codes[f"{path.partition('_')[0]} {answer['code']}"] += 1
-        return answer
+                self.unanswered += 1
+        return code, answer
 
     def settle(self, purchase: Purchase) -> None:
-        answer = self.post(
-            "settlement_market_pay_order",
-            purchase.user_id,
-            outTradeNo=purchase.out_trade_no,
-            outTradeTime=purchase.paid_ms,
-        )
-        if answer and answer["code"] in ANSWERED:
-            purchase.settled = answer["code"]
+        order = {"user_id": purchase.user_id, "out_trade_no": purchase.out_trade_no}
+        code, _answer = self.call("settle", **order, paid_at=purchase.paid_at)
+        if code in ANSWERED:
+            purchase.settled = code
 
     def refund(self, purchase: Purchase) -> None:
         purchase.refund_wanted = True
-        answer = self.post(
-            "refund_market_pay_order", purchase.user_id, outTradeNo=purchase.out_trade_no
-        )
-        if answer and answer["code"] in ANSWERED:
-            purchase.refunded = answer["code"]
+        order = {"user_id": purchase.user_id, "out_trade_no": purchase.out_trade_no}
+        code, _answer = self.call("refund", **order)
+        if code in ANSWERED:
+            purchase.refunded = code
 
     def pull(self) -> list[tuple[int, str]]:
-        """All events, number and id, page by page."""
-        events: list[tuple[int, str]] = []
-        more = True
-        while more:
-            url = f"http://127.0.0.1:{self.ports[0]}/api/v1/gbm/events"
-            headers = {"Authorization": f"Bearer {self.api_key}"}
-            after = {"after": events[-1][0] if events else 0}
-            page = _session().get(url, params=after, headers=headers, timeout=15).json()["data"]
-            events += [(event["no"], event["id"]) for event in page["events"]]
-            more = page["hasMore"]
-        return events
+        """All events, number and id."""
+        return [(event.no, event.id) for event in self.clients[0].events()]
 
     def finish(self) -> list[str]:
         """Repeat what has not been answered yet; return what never was."""
         for purchase in self.purchases.values():
             for _ in range(TRIES):
-                if purchase.paid_ms and not purchase.settled:
+                if purchase.paid_at and not purchase.settled:
                     self.settle(purchase)
                 elif purchase.refund_wanted and not purchase.refunded:
                     self.refund(purchase)
@@ -116,7 +91,7 @@ class Mall:
         return [
             purchase.out_trade_no
             for purchase in self.purchases.values()
-            if (purchase.paid_ms and not purchase.settled)
+            if (purchase.paid_at and not purchase.settled)
             or (purchase.refund_wanted and not purchase.refunded)
         ]
 
@@ -150,37 +125,35 @@ class Shopper(threading.Thread):
         team_id, goods_id = self.choose_team()
         self.bought += 1
         out_trade_no = f"{self.number}-{self.bought}"
-        answer = None
+        seat = None
         for _ in range(3):
-            answer = self.lock(user_id, out_trade_no, team_id, goods_id)
-            if answer and self.random.random() > 0.05:
+            code, seat = self.lock(user_id, out_trade_no, team_id, goods_id)
+            if code and self.random.random() > 0.05:
                 break
-        if not answer or answer["code"] != "0000":
+        if seat is None:
             return None
-        order = answer["data"]
-        purchase = Purchase(out_trade_no, user_id, order["teamId"], Decimal(str(order["payPrice"])))
-        with self.mall.lock:
+        purchase = Purchase(out_trade_no, user_id, seat.team_id, seat.pay_price)
+        with self.mall.books:
             self.mall.purchases[out_trade_no] = purchase
             if not team_id:
-                self.mall.teams = [*self.mall.teams[1 - OPEN_TEAMS :], (order["teamId"], goods_id)]
+                self.mall.teams = [*self.mall.teams[1 - OPEN_TEAMS :], (seat.team_id, goods_id)]
         return purchase
 
-    def lock(self, user_id: str, out_trade_no: str, team_id: str, goods_id: str) -> Any:
-        notify = {"notifyType": "HTTP", "notifyUrl": self.mall.notify_url}
-        if self.random.random() < 0.4:
-            notify = {"notifyType": "MQ"}
-        return self.mall.post(
-            "lock_market_pay_order",
-            user_id,
-            goodsId=goods_id,
-            activityId=self.mall.goods[goods_id],
-            teamId=team_id,
-            outTradeNo=out_trade_no,
-            notifyConfigVO=notify,
+    def lock(
+        self, user_id: str, out_trade_no: str, team_id: str, goods_id: str
+    ) -> tuple[str, Seat | None]:
+        return self.mall.call(
+            "lock",
+            user_id=user_id,
+            goods_id=goods_id,
+            activity_id=self.mall.goods[goods_id],
+            team_id=team_id or None,
+            out_trade_no=out_trade_no,
+            notify_url=None if self.random.random() < 0.4 else self.mall.notify_url,
         )
 
     def choose_team(self) -> tuple[str, str]:
-        with self.mall.lock:
+        with self.mall.books:
             teams = list(self.mall.teams)
         if teams and self.random.random() < 0.75:
             return self.random.choice(teams)
@@ -201,7 +174,7 @@ class Shopper(threading.Thread):
 
     def pay(self, purchase: Purchase) -> None:
         """From here on the mall has the money."""
-        purchase.paid_ms = time.time_ns() // 1_000_000
+        purchase.paid_at = datetime.now(UTC)
         self.mall.settle(purchase)
         if self.random.random() < 0.15:
             self.mall.settle(purchase)
@@ -209,15 +182,3 @@ class Shopper(threading.Thread):
             self.mall.refund(purchase)
             if self.random.random() < 0.3:
                 self.mall.refund(purchase)
-
-
-_local = threading.local()
-
-
-def _session() -> requests.Session:
-    """A session of this thread's own, closed by the server whenever it is killed."""
-    if not hasattr(_local, "session"):
-        _local.session = requests.Session()
-        _local.session.trust_env = False
-    session: requests.Session = _local.session
-    return session

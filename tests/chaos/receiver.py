@@ -1,0 +1,97 @@
+"""The mall on the other side: it checks every signature and records what it got."""
+
+import random
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+import pika
+from pika.exceptions import AMQPError
+
+from groupbuy_client import Webhook, WebhookError
+from tests.sink import HANG, RESET, SUCCESS, Request, Sink, reply
+from trade.models import NotifyTask
+from trade.notify import rabbitmq
+
+QUEUE = "chaos_mall"
+SHARE = 0.7  # of the calls go wrong while a mode is on
+RECEIVED = "received but not answered"
+MODES = {
+    "": SUCCESS,
+    RECEIVED: RESET,
+    "500": reply(500),
+    "hang": HANG,
+    "reset": RESET,
+    "redirect": reply(302, location="/elsewhere"),
+    "wrong body": reply(200, b"error"),
+}
+
+
+class Receiver:
+    """What the mall knows: the payload of each notification id that it has acknowledged."""
+
+    def __init__(self, secret: str, seed: int) -> None:
+        self.known: dict[str, str] = {}
+        self.copies: Counter[str] = Counter()
+        self.wrong: list[str] = []  # what a correct platform never does
+        self.misbehaved = 0
+        self.mode = ""
+        self._webhook = Webhook(secret)
+        self._random = random.Random(seed)
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._sink = Sink(self._answer)
+        self.url = f"{self._sink.url}/notify"
+        self._consumer = threading.Thread(target=self._consume, daemon=True)
+        self._consumer.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._sink.stop()
+        self._consumer.join(10)
+
+    def _record(self, key: str, payload: str) -> None:
+        with self._lock:
+            if self.known.setdefault(key, payload) != payload:
+                self.wrong.append(f"{key} came with another payload")
+            self.copies[key] += 1
+
+    def _answer(self, request: Request) -> bytes:
+        if (request.method, request.path) != ("POST", "/notify"):
+            self.wrong.append(f"{request.method} {request.path}: a redirect was followed")
+        try:
+            self._webhook.verify(request.headers, request.body)
+        except WebhookError as exc:
+            self.wrong.append(f"a callback does not verify: {exc}")
+        mode = self.mode if self._random.random() < SHARE else ""
+        if mode in ("", RECEIVED):
+            self._record(request.headers["webhook-id"], request.body.decode())
+        self.misbehaved += bool(mode)
+        return MODES[mode]
+
+    def _consume(self) -> None:
+        """Acknowledge each message once it is recorded, however often RabbitMQ goes away."""
+        while not self._stopped.is_set():
+            with suppress(AMQPError, OSError, *rabbitmq.ERRORS):
+                parameters = rabbitmq.connection_parameters()
+                with pika.BlockingConnection(parameters) as connection:
+                    self._consume_from(connection.channel())
+            time.sleep(0.3)
+
+    def _consume_from(self, channel: Any) -> None:
+        declare_queue(channel)
+        for method, properties, body in channel.consume(QUEUE, inactivity_timeout=0.2):
+            if method is not None:
+                self._record(properties.message_id, body.decode())
+                channel.basic_ack(method.delivery_tag)
+            if self._stopped.is_set():
+                return
+
+
+def declare_queue(channel: Any) -> None:
+    rabbitmq.declare_exchange(channel)
+    channel.queue_declare(QUEUE, durable=True)
+    for event in NotifyTask.Event.values:
+        channel.queue_bind(QUEUE, rabbitmq.EXCHANGE, f"topic.{event}")

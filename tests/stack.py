@@ -1,0 +1,221 @@
+"""Starts the project on free ports of loopback: for the demo, the fault suite and the benchmarks.
+
+embedded()  the stack of `make run`, whole
+Services    MariaDB, Redis and RabbitMQ, by bin/services.sh
+Processes   web servers and workers, by the Procfile
+"""
+
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text("utf-8"), re.M))
+# Below the ports that the system gives to outgoing connections: the port of a service that has
+# crashed is still free when it starts again.
+PORTS = range(20_000, 32_000)
+EMBEDDED = {
+    **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "AMQP_URL"), ""),
+    "DEBUG": "true",
+    "DEMO": "true",
+    "CALLBACK_NETWORKS": "127.0.0.0/8",
+}
+
+
+@contextmanager
+def embedded(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The stack of `make run`, whatever is set outside: its address and the demo's credentials."""
+    port = free_port()
+    ports = {"PORT": str(port), "REDIS_PORT": str(free_port())}
+    environment = EMBEDDED | ports | {"VAR_DIR": str(var_dir)}
+    stack = Processes({"stack": "exec bin/run.sh"}, environment, var_dir / "stack.log")
+    with stack.running():
+        stack.wait_until_up(port)
+        yield f"http://127.0.0.1:{port}", json.loads((var_dir / "demo.json").read_text("utf-8"))
+
+
+class Services:
+    """MariaDB, Redis and RabbitMQ with their data below a directory."""
+
+    def __init__(self, directory: Path, *names: str, flush: bool = True) -> None:
+        """flush: MariaDB writes every commit to the disk before it answers."""
+        self.names = names or ("mariadb", "redis", "rabbitmq")
+        self._directory = directory
+        self._variables = {
+            "SERVICES_DIR": str(directory),
+            "MARIADB_PORT": str(free_port()),
+            "REDIS_SERVICE_PORT": str(free_port()),
+            "RABBITMQ_PORT": str(free_port(3)),
+            "FLUSH": "on" if flush else "off",
+        }
+
+    def environment(self) -> dict[str, str]:
+        """The variables that point the project there."""
+        command = [str(ROOT / "bin/services.sh"), "env"]
+        variables = os.environ | self._variables
+        run = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+        return dict(line.split("=", 1) for line in run.stdout.splitlines())
+
+    def run(self, *arguments: str) -> int:
+        """bin/services.sh; its exit code."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        command = [str(ROOT / "bin/services.sh"), *arguments]
+        with (self._directory / "services.log").open("ab") as log:
+            run = subprocess.run(
+                command, env=os.environ | self._variables, stdout=log, stderr=log, check=False
+            )
+        return run.returncode
+
+    def start(self) -> int:
+        return self.run("start", *self.names)
+
+    def stop(self) -> None:
+        self.run("stop")
+
+    def crash(self, name: str) -> None:
+        os.kill(self._pid(name), signal.SIGKILL)
+
+    def restart(self, name: str) -> None:
+        """Start a service that has crashed."""
+        wait_for(lambda: not Path(f"/proc/{self._pid(name)}").exists(), f"the end of {name}")
+        if self.run("start", name):
+            raise RuntimeError(f"{name} does not start again, see {self._directory}/services.log")
+
+    def _pid(self, name: str) -> int:
+        return int((self._directory / f"{name}.pid").read_text())
+
+
+class Processes:
+    """Commands that are kept alive as a supervisor would, each in a process group of its own."""
+
+    def __init__(
+        self, commands: Mapping[str, str], environment: Mapping[str, str], log: Path
+    ) -> None:
+        self.commands = commands
+        self.log = log
+        self.died = 0  # by themselves
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment = {
+            **os.environ,
+            "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
+            "PYTHONWARNINGS": "ignore::UserWarning:celery.platforms",
+            **environment,
+        }
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        (Path(self._environment["VAR_DIR"]) / "static").mkdir(parents=True, exist_ok=True)
+        try:
+            for name in self.commands:
+                self._start(name)
+            yield
+        finally:
+            self._stop()
+
+    def wait_until_up(self, port: int) -> None:
+        """Wait for a web server. Raises RuntimeError when a process has ended instead."""
+        wait_for(lambda: self._ended() or _answers(port), f"an answer on port {port}")
+        if ended := self._ended():
+            raise RuntimeError(f"{', '.join(ended)} did not start, see {self.log}")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to the process and its children; start it again."""
+        process = self._running[name]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self._start(name)
+
+    def revive(self) -> None:
+        """Start again what has ended by itself."""
+        for name in self._ended():
+            self.died += 1
+            self._start(name)
+
+    def _ended(self) -> list[str]:
+        return [name for name, each in self._running.items() if each.poll() is not None]
+
+    def _start(self, name: str) -> None:
+        with self.log.open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                ["/bin/sh", "-c", self.commands[name]],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _stop(self) -> None:
+        for process in self._running.values():
+            process.terminate()
+        for process in self._running.values():
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def web(port: int, *, workers: int, threads: int = 4) -> str:
+    """The Procfile's web server on this port."""
+    variables = f"export PORT={port} WEB_WORKERS={workers} WEB_THREADS={threads}"
+    return f"{variables}; {PROCFILE['web']}"
+
+
+def worker(name: str = "celery", *, beat: bool = True) -> str:
+    """The Procfile's worker; a further one has a name of its own and no beat."""
+    command = PROCFILE["worker"] if beat else PROCFILE["worker"].replace(" --beat", "")
+    return f"{command} --hostname {name}@%h"
+
+
+def free_port(in_a_row: int = 1) -> int:
+    """A free port of loopback; the following ones are free, too."""
+    while True:
+        port = random.choice(PORTS)
+        if all(_is_free(port + number) for number in range(in_a_row)):
+            return port
+
+
+def wait_for(happened: Callable[[], object], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds} seconds for {what}")
+        time.sleep(0.1)
+
+
+def direct_session() -> requests.Session:
+    """A session for loopback, whatever proxy is set outside."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
