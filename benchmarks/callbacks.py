@@ -1,7 +1,7 @@
 """Callbacks: how many a second, how long after the completion, and beside a mall that is dead.
 
 One Celery worker as the Procfile starts it, with Redis as its broker, and a mall in a process of
-its own (sink.py). Completions are real: the last order of a team is settled through the API. A
+its own (malls.py). Completions are real: the last order of a team is settled through the API. A
 delay is from the team's completed_at to the arrival at the mall, by this machine's clock.
 """
 
@@ -20,9 +20,10 @@ import requests
 from celery import current_app
 from django.db import connections
 
-from benchmarks import bulk, rows, sink
+from benchmarks import bulk, malls, rows
 from benchmarks.bodies import SETTLE, settle_body
-from benchmarks.stack import OUT, ROOT, WEB_PORT, Row, row, server, worker
+from benchmarks.stack import OUT, WEB_PORT, Row, row, server, worker
+from tests.stack import ROOT
 from trade.models import NotifyTask, Team
 from trade.notify.nudges import TASK
 
@@ -44,9 +45,9 @@ def measure(key: str) -> list[Row]:
         nudged, swept = _waiting_per_second(nudged=True), _waiting_per_second(nudged=False)
         bulk.clear()
         with server(), worker():
-            _delays(key, seconds=WARM_UP, beside=sink.SECOND)
+            _delays(key, seconds=WARM_UP, beside=malls.SECOND)
             rounds = [
-                (_delays(key, beside=sink.SECOND), _delays(key, beside=sink.DEAD))
+                (_delays(key, beside=malls.SECOND), _delays(key, beside=malls.DEAD))
                 for _ in range(ROUNDS)
             ]
     return [
@@ -80,11 +81,11 @@ def _p99(delays: Delays) -> float:
 
 @contextmanager
 def mall() -> Iterator[None]:
-    """The two malls of sink.py."""
-    command = [sys.executable, "-m", "benchmarks.sink", str(JOURNAL)]
+    """The malls of malls.py."""
+    command = [sys.executable, "-m", "benchmarks.malls", str(JOURNAL), *map(str, malls.PORTS)]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
-        _wait_until(lambda: _listens(sink.HEALTHY_PORT), 10, "the mall did not start")
+        _wait_until(lambda: _listens(malls.PORTS[0]), 10, "the mall did not start")
         yield
     finally:
         process.terminate()
@@ -119,7 +120,7 @@ def _posts_per_second() -> float:
     def post(number: int) -> None:
         body = json.dumps({"teamId": str(number), "outTradeNoList": ["a", "b", "c"]})
         headers = {"webhook-id": f"bare-{number}", "Content-Type": "application/json"}
-        requests.post(sink.HEALTHY, data=body, headers=headers, timeout=5).raise_for_status()
+        requests.post(malls.HEALTHY, data=body, headers=headers, timeout=5).raise_for_status()
 
     started = time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
@@ -131,7 +132,7 @@ def _waiting_per_second(*, nudged: bool) -> float:
     """Promises that wait for a worker when it starts, from the first arrival to the last."""
     bulk.clear()
     name = "nudged" if nudged else "swept"
-    promises = {"name": name, "target": sink.HEALTHY, "state": "0", "due": "NOW(6)"}
+    promises = {"name": name, "target": malls.HEALTHY, "state": "0", "due": "NOW(6)"}
     bulk.load(bulk.PROMISE, WAITING, **promises)
     bulk.analyze()
     current_app.control.purge()
@@ -149,14 +150,14 @@ def _moments(name: str) -> list[float]:
 
 def _delays(key: str, *, seconds: int = SECONDS, beside: str) -> Delays:
     """Seconds from completion to callback at the healthy mall, while another one is called too."""
-    teams = rows.make_teams(RATE * seconds, 3, paid=2, notify_url=sink.HEALTHY)
+    teams = rows.make_teams(RATE * seconds, 3, paid=2, notify_url=malls.HEALTHY)
     plan = [(n / RATE, members[2]) for n, (_id, members) in enumerate(teams)]
     others = rows.make_teams(RATE * seconds // SHARE, 3, paid=2, notify_url=beside)
     plan += [(n * SHARE / RATE, members[2]) for n, (_id, members) in enumerate(others)]
     _settle_all(sorted(plan), key)
     keys = {f"team_success-{team_id}" for team_id, _members in teams}
     _wait_until(lambda: keys <= _arrivals().keys(), LONGEST, "callbacks are missing")
-    if beside == sink.DEAD:
+    if beside == malls.DEAD:
         _give_up_dead()
     done = Team.objects.filter(pk__in=[int(team_id) for team_id, _members in teams])
     arrivals = _arrivals()
@@ -188,6 +189,6 @@ def _settle_all(plan: list[tuple[float, str]], key: str) -> None:
 def _give_up_dead() -> None:
     """Leave nothing of the dead mall to the next round, whatever a worker holds of it now."""
     state = {"state": NotifyTask.State.GIVEN_UP, "next_attempt_at": None, "attempts": 99}
-    NotifyTask.objects.filter(target=sink.DEAD).update(**state)
+    NotifyTask.objects.filter(target=malls.DEAD).update(**state)
     connections.close_all()
     time.sleep(HANGING)

@@ -6,31 +6,29 @@ after that.
 
 import json
 import os
-import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.parse import urlsplit
 
 import django
 from celery import current_app
 from django.core.management import call_command
 from django.db import connection
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.stack import ROOT, Processes, Services, free_port, wait_for, web
+from tests.stack import worker as worker_command
+
 OUT = ROOT / "var" / "bench"
-PORTS = {"MARIADB_PORT": "13506", "REDIS_SERVICE_PORT": "16580"}
-SERVICES = {"SERVICES_DIR": str(OUT / "services"), **PORTS}
-WEB_PORT = "18500"
-REDIS_URL = f"redis://127.0.0.1:{PORTS['REDIS_SERVICE_PORT']}/0"
+SERVICES = Services(OUT / "services", "mariadb", "redis")
+ENVIRONMENT = SERVICES.environment()
+REDIS_URL = ENVIRONMENT["REDIS_URL"]
+WEB_PORT = str(free_port())
 DATABASE = {
     "host": "127.0.0.1",
-    "port": int(PORTS["MARIADB_PORT"]),
+    "port": urlsplit(ENVIRONMENT["DATABASE_URL"]).port,
     "user": "groupbuy",
     "passwd": "groupbuy",
     "db": "groupbuy",
@@ -43,9 +41,10 @@ os.environ.update(
     DEBUG="false",
     DEMO="false",
     LOG_LEVEL="ERROR",
-    DATABASE_URL=f"mysql://groupbuy:groupbuy@127.0.0.1:{PORTS['MARIADB_PORT']}/groupbuy",
+    DATABASE_URL=ENVIRONMENT["DATABASE_URL"],
     REDIS_URL=REDIS_URL,
     CELERY_BROKER_URL=REDIS_URL,
+    AMQP_URL="",
     CALLBACK_NETWORKS="127.0.0.0/8",
     DJANGO_SETTINGS_MODULE="benchmarks.settings",
 )
@@ -57,19 +56,12 @@ Row = dict[str, Any]
 @contextmanager
 def stack() -> Iterator[str]:
     """MariaDB with the demo in it, and Redis; gives a key of the demo's channel."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    services("load")
-    services("start", "mariadb", "redis")
+    if SERVICES.run("load") or SERVICES.start():
+        sys.exit(f"make bench needs MariaDB, Redis and wrk; see {OUT}/services/services.log")
     try:
         yield prepare()
     finally:
-        services("stop")
-
-
-def services(*arguments: str) -> None:
-    command = [str(ROOT / "bin" / "services.sh"), *arguments]
-    if subprocess.run(command, env=os.environ | SERVICES, check=False).returncode:
-        sys.exit("make bench needs MariaDB, Redis and wrk; see above.")
+        SERVICES.stop()
 
 
 def prepare() -> str:
@@ -92,43 +84,20 @@ def prepare() -> str:
 
 @contextmanager
 def server() -> Iterator[None]:
-    """granian as `make run` starts it, with the empty viewset beside the project's paths."""
-    command = [str(ROOT / ".venv/bin/granian"), "--interface", "wsgi", "--port", WEB_PORT]
-    command += ["--workers", "2", "--blocking-threads", "4", "--no-ws", "--log-level", "error"]
-    process = subprocess.Popen([*command, "groupbuy.wsgi:application"], cwd=ROOT)
-    try:
-        for _ in range(100):
-            try:
-                urlopen(f"http://127.0.0.1:{WEB_PORT}/", timeout=2).close()
-                break
-            except (URLError, ConnectionError):
-                time.sleep(0.2)
+    """The web server of `make run`, with the empty viewset beside the project's paths."""
+    processes = Processes({"web": web(int(WEB_PORT), workers=2)}, {}, OUT / "web.log")
+    with processes.running():
+        processes.wait_until_up(int(WEB_PORT))
         yield
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextmanager
 def worker() -> Iterator[None]:
     """One Celery worker with its beat, as the Procfile starts it."""
-    lines = (ROOT / "Procfile").read_text("utf-8").splitlines()
-    command = next(shlex.split(line)[2:] for line in lines if line.startswith("worker: exec "))
-    path = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
-    quiet = {"PATH": path, "PYTHONWARNINGS": "ignore::UserWarning:celery.platforms"}
-    with (OUT / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | quiet, stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 30
-        while not current_app.control.ping(timeout=0.5):
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"the Celery worker did not start, see {OUT / 'worker.log'}")
+    processes = Processes({"worker": worker_command()}, {}, OUT / "worker.log")
+    with processes.running():
+        wait_for(lambda: current_app.control.ping(timeout=0.5), "the Celery worker")
         yield
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def wrk(

@@ -7,12 +7,10 @@ this.
 
 import threading
 import time
-from typing import Any
 
-import requests
-
-from benchmarks.bodies import body
 from benchmarks.stack import WEB_PORT, Row, print_table, row, server, stack
+from groupbuy_client import Client, GroupBuyError
+from tests.stack import direct_session
 
 TURNS, PAUSE, SHOPPERS = 6, 1.5, 8
 
@@ -29,7 +27,16 @@ def measure(key: str) -> list[Row]:
     print("a switch is turned …", flush=True)
     answers: list[tuple[float, str]] = []
     done = threading.Event()
-    threads = [threading.Thread(target=_shop, args=(key, answers, done)) for _ in range(SHOPPERS)]
+    mall = Client(
+        f"http://127.0.0.1:{WEB_PORT}",
+        key,
+        source="s01",
+        channel="c01",
+        timeout=5,
+        pauses=(),
+        session=direct_session,
+    )
+    threads = [threading.Thread(target=_shop, args=(mall, answers, done)) for _ in range(SHOPPERS)]
     for thread in threads:
         thread.start()
     turned: list[tuple[float, str]] = []
@@ -56,18 +63,15 @@ def _stale(answers: list[tuple[float, str]], at: float, expected: str) -> float:
     return max(late, default=0.001)
 
 
-def _shop(key: str, answers: list[tuple[float, str]], done: threading.Event) -> None:
-    session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {key}"
-    url = f"http://127.0.0.1:{WEB_PORT}/api/v1/gbm/trade/trial"
+def _shop(mall: Client, answers: list[tuple[float, str]], done: threading.Event) -> None:
     number = 0
     while not done.is_set():
         number += 1
-        asked: dict[str, Any] = body(f"shopper{number % 100}")
         sent = time.monotonic()
         try:
-            code = session.post(url, json=asked, timeout=5).json()["code"]
-        except requests.RequestException as exc:
+            trial = mall.trial(user_id=f"shopper{number % 100}", goods_id="9890001")
+            code = trial.refusals[0].code if trial.refusals else "0000"
+        except GroupBuyError as exc:
             code = str(exc)
         answers.append((sent, code))
 
