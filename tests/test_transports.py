@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_network
 from typing import Any
 
@@ -18,6 +17,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from groupbuy.hosts import is_allowed
 from groupbuy.models import Channel, new_webhook_secret
 from tests.factories import make_channel, make_promise
+from tests.sink import Request, Sink, reply
 from trade.models import NotifyTask
 from trade.notify import transports
 from trade.notify.transports import SendError, allowed_address
@@ -32,32 +32,19 @@ class Endpoint:
         self.status, self.body = 200, b"success"
         self.headers: dict[str, str] = {}
         self.received: list[tuple[dict[str, str], bytes]] = []
-        outer = self
+        self.sink = Sink(self._answer)
+        self.url = f"{self.sink.url}/notify"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
-                self.send_response(outer.status)
-                for name, value in outer.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(outer.body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/notify"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+    def _answer(self, request: Request) -> bytes:
+        self.received.append((request.headers, request.body))
+        return reply(self.status, self.body, **self.headers)
 
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     endpoint = Endpoint()
     yield endpoint
-    endpoint.server.shutdown()
-    endpoint.server.server_close()
+    endpoint.sink.stop()
 
 
 def send(target: str, **fields: Any) -> int | None:
