@@ -1,5 +1,7 @@
 """What the documents show works: the example receiver of the integration guide."""
 
+import json
+import os
 import re
 import socket
 import subprocess
@@ -19,7 +21,8 @@ from trade.models import NotifyTask
 from trade.notify import transports
 from trade.notify.transports import SendError
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS, CLIENT = ROOT / "docs", ROOT / "clients/python/src"
 pytestmark = pytest.mark.django_db
 
 
@@ -34,7 +37,10 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
     printed = tmp_path / "printed"
     with printed.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=out, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONPATH": str(CLIENT)},
+            stdout=out,
+            stderr=subprocess.DEVNULL,
         )
     deadline = time.monotonic() + 10
     with socket.socket() as probe:
@@ -48,14 +54,7 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
 def test_the_guides_receiver_takes_each_notification_once(receiver: tuple[str, Path]) -> None:
     url, printed = receiver
     success = make_promise(target=url, payload='{"teamId":"1","outTradeNoList":["a","b"]}')
-    refund = make_promise(
-        "team_refund-1-paid_formed", target=url, payload='{"type":"paid_formed","outTradeNo":"a"}'
-    )
-    release = make_promise(
-        "team_refund-2-unpaid_unlock",
-        target=url,
-        payload='{"type":"unpaid_unlock","outTradeNo":"b"}',
-    )
+    refund, release = refund_of("a", "paid_formed", url), refund_of("b", "unpaid_unlock", url)
 
     for task in (release, refund, success, success, refund):
         assert transports.send(task, now=timezone.now()) == 200
@@ -66,6 +65,12 @@ def test_the_guides_receiver_takes_each_notification_once(receiver: tuple[str, P
         "return the money of a",
         "ship ['b']",
     ]
+
+
+def refund_of(out_trade_no: str, kind: str, url: str) -> NotifyTask:
+    ids = {"userId": "u", "teamId": "1", "orderId": "2", "activityId": 100123}
+    payload = json.dumps({"type": kind, "outTradeNo": out_trade_no, **ids})
+    return make_promise(f"team_refund-{out_trade_no}-{kind}", target=url, payload=payload)
 
 
 def forged(task: NotifyTask) -> NotifyTask:
