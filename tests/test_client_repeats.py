@@ -143,6 +143,18 @@ def test_retry_after_is_waited_for(scripted: Scripted, pauses: list[float]) -> N
     assert (len(seen), pauses) == (2, [3])
 
 
+@pytest.mark.parametrize("retry_after", ["soon", "-5", "9" * 5000])
+def test_an_unreadable_retry_after_is_ignored(
+    retry_after: str, scripted: Scripted, pauses: list[float]
+) -> None:
+    client, seen = scripted(refused("0006", 429, retry_after=retry_after), pauses=(0.5,))
+
+    settle_once(client)
+
+    assert len(seen) == 2
+    assert 0.25 <= pauses[0] <= 0.5
+
+
 def test_a_long_retry_after_is_left_to_the_caller(scripted: Scripted, pauses: list[float]) -> None:
     client, seen = scripted(refused("0006", 429, retry_after="60"), pauses=(0.5, 4))
 

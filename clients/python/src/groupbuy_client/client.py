@@ -1,6 +1,7 @@
 """The calls of a mall's back end, repeated where a repeat is safe."""
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -187,8 +188,9 @@ class Client:
 
 def _envelope(response: requests.Response) -> Any:
     """The answer as {code, info, data}. Raises for faults and for what is worth a repeat."""
-    status, retry_after = response.status_code, response.headers.get("Retry-After", "")
-    seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0
+    status = response.status_code
+    retry_after = re.fullmatch(r"[0-9]{1,9}", response.headers.get("Retry-After", ""))
+    seconds = int(retry_after[0]) if retry_after else 0
     try:
         answer = response.json(parse_float=Decimal)
         code, info, _ = answer["code"], answer["info"], answer["data"]

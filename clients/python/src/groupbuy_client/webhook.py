@@ -4,7 +4,6 @@ Signatures are those of Standard Webhooks 1.0: HMAC-SHA256 over "id.timestamp.bo
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -25,7 +24,7 @@ class Webhook:
         """tolerance: how far the callback's time may be from this machine's clock."""
         try:
             self._key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except binascii.Error as exc:
+        except ValueError as exc:
             raise ValueError("secret: expected whsec_ and base64") from exc
         if not self._key:
             raise ValueError("secret: empty")
