@@ -17,11 +17,6 @@ _lock = threading.Lock()
 _latest = 0
 
 
-def made_at_ms(an_id: int) -> int:
-    """The moment at which new_id() made this id, in milliseconds since 1970."""
-    return (an_id >> RANDOM_BITS) + EPOCH_MS
-
-
 def new_id() -> int:
     """A fresh id that fits a signed 64-bit column."""
     global _latest

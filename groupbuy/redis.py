@@ -46,7 +46,7 @@ class Script:
         self._text = text
         self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, redis: Redis, keys: Sequence[str], *arguments: float) -> Any:
+    def __call__(self, redis: Redis, keys: Sequence[str], *arguments: float | str) -> Any:
         given: Any = (len(keys), *keys, *arguments)
         try:
             return redis.evalsha(self._sha, *given)

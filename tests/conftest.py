@@ -37,9 +37,7 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     crowd._number.cache_clear()  # the next test numbers its users anew
     crowd._strangers.clear()
     throttling._tallies.clear()
-    for kept in (gate._shut, gate._copies, gate._refused, gate._reopened):
-        kept.clear()
-    gate._missed.clear()
+    gate.refusals.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -1,40 +1,47 @@
-"""The team gate: a quick no that is true, in the contract's order, and heals by itself."""
+"""The team gate: what it refuses, what it never refuses, and how wrong state heals."""
 
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
 import groupbuy.redis
-from groupbuy import changes, snapshots
+from activity.catalog import find_offer
+from groupbuy import changes, rows, snapshots
 from groupbuy.errors import ErrorCode, GroupBuyError
 from tests.checks import broken_invariants
 from tests.factories import (
+    GOODS,
     NOW,
     lock,
     make_activity,
+    make_channel,
     make_team,
     refund,
     set_switch,
     settle,
 )
-from trade import expire, gate
+from tests.racing import race
+from trade import expire, gate, refusals
 from trade import lock as lock_module
 from trade.models import Order, Team
+from trade.refusals import Refusals
 from trade.turns import read_turns
 
 ROOT = Path(__file__).parent.parent
+MINUTES = 60_000  # milliseconds
+Once = Callable[[Callable[[], Any]], None]
 
 
 def code(user_id: str, team: Team, **fields: Any) -> str:
@@ -44,15 +51,49 @@ def code(user_id: str, team: Team, **fields: Any) -> str:
         return refused.error.code
 
 
-def counter(redis: Redis, team: Team) -> tuple[Any, Any]:
-    """Free seats as the gate sees them, and how often it was told to forget."""
-    free, epoch = redis.hmget(gate.door_of(team), ["free", "epoch"])
-    return free, epoch
+def visit(user_id: str, team: Team) -> gate.Visitor:
+    """What the gate knows of the attempt before the checks."""
+    offer = find_offer(source="s01", channel="c01", goods_id=GOODS, activity_id=100123, now=NOW)
+    assert offer is not None
+    return gate.enter(offer, team.pk, f"t-{user_id}")
+
+
+def passes(visitor: gate.Visitor) -> bool:
+    """Whether the visitor may begin a transaction; whatever it has counted stays counted."""
+    try:
+        with gate.passing(visitor):
+            return True
+    except GroupBuyError as refused:
+        return refused.error is not ErrorCode.SEAT_LOST
+
+
+def free_seats(redis: Redis, team: Team) -> bytes | None:
+    """As Redis counts them; b"full" for a full team."""
+    free: Any = redis.get(f"{gate.key_of(team)}:free")
+    return free  # type: ignore[no-any-return]
+
+
+def commands(redis: Redis) -> int:
+    """How many Redis has been sent so far; each scripted one counts as well."""
+    return int(redis.info("stats")["total_commands_processed"])
+
+
+@pytest.fixture
+def _long_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that a test looks at ends by itself."""
+    monkeypatch.setattr(gate, "LIFE_MS", 5 * MINUTES)
+
+
+@pytest.fixture
+def _caching(monkeypatch: pytest.MonkeyPatch, _long_life: None) -> None:
+    """This process is subscribed to seat releases, so it may cache refusals, here for a minute."""
+    snapshots.confirm_subscription(time.monotonic() + 3600)
+    monkeypatch.setattr(refusals, "LONGEST", 60.0)
 
 
 @pytest.fixture
 def reached(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Who got past the gate to the database."""
+    """The shoppers whose orders were read."""
     shoppers: list[str] = []
 
     def counted(**shopper: Any) -> Any:
@@ -63,29 +104,35 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return shoppers
 
 
+def full_team(*members: str) -> Team:
+    make_activity(target_count=len(members))
+    team = make_team(*members)
+    assert code("first", team) == "E0006"
+    return team
+
+
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_long_life")
 def test_a_full_team_refuses_without_the_database(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_activity()
-    team = make_team("a", "b", "c")
-    assert code("d", team) == "E0006"
+    team = full_team("a", "b", "c")
     monkeypatch.setattr(snapshots, "MAX_AGE", 60)
-    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
     assert code("d", team) == "E0006"
-    before = redis.info("stats")["total_commands_processed"]
+    before = commands(redis)
 
     with CaptureQueriesContext(connection) as queries:
         codes = {code(f"u{n}", team) for n in range(20)}
 
     assert codes == {"E0006"}
     assert len(queries) == 0
-    # Each is one EVALSHA, of TIME, four GETBIT, HMGET and GET.
-    assert redis.info("stats")["total_commands_processed"] - before <= 20 * 8 + 1
+    # Each is one EVALSHA: two GET, SISMEMBER, SMEMBERS, PTTL. One is that of commands().
+    assert commands(redis) - before == 20 * 6 + 1
 
 
 @pytest.mark.django_db
-def test_the_gate_lets_in_as_many_as_there_are_seats(redis: Redis, reached: list[str]) -> None:
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_as_many_joins_as_free_seats_pass_the_gate(reached: list[str]) -> None:
     make_activity(target_count=5)
     team = make_team("a")
     reached.clear()
@@ -93,45 +140,120 @@ def test_the_gate_lets_in_as_many_as_there_are_seats(redis: Redis, reached: list
     codes = Counter(code(f"u{n}", team) for n in range(20))
 
     assert codes == {"locked": 4, "E0006": 16}
-    assert reached == ["u0", "u1", "u2", "u3"]  # nobody else has reached the database
-    assert counter(redis, team)[0] == b"0"
+    assert reached == ["u0", "u1", "u2", "u3"]
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("redis")
-def test_who_has_a_better_answer_gets_it_at_a_full_team() -> None:
-    """In the order of the contract: a repeat, the limit, already a member; then full."""
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_no_more_transactions_than_free_seats() -> None:
+    """Mutation: _ENTER does not decrement."""
+    make_activity()
+    team = make_team("a")
+    visitors = [visit(user_id, team) for user_id in "bcde"]
+
+    with gate.passing(visitors[0]), gate.passing(visitors[1]):
+        assert [passes(visitor) for visitor in visitors[2:]] == [False, False]
+        with CaptureQueriesContext(connection) as queries:
+            assert code("f", team) == "E0008"
+
+    assert [query["sql"].split()[0] for query in queries] == ["SELECT"] * len(queries)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_a_double_click_counts_one_seat() -> None:
+    """Mutation: _ENTER does not remember the order number that it has counted."""
+    make_activity()
+    team = make_team("a")
+    visitors = [visit(user_id, team) for user_id in ["b", "b", "c", "d"]]
+
+    assert [passes(visitor) for visitor in visitors] == [True, True, True, False]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_a_double_click_for_the_last_seat_gets_one_order() -> None:
+    make_activity(target_count=2)
+    for n in range(5):
+        team = make_team(f"a{n}")
+
+        orders = race(*[lambda n=n, team=team: lock(f"b{n}", team_id=str(team.pk))] * 4)
+
+        assert {order.pk for order in orders} == {team.orders.get(user_id=f"b{n}").pk}
+    assert broken_invariants() == {}
+
+
+REPEATS = {  # of order numbers that the full team has: who sends it, and the answer
+    "its shopper": ("b", "t-b", "locked"),
+    "the leader": ("a", "t-a", "locked"),
+    "another shopper": ("stranger", "t-b", "0003"),
+    "of a closed order": ("gone", "t-gone", "E0104"),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis", "_long_life")
+@pytest.mark.parametrize(("user_id", "out_trade_no", "answer"), REPEATS.values(), ids=REPEATS)
+@pytest.mark.parametrize("cached", [False, True], ids=["by Redis", "by the process"])
+def test_a_repeat_at_a_full_team_is_answered(
+    request: pytest.FixtureRequest, user_id: str, out_trade_no: str, answer: str, cached: bool
+) -> None:
+    """Mutations: _ENTER or refusal() does not look for the order number; enter() stores none."""
+    if cached:
+        request.getfixturevalue("_caching")
+    make_activity(target_count=2)
+    team = make_team("a", "gone")
+    refund("gone")
+    assert code("b", team) == "locked"
+    assert [code(f"u{n}", team) for n in range(3)] == ["E0006"] * 3
+
+    assert code(user_id, team, out_trade_no=out_trade_no) == answer
+    assert code("stranger", team) == "E0006"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_full_is_named_before_the_limit_and_before_a_members_second_order() -> None:
+    """The contract's order, first from the database, then from the gate."""
     activity = make_activity(target_count=2)
+    full, _other = make_team("a", "b"), make_team("c")
+    for _again in range(2):
+        assert code("c", full, out_trade_no="t-new") == "E0006"  # at the limit elsewhere
+        assert code("b", full, out_trade_no="t-new") == "E0006"
+    activity.take_limit = 9
+    activity.save()
+    assert code("b", full, out_trade_no="t-new") == "E0006"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_a_repeat_that_names_another_full_team_gets_e0006() -> None:
+    """The one repeat for which another field matters (decision 11)."""
+    make_activity(target_count=2)
     full, other = make_team("a", "b"), make_team("c")
     assert code("stranger", full) == "E0006"
 
-    assert code("b", full) == "locked"  # a repeat
-    assert code("c", full, out_trade_no="t-new") == "E0103"
-    assert code("c", full) == "locked"  # a repeat of what was locked in another team
-    assert code("stranger", full, out_trade_no="t-c") == "0003"
-    activity.take_limit = 9
-    activity.save()
-    assert code("b", full, out_trade_no="t-new") == "E0009"
-    assert code("stranger", full) == "E0006"
-    assert code("stranger", other) == "locked"
+    assert code("c", full) == "E0006"
+    assert code("c", other) == "locked"
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("redis")
-def test_only_this_teams_door_opens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
-    make_activity()
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_a_request_for_other_goods_never_finds_the_team_full() -> None:
+    """Mutation: the key has the team's id only. Another channel does not learn of the team."""
+    team = full_team("a", "b", "c")
     make_activity(pk=100124, goods_id="other")
-    team = make_team("a", "b", "c")
-    assert code("d", team) == "E0006"
+    make_activity(pk=100125, channel=make_channel("s09", "c09"))
 
     for _again in range(2):
         assert code("e", team, activity_id=100124, goods_id="other") == "E0010"
+        assert code("e", team, activity_id=100125, source="s09", channel="c09") == "E0010"
         assert code("f", Team(pk=404)) == "E0010"
         assert code("d", team) == "E0006"
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis", "_long_life")
 @pytest.mark.parametrize(
     "give_back",
     [
@@ -139,17 +261,13 @@ def test_only_this_teams_door_opens(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda: expire.close_overdue_holds(clock=lambda: NOW + timedelta(minutes=31)),
     ],
 )
-def test_a_seat_that_comes_free_is_sold_at_once(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch, give_back: Callable[[], Any]
-) -> None:
-    """Mutation: close_order does not call forget_after_commit."""
-    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+def test_a_seat_that_comes_free_is_sold_at_once(give_back: Callable[[], Any]) -> None:
+    """Mutation: close_order does not call release_after_commit."""
     make_activity(valid_minutes=60)
     team = make_team("a", "b", "c")
     settle("b")
     settle("c")
-    assert code("d", team) == "E0006"
-    assert counter(redis, team)[0] == b"0"
+    assert [code("d", team), code("e", team)] == ["E0006", "E0006"]
 
     give_back()
 
@@ -158,82 +276,134 @@ def test_a_seat_that_comes_free_is_sold_at_once(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("redis")
-def test_a_complete_team_says_over_and_not_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
-    make_activity()
-    team = make_team("a", "b", "c")
-    assert code("d", team) == "E0006"
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_a_complete_team_is_full() -> None:
+    """With and without the gate. A member who leaves reopens nothing."""
+    team = full_team("a", "b", "c")
 
     for user_id in "abc":
         settle(user_id)
 
+    assert code("d", team) == "E0006"
+    set_switch("cacheSwitch", "1")
+    assert code("d", team) == "E0006"
+    set_switch("cacheSwitch", "0")
+    refund("a")
     assert [code("d", team), code("e", team)] == ["E0010", "E0010"]
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("redis")
-def test_a_counter_does_not_outlive_its_team(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_a_count_of_free_seats_does_not_outlive_the_team() -> None:
     make_activity()
-    team = make_team("a", "b", "c")
-    last_moment = team.expires_at - timedelta(milliseconds=20)
-    gate.forget(gate.door_of(team))
-    assert code("d", team, now=last_moment) == "E0006"
-    time.sleep(0.03)
+    team = make_team("a", "b")
 
-    assert code("d", team, now=team.expires_at) == "E0010"
+    assert code("c", team, now=team.expires_at) == "E0010"
 
 
 @pytest.mark.django_db
-def test_a_refused_lock_gives_its_place_at_the_gate_back(
+@pytest.mark.usefixtures("_long_life")
+def test_a_lock_that_a_check_refuses_takes_no_seat_from_the_counter(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mutation: _lock does not call forget."""
-    make_activity(target_count=2, take_limit=9)
+    """Else others would get E0008 meanwhile."""
+    make_activity(target_count=3)
+    team = make_team("a", "b")
+    before = free_seats(redis, team)
+
+    def refused_meanwhile(ctx: lock_module.LockContext) -> None:
+        assert free_seats(redis, team) == before
+        raise GroupBuyError(ErrorCode.TAKE_LIMIT_REACHED)
+
+    with monkeypatch.context() as limited:
+        limited.setattr(lock_module, "LOCK_CHECKS", (refused_meanwhile,))
+        assert code("c", team) == "E0103"
+
+    assert free_seats(redis, team) == before == b"1"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_a_seat_stays_free_when_the_shoppers_orders_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_activity(target_count=2)
     team = make_team("a")
 
-    with monkeypatch.context() as full:
-        full.setattr(lock_module, "free_turn", lambda taken, limit: None)
-        assert code("b", team) == "E0103"  # had taken the seat from the counter
+    def unreadable(**_shopper: Any) -> Any:
+        raise OperationalError("the connection is lost")
 
-    assert counter(redis, team) == (None, b"1")
+    with monkeypatch.context() as broken:
+        broken.setattr(lock_module, "read_turns", unreadable)
+        with pytest.raises(OperationalError):
+            code("b", team)
+
     assert code("c", team) == "locked"
 
 
 @pytest.mark.django_db
-def test_what_was_read_before_a_seat_came_free_primes_nothing(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("redis", "_long_life")
+@pytest.mark.parametrize("error", [OperationalError("gone"), KeyboardInterrupt()])
+def test_a_transaction_that_fails_releases_its_seat(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """Mutation: prime whatever the epoch."""
-    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+    """Mutation: passing() does not release."""
+    make_activity(target_count=2)
+    team = make_team("a")
+
+    def broken_insert(_row: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rows, "insert", broken_insert)
+        with pytest.raises(type(error)):
+            code("b", team)
+
+    assert code("c", team) == "locked"
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Once]:
+    """Run something once, just after the next team was read."""
+    read = rows.read
+    waiting: list[Callable[[], Any]] = []
+
+    def read_late(model: Any, **where: Any) -> Any:
+        row = read(model, **where)
+        if model is Team and waiting:
+            waiting.pop()()
+        return row
+
+    monkeypatch.setattr(rows, "read", read_late)
+    yield waiting.append
+    assert waiting == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis", "_long_life")
+def test_what_was_read_before_a_seat_came_free_is_not_stored(
+    meanwhile: Once,
+) -> None:
+    """Mutation: _ENTER stores whatever the epoch."""
     make_activity()
-    team = make_team("a", "b", "c")
-    gate.forget(gate.door_of(team))
-    prime = gate.prime
+    full, joinable = make_team("a", "b", "c"), make_team("x", "y")
 
-    def late(entry: gate.Entry, *others: Any) -> gate.Entry:
-        with monkeypatch.context() as undisturbed:
-            undisturbed.setattr(gate, "prime", prime)
-            refund("a")
-            gate.forget(gate.door_of(team))  # as after the commit
-        return prime(entry, *others)
+    meanwhile(lambda: refund("a"))
+    assert code("d", full) == "E0006"  # what it has read
+    meanwhile(lambda: refund("x"))
+    assert code("z", joinable) == "locked"  # has read that one seat is free
 
-    with monkeypatch.context() as disturbed:
-        disturbed.setattr(gate, "prime", late)
-        assert code("d", team) == "E0006"  # what it has read
-
-    assert counter(redis, team) == (None, b"2")
-    assert code("e", team) == "locked"
+    assert code("e", full) == "locked"
+    assert code("v", joinable) == "locked"
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("away", ["emptied", "away", "caches off"])
+@pytest.mark.usefixtures("_long_life")
+@pytest.mark.parametrize("away", ["emptied", "away", "caches off", "order numbers evicted"])
 def test_a_repeat_is_answered_whatever_redis_has_missed(
     redis: Redis, monkeypatch: pytest.MonkeyPatch, away: str
 ) -> None:
-    """Mutations: _own_up() does nothing; "since" is not asked for."""
-    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
+    """Mutation: _ENTER refuses although it has no order numbers."""
     make_activity(target_count=2)
     team = make_team("a")
     if away == "away":
@@ -246,55 +416,20 @@ def test_a_repeat_is_answered_whatever_redis_has_missed(
     if away == "emptied":
         redis.flushall()
     assert [code("stranger", team), code("another", team)] == ["E0006", "E0006"]
+    if away == "order numbers evicted":
+        redis.delete(f"{gate.key_of(team)}:orders")
 
     assert lock("b", team_id=str(team.pk)).pk == b.pk
     assert lock("a", team_id=str(team.pk)).user_id == "a"
-    young = make_team("c", "d")  # opened since: the gate knows all there is to know
-    assert [code("stranger", young), code("another", young)] == ["E0006", "E0006"]
+    assert code("stranger", team) == "E0006"
 
 
 @pytest.mark.django_db
-def test_a_repeat_takes_no_second_place_at_the_gate(redis: Redis) -> None:
-    """Mutation: _ENTER looks at the filters after it has taken."""
-    make_activity()
-    team = make_team("a", "b")
-    free = counter(redis, team)
-
-    assert code("b", team) == "locked"
-
-    assert counter(redis, team) == free == (b"1", None)
-
-
-@pytest.fixture
-def _crowd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three refusals are a crowd, and nothing that a test waits for ends by itself."""
-    monkeypatch.setattr(gate, "CROWD", 3)
-    monkeypatch.setattr(gate, "REPEATED", 60.0)
-    monkeypatch.setattr(snapshots, "is_subscribed", lambda: True)
-    monkeypatch.setattr(gate, "LIFE", timedelta(minutes=5))
-
-
-def besieged(*members: str) -> Team:
-    """A full team before a crowd: this process refuses by itself."""
-    make_activity(target_count=len(members))
-    team = make_team(*members)
-    assert [code(f"u{n}", team) for n in range(5)] == ["E0006"] * 5
-    return team
-
-
-def commands(redis: Redis) -> int:
-    """How many Redis has been sent so far; each scripted one counts as well."""
-    return int(redis.info("stats")["total_commands_processed"])
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_crowd")
-def test_before_a_crowd_a_process_refuses_by_itself(
+@pytest.mark.usefixtures("_caching")
+def test_a_cached_refusal_needs_neither_redis_nor_the_database(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_activity()
-    team = make_team("a", "b", "c")
-    assert [code(f"early {n}", team) for n in range(4)] == ["E0006"] * 4
+    team = full_team("a", "b", "c")
     monkeypatch.setattr(snapshots, "MAX_AGE", 60)
     assert code("warm", team) == "E0006"
     before = commands(redis)
@@ -308,153 +443,91 @@ def test_before_a_crowd_a_process_refuses_by_itself(
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("redis", "_crowd")
-def test_in_a_crowd_who_has_a_better_answer_gets_it() -> None:
-    """Mutation: _repeated() does not look at the filters."""
-    activity = make_activity(target_count=2)
-    full, _other = make_team("a", "b"), make_team("c")
-    assert [code(f"u{n}", full) for n in range(5)] == ["E0006"] * 5
+@pytest.mark.usefixtures("redis", "_caching")
+def test_no_cached_refusal_while_unsubscribed(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = full_team("a", "b", "c")
+    elsewhere(monkeypatch, lambda: gate.release(gate.key_of(team)))
+    Team.objects.update(target_count=4)
+    assert code("d", team) == "E0006"
 
-    assert code("b", full) == "locked"
-    assert code("c", full, out_trade_no="t-new") == "E0103"
-    assert code("stranger", full, out_trade_no="t-c") == "0003"
-    activity.take_limit = 9
-    activity.save()
-    assert code("b", full, out_trade_no="t-new") == "E0009"
+    snapshots.confirm_subscription(0)
+    assert code("d", team) == "locked"
 
 
-@pytest.mark.django_db
-@pytest.mark.usefixtures("redis", "_crowd")
-def test_who_took_the_last_seat_after_the_copy_is_known() -> None:
-    """Mutation: _repeated() uses a copy that is older than the first refusal."""
-    make_activity(target_count=2)
-    full, filling = make_team("a", "b"), make_team("c")
-    assert [code(f"u{n}", full) for n in range(4)] == ["E0006"] * 4  # copies the filters
-    assert code("d", filling) == "locked"
-    assert [code("stranger", filling), code("another", filling)] == ["E0006"] * 2
-
-    assert code("d", filling) == "locked"
+def elsewhere(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> None:
+    """In another process, whose messages do not reach this one."""
+    with monkeypatch.context() as other:
+        other.setattr(gate, "refusals", Refusals())
+        run()
 
 
-def elsewhere(run: Callable[[], Any]) -> None:
-    """In a process that knows nothing of what this one knows, and the other way round."""
-    shut, copies = dict(gate._shut), dict(gate._copies)
-    forget_by_itself()
-    run()
-    forget_by_itself()
-    gate._shut.update(shut)
-    gate._copies.update(copies)
-
-
-def forget_by_itself() -> None:
-    gate._shut.clear()
-    gate._copies.clear()
+def expire_cached(team: Team, *out_trade_nos: str) -> None:
+    """As it is some time after a refusal: one request is to ask Redis again."""
+    long_ago = time.monotonic() - 70  # LONGEST is 60, and REFRESH shorter than the rest
+    gate.refusals.clear()
+    gate.refusals.note(gate.key_of(team), out_trade_nos, asked_at=long_ago, good_for=300)
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("redis", "_crowd")
-def test_a_seat_that_came_free_elsewhere_is_seen_a_blink_later() -> None:
-    """Mutation: _note() keeps what it knew although somebody has come in."""
-    team = besieged("a", "b", "c")
-    elsewhere(lambda: [refund("a"), refund("b")])
-    assert code("d", team) == "E0006"
+@pytest.mark.usefixtures("redis", "_caching")
+def test_a_seat_released_elsewhere_is_seen_once_the_refusal_expires(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: enter() does not drop the cached refusal of a team that is not full."""
+    monkeypatch.setattr(refusals, "REFRESH", 30.0)
+    team = full_team("a", "b", "c")
+    elsewhere(monkeypatch, lambda: [refund("a"), refund("b")])
+    assert code("d", team) == "E0006"  # the message was lost
 
-    door = gate.door_of(team)
-    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic())  # a blink later
+    expire_cached(team, "t-a", "t-b", "t-c")
 
-    assert [code_of_visit(team, user_id) for user_id in "xy"] == ["asks", "asks"]
     assert [code(user_id, team) for user_id in "def"] == ["locked", "locked", "E0006"]
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("redis", "_crowd")
-def test_who_took_a_seat_that_came_free_elsewhere_is_known() -> None:
-    """Mutation: _note() believes that a team is shut since it first was."""
-    team = besieged("a", "b")
+@pytest.mark.usefixtures("redis", "_caching")
+def test_a_member_who_joined_elsewhere_is_known_once_the_refusal_expires(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    team = full_team("a", "b")
 
     def changes_hands() -> None:
         refund("a")
-        assert code("d", team) == "locked"
-        assert code("stranger", team) == "E0006"  # primes the counter
+        assert [code("d", team), code("stranger", team)] == ["locked", "E0006"]
 
-    elsewhere(changes_hands)
-    door = gate.door_of(team)
-    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic() - 1)
+    elsewhere(monkeypatch, changes_hands)
+    expire_cached(team, "t-a", "t-b")
     assert code("another", team) == "E0006"
 
     assert code("d", team) == "locked"
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("redis", "_crowd")
-def test_a_seat_that_comes_free_in_this_process_is_sold_at_once() -> None:
-    """Mutation: forget() does not forget what this process knows."""
-    team = besieged("a", "b")
+@pytest.mark.usefixtures("redis", "_caching")
+def test_a_seat_released_in_this_process_is_sold_at_once() -> None:
+    """Mutation: release() does not drop the cached refusal."""
+    team = full_team("a", "b")
 
     refund("a")
 
     assert code("d", team) == "locked"
 
 
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_crowd")
-def test_one_asks_anew_and_the_others_hear_what_was_true_before(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch, reached: list[str]
-) -> None:
-    team = besieged("a", "b", "c")
-    reached.clear()
-    door = gate.door_of(team)
-    visits = [code_of_visit(team, f"v{n}") for n in range(3)]
-    assert visits == ["E0006"] * 3
-    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic() - 0.5)
-    redis.hset(door, "until", f"{(time.time() - 0.5) * 1000:.0f}")
-
-    assert code_of_visit(team, "w") == "asks"
-    monkeypatch.setattr(gate, "ASKING", 60.0)
-    redis.hincrby(door, "asked", 60_000)  # however slow this machine is
-    before = commands(redis)
-    assert [code_of_visit(team, f"w{n}") for n in range(2)] == ["E0006", "E0006"]
-    assert commands(redis) - before == 1  # that of commands()
-    elsewhere(lambda: visits.append(code_of_visit(team, "x")))
-    assert visits[-1] == "E0006"  # Redis has sent somebody to the database a moment ago
-    redis.hset(door, "until", f"{(time.time() - 2) * 1000:.0f}")
-    elsewhere(lambda: visits.append(code_of_visit(team, "x")))
-    assert visits[-1] == "asks"  # so old a count is not worth hearing
-    monkeypatch.setattr(gate, "ASKING", 0.1)
-    time.sleep(gate.ASKING + 0.01)
-    redis.hincrby(door, "asked", -60_000)
-    redis.hset(door, "until", f"{(time.time() - 0.5) * 1000:.0f}")
-    assert code("y", team) == "E0006"  # asks, as nobody came back, and primes the counter
-    assert reached == []  # the order of the checks needs no orders to be read
-    assert float(redis.hget(door, "until") or 0) > time.time() * 1000
-
-
-def visit(team: Team, user_id: str) -> gate.Visitor:
-    names = team.channel_id, team.activity_id, team.goods_id
-    return gate.Visitor(*names, team.pk, user_id, user_id, NOW)
-
-
-def code_of_visit(team: Team, user_id: str) -> str:
-    """As far as the gate."""
-    try:
-        return "taken" if gate.enter(visit(team, user_id)).took else "asks"
-    except gate.ClosedError as no:
-        return no.error.code
-
-
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("_crowd")
-def test_every_process_hears_of_a_seat_that_comes_free(redis: Redis) -> None:
-    """Mutation: _FORGET does not publish."""
-    team = besieged("a", "b")
+@pytest.mark.usefixtures("_caching")
+def test_every_process_drops_its_refusal_when_a_seat_is_released(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutations: _RELEASE does not publish; refusals.release is not subscribed."""
+    team = full_team("a", "b")
     connected: Any = redis
-    with connected.pubsub() as another_process:
-        another_process.subscribe(*changes.channels())
-        subscribed = [another_process.get_message(timeout=1)["type"] for _ in changes.channels()]
-        assert subscribed == ["subscribe", "subscribe"]
-        elsewhere(lambda: refund("a"))
+    with connected.pubsub() as this_process:
+        this_process.subscribe(*changes.channels())
+        subscribed = [this_process.get_message(timeout=10)["type"] for _ in changes.channels()]
+        assert set(subscribed) == {"subscribe"}
+        elsewhere(monkeypatch, lambda: refund("a"))
         assert code("d", team) == "E0006"
-        message = another_process.get_message(timeout=1)
+        message = this_process.get_message(timeout=10)
 
     changes.dispatch(message["channel"].decode(), message["data"].decode())
 
@@ -462,121 +535,40 @@ def test_every_process_hears_of_a_seat_that_comes_free(redis: Redis) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("redis", "_crowd")
-def test_who_would_not_hear_of_a_free_seat_repeats_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    team = besieged("a", "b", "c")
-    visitor = visit(team, "d")
-    assert gate._repeated(visitor) is ErrorCode.TEAM_FULL
-
-    with monkeypatch.context() as deaf:
-        deaf.setattr(snapshots, "is_subscribed", lambda: False)
-        assert gate._repeated(visitor) is None
-    gate._reopen("")  # listens again, and may have missed something
-    assert gate._repeated(visitor) is None
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("redis", "_crowd")
-def test_an_answer_from_before_a_seat_came_free_is_not_repeated() -> None:
-    """Mutation: _note() does not ask when the question was sent."""
-    team = besieged("a", "b", "c")
-    visitor, begun = visit(team, "d"), time.monotonic()
-
-    gate._reopen(visitor.door)
-    gate._note(visitor, begun, gate.FULL, 0, 60.0)
-
-    assert visitor.door not in gate._shut
-    gate._note(visitor, time.monotonic(), gate.FULL, 1, 60.0)
-    assert visitor.door in gate._shut
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("redis", "_crowd")
-def test_what_was_said_long_ago_or_of_a_team_that_ends_is_not_repeated(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    team = besieged("a", "b", "c")
-    visitor, door = visit(team, "d"), gate.door_of(team)
-    monkeypatch.setattr(gate, "REPEATED", 5.0)
-    gate._copies[visitor.channel_id] = gate._Copy(time.monotonic(), (b"",))
-    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic() - 5.1)
-
-    assert [gate._repeated(visitor) for _ in range(3)] == [None] * 3
-
-    gate._note(visitor, time.monotonic(), gate.FULL, 7, 0.2)  # the team ends in 0.2 s
-    assert gate._shut[door].until < time.monotonic() + 0.2
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("_crowd")
-def test_members_of_a_team_that_redis_has_forgotten_are_answered_in_a_crowd(redis: Redis) -> None:
-    """Mutation: a team older than the filters leaves what was known of it."""
-    team = besieged("a", "b")
-    redis.flushall()
-    young = make_team("c", "d")  # the filters begin anew
-    gate._copies[team.channel_id] = gate._Copy(time.monotonic(), (b"",))
-    door = gate.door_of(team)
-    gate._shut[door] = gate._shut[door]._replace(until=time.monotonic())
-    assert code("asks", team) == "E0006"
-
-    assert code("b", team) == "locked"
-    assert [code(f"v{n}", young) for n in range(5)] == ["E0006"] * 5
-    assert code("d", young) == "locked"
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("redis", "_crowd")
-def test_the_filters_of_a_crowd_that_has_gone_are_dropped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    make_activity()
-    team = make_team("a", "b", "c")
-    assert [code(f"u{n}", team) for n in range(4)] == ["E0006"] * 4
-    gate._copies[404] = gate._Copy(time.monotonic(), (b"",))
-    monkeypatch.setattr(gate, "REPEATED", 0.0)
-
-    assert [code(f"v{n}", team) for n in range(3)] == ["E0006"] * 3
-
-    assert list(gate._copies) == [team.channel_id]
-
-
-@pytest.mark.django_db
-def test_with_caches_off_the_gate_stands_open(redis: Redis) -> None:
+def test_with_caches_off_the_gate_is_bypassed(redis: Redis) -> None:
     make_activity()
     set_switch("cacheSwitch", "1")
     team = make_team("a", "b", "c")
 
     assert code("d", team) == "E0006"
-    assert counter(redis, team)[0] is None
+    assert free_seats(redis, team) is None
 
 
 @pytest.mark.django_db
-def test_without_redis_the_database_says_full() -> None:
+def test_without_redis_the_database_answers() -> None:
     make_activity()
     team = make_team("a", "b", "c")
 
     assert code("d", team) == "E0006"
+    assert code("a", team) == "locked"
 
 
 @pytest.mark.django_db
-def test_drift_heals(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_long_life")
+def test_a_wrong_count_of_free_seats_heals(redis: Redis) -> None:
     make_activity()
-    monkeypatch.setattr(gate, "LIFE", timedelta(milliseconds=300))
     team = make_team("a", "b")
-    redis.hset(gate.door_of(team), mapping={"free": 9, "until": 99999999999999})
-    assert [code("c", team), code("d", team)] == [
-        "locked",
-        "E0006",
-    ]  # too high: nobody is lied to
+    key = f"{gate.key_of(team)}:free"
+    redis.set(key, 9, keepttl=True)
+    assert [code("c", team), code("d", team)] == ["locked", "E0006"]  # the database decides
 
     refund("c")
-    redis.hset(
-        gate.door_of(team), mapping={"free": 0, "until": f"{(time.time() + 0.3) * 1000:.0f}"}
-    )
-    assert code("e", team) == "E0006"  # too low: for LIFE
-    time.sleep(0.35)
+    gate.release(gate.key_of(team))
+    visitor = visit("dead", team)
+    assert passes(visitor)  # and its process dies
+    assert code("e", team) == "E0008"
+    assert 0 < redis.pttl(key) <= gate.LIFE_MS
+    redis.delete(key)  # it expires
     assert code("e", team) == "locked"
 
 
@@ -591,6 +583,30 @@ def test_redis_emptied_sells_no_seat_twice(redis: Redis) -> None:
 
     assert codes == ["locked"] * 3 + ["E0006"] * 9
     assert broken_invariants() == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_long_life")
+def test_what_redis_keeps_expires_and_lies_in_one_slot_of_a_cluster(redis: Redis) -> None:
+    """Mutations: without any of the expiries; without the hash tag."""
+
+    def expiring() -> set[str]:
+        keys = [key.decode() for key in redis.scan_iter("gbm:gate:*")]
+        assert [key for key in keys if redis.pttl(key) <= 0] == []
+        return {key.removeprefix(gate.key_of(team)) for key in keys}
+
+    make_activity(target_count=3)
+    team = make_team("a", "b")
+    assert f"{{{team.pk}}}" in gate.key_of(team)
+    assert expiring() == {":free", ":orders"}
+
+    assert code("c", team) == "locked"
+    redis.flushall()
+    assert code("stranger", team) == "E0006"
+    assert expiring() == {":free", ":orders"}
+
+    gate.release(gate.key_of(team))
+    assert expiring() == {":epoch", ":orders"}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -618,7 +634,7 @@ def test_ten_thousand_joiners_for_a_team_of_three(
     team.refresh_from_db()
     assert (team.locked_count, team.orders.count()) == (3, 3)
     assert broken_invariants() == {}
-    # Who met an unknown counter, at the start and every two seconds, and no one else.
+    # Those who came before the team was full, and no one else.
     assert len(reached) < 200
 
 
@@ -627,8 +643,8 @@ import os, sys
 import django
 django.setup()
 from tests.factories import lock
-from trade import lock as lock_module
-lock_module.read_turns = lambda **shopper: os._exit(9)  # past the gate, before the transaction
+from groupbuy import rows
+rows.insert = lambda row: os._exit(9)  # past the gate, in the transaction
 lock("dies", team_id=sys.argv[1])
 """
 
@@ -637,6 +653,7 @@ lock("dies", team_id=sys.argv[1])
 def test_a_process_that_dies_at_the_gate_keeps_no_seat(redis: Redis, settings: Any) -> None:
     make_activity(target_count=2)
     team = make_team("a")
+
     database = connection.settings_dict
     url = f"sqlite:///{database['NAME']}"
     if connection.vendor == "mysql":
@@ -656,9 +673,8 @@ def test_a_process_that_dies_at_the_gate_keeps_no_seat(redis: Redis, settings: A
     )
 
     assert died.returncode == 9
-    assert counter(redis, team)[0] == b"0"  # it had taken the last one
-    deadline = time.monotonic() + gate.LIFE.total_seconds() + 1
-    while (answer := code("b", team)) == "E0006" and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while (answer := code("b", team)) == "E0008" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert answer == "locked"
     assert Order.objects.count() == 2

@@ -214,11 +214,40 @@ def test_one_seat_per_person_per_team() -> None:
     assert_refused(ErrorCode.ALREADY_IN_TEAM, "a", team_id=str(team.pk), out_trade_no="t-again")
 
 
-def test_the_limit_is_told_before_the_team_is_looked_at() -> None:
-    make_activity(take_limit=1)
+def test_refusals_come_in_the_contracts_order() -> None:
+    """Each request would meet all that follow, too. Mutation: any other order of LOCK_CHECKS."""
+    activity = make_activity(take_limit=1)
+    set_switch("holdLimit", "1")
     team = make_team("a", "b", "c")
+    request: dict[str, Any] = {"team_id": str(team.pk), "out_trade_no": "t-again"}
+    late = {"now": team.expires_at} | request
 
-    assert_refused(ErrorCode.TAKE_LIMIT_REACHED, "a", team_id=str(team.pk), out_trade_no="t-again")
+    assert_refused(ErrorCode.TEAM_FULL, "a", **late)
+    refund("b")
+    assert_refused(ErrorCode.TAKE_LIMIT_REACHED, "a", **late)
+    Activity.objects.filter(pk=activity.pk).update(take_limit=9)
+    assert_refused(ErrorCode.ALREADY_IN_TEAM, "a", **late)
+    lock("d")
+    assert_refused(ErrorCode.TEAM_NOT_JOINABLE, "d", **late)
+    assert_refused(ErrorCode.TOO_MANY_HOLDS, "d", **request)
+
+
+def test_a_repeat_comes_before_full() -> None:
+    make_activity(target_count=2)
+    team = make_team("a", "b")
+
+    assert lock("b", team_id=str(team.pk)).user_id == "b"
+    assert_refused(ErrorCode.NOT_YOUR_ORDER, "c", team_id=str(team.pk), out_trade_no="t-b")
+
+
+def test_the_crowd_and_the_activity_come_before_full() -> None:
+    activity = make_activity()
+    team_id = str(make_team("a", "b", "c").pk)
+
+    Activity.objects.filter(pk=activity.pk).update(restrict_join=True)
+    assert_refused(ErrorCode.OUTSIDE_CROWD, team_id=team_id)
+    Activity.objects.filter(pk=activity.pk).update(restrict_join=False, status=3)
+    assert_refused(ErrorCode.ACTIVITY_NOT_IN_EFFECT, team_id=team_id)
 
 
 @pytest.mark.parametrize("team_id", ["404", "abc", "9" * 19, "-1", "1.0"])
@@ -228,9 +257,10 @@ def test_an_unknown_team_cannot_be_joined(team_id: str) -> None:
     assert_refused(ErrorCode.TEAM_NOT_JOINABLE, team_id=team_id)
 
 
-def test_a_team_of_another_activity_goods_or_channel_cannot_be_joined() -> None:
+@pytest.mark.parametrize("members", ["a", "abc"], ids=["forming", "full"])
+def test_a_team_of_another_activity_goods_or_channel_cannot_be_joined(members: str) -> None:
     activity = make_activity()
-    team = make_team("a")
+    team = make_team(*members)
     make_activity(100124, goods_id="9890002", discount=make_discount())
     other_goods = Sku.objects.create(goods_id="9890003", name="other", original_price=50)
     Offer.objects.create(channel=Channel.objects.get(), sku=other_goods, activity=activity)
@@ -260,14 +290,17 @@ def test_a_failed_team_cannot_be_joined() -> None:
     assert_refused(ErrorCode.TEAM_NOT_JOINABLE, team_id=str(team.pk))
 
 
-def test_a_full_team_is_full_until_it_completes_and_no_longer_forms() -> None:
+def test_a_full_team_is_full_also_once_it_is_complete() -> None:
     make_activity()
     team = make_team("a", "b", "c")
 
     assert_refused(ErrorCode.TEAM_FULL, team_id=str(team.pk))
+    assert_refused(ErrorCode.TEAM_FULL, team_id=str(team.pk), now=team.expires_at)
 
     for user_id in "abc":
         settle(user_id)
+    assert_refused(ErrorCode.TEAM_FULL, team_id=str(team.pk))
+    refund("a")
     assert_refused(ErrorCode.TEAM_NOT_JOINABLE, team_id=str(team.pk))
 
 

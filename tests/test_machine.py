@@ -37,9 +37,9 @@ class Model:
             if owner != user:
                 return ErrorCode.NOT_YOUR_ORDER
             return ErrorCode.ORDER_NOT_FOUND if state == "closed" else None
-        mine = [
-            t for owner, t, state in self.orders.values() if owner == user and state != "closed"
-        ]
+        if team is not None and self.teams[team]["taken"] == TARGET:
+            return ErrorCode.TEAM_FULL
+        mine = self._mine(user)
         if len(mine) >= LIMIT:
             return ErrorCode.TAKE_LIMIT_REACHED
         if team is None:
@@ -51,8 +51,6 @@ class Model:
             return ErrorCode.ALREADY_IN_TEAM
         elif now >= self.teams[team]["end"] or self.teams[team]["over"]:
             return ErrorCode.TEAM_NOT_JOINABLE
-        elif self.teams[team]["taken"] == TARGET:
-            return ErrorCode.TEAM_FULL
         self.teams[team]["taken"] += 1
         self.orders[number] = (user, team, "locked")
         self.deadlines[number] = now + HOLD

@@ -9,4 +9,4 @@ class TradeConfig(AppConfig):
     verbose_name = _("Trade")
 
     def ready(self) -> None:
-        from trade import gate  # noqa: F401, PLC0415  from now on it hears of seats that come free
+        from trade import gate  # noqa: F401, PLC0415  subscribes to seat releases

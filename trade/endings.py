@@ -18,7 +18,6 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
     team.completed_by_shop = by_shop
     rows.update(team, "locked_count", "paid_count", "status", "completed_at", "completed_by_shop")
     counts.add(team, teams=1, seats=team.locked_count)
-    gate.forget_after_commit(team)
     paid = team.orders.filter(status=Order.Status.PAID).order_by("pk")
     outbox.record(
         NotifyTask.Event.TEAM_SUCCESS,
@@ -59,7 +58,7 @@ def close_order(
         team.status = Team.Status.COMPLETE_WITH_REFUNDS if left else Team.Status.FAILED
         counts.add(team, teams=0 if left else -1, seats=-1)
     rows.update(team, "locked_count", "paid_count", "status")
-    gate.forget_after_commit(team)
+    gate.release_after_commit(team)
     channel = channels.get(team.channel_id)
     outbox.record(
         NotifyTask.Event.TEAM_REFUND,

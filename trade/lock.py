@@ -45,9 +45,8 @@ class LockContext:
     trial: Trial
     offer: LiveOffer
     team: Team | None  # the one to join, when it exists
+    visitor: gate.Visitor | None  # None: opens a team
     turns: Turns  # what the shopper has taken so far
-    visitor: gate.Visitor
-    entry: gate.Entry | None  # None: opens a team
     now: datetime
 
 
@@ -60,8 +59,8 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
     for _attempt in range(TRIES):
         try:
             return _lock(_read(command, now))
-        except gate.ClosedError:
-            raise  # the gate knows that this outTradeNo has no order
+        except gate.FullError:
+            raise  # the team has no order of this outTradeNo
         except GroupBuyError:
             if order := _replayed(command):
                 return order
@@ -74,15 +73,14 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
     raise GroupBuyError(ErrorCode.TRY_AGAIN)
 
 
+def require_free_seat(ctx: LockContext) -> None:
+    if ctx.team and ctx.team.is_full() and _is_offered(ctx.team, ctx.offer):
+        raise GroupBuyError(ErrorCode.TEAM_FULL)
+
+
 def require_under_take_limit(ctx: LockContext) -> None:
     if _free_turn(ctx) is None:
         raise GroupBuyError(ErrorCode.TAKE_LIMIT_REACHED)
-
-
-def require_few_holds(ctx: LockContext) -> None:
-    """Seats held without paying keep others out."""
-    if _free_hold(ctx) is None:
-        raise GroupBuyError(ErrorCode.TOO_MANY_HOLDS)
 
 
 def require_new_member(ctx: LockContext) -> None:
@@ -93,26 +91,22 @@ def require_new_member(ctx: LockContext) -> None:
 def require_joinable_team(ctx: LockContext) -> None:
     if not ctx.command.team_id:
         return
-    team, offer = ctx.team, ctx.offer
-    wanted = (offer.activity.pk, offer.channel_id, offer.goods_id)
-    if (
-        team is None
-        or (team.activity_id, team.channel_id, team.goods_id) != wanted
-        or not team.is_joinable(ctx.now)
-    ):
+    team = ctx.team
+    if team is None or not _is_offered(team, ctx.offer) or not team.is_joinable(ctx.now):
         raise GroupBuyError(ErrorCode.TEAM_NOT_JOINABLE)
 
 
-def require_free_seat(ctx: LockContext) -> None:
-    if ctx.team and ctx.team.is_full():
-        raise GroupBuyError(ErrorCode.TEAM_FULL)
+def require_few_holds(ctx: LockContext) -> None:
+    """Seats held without paying keep others out."""
+    if _free_hold(ctx) is None:
+        raise GroupBuyError(ErrorCode.TOO_MANY_HOLDS)
 
 
 LOCK_CHECKS: tuple[Callable[[LockContext], None], ...] = (
+    require_free_seat,
     require_under_take_limit,
     require_new_member,
     require_joinable_team,
-    require_free_seat,
     require_few_holds,
 )
 
@@ -127,38 +121,19 @@ def _read(command: LockCommand, now: datetime) -> LockContext:
     trial = run_trial(query, now=now)
     # A team may outlive its activity: joining asks the team's end, not the activity's window.
     offer, _price = trial.accept(despite={ErrorCode.OUTSIDE_WINDOW} if command.team_id else ())
-    visitor = _visitor(command, offer, now)
-    entry, team = _pass_gate(visitor) if command.team_id else (None, None)
+    team_id = read_id(command.team_id)
+    visitor = gate.enter(offer, team_id, command.out_trade_no) if command.team_id else None
     return LockContext(
         command=command,
         trial=trial,
         offer=offer,
+        team=visitor.team if visitor else None,
         visitor=visitor,
-        entry=entry,
-        team=team,
         turns=read_turns(
             activity_id=offer.activity.pk, channel_id=channel.pk, user_id=command.user_id
         ),
         now=now,
     )
-
-
-def _visitor(command: LockCommand, offer: LiveOffer, now: datetime) -> gate.Visitor:
-    return gate.Visitor(
-        channel_id=offer.channel_id,
-        activity_id=offer.activity.pk,
-        goods_id=offer.goods_id,
-        team_id=read_id(command.team_id),
-        user_id=command.user_id,
-        out_trade_no=command.out_trade_no,
-        now=now,
-    )
-
-
-def _pass_gate(visitor: gate.Visitor) -> tuple[gate.Entry, Team | None]:
-    entry = gate.enter(visitor)
-    team = rows.read(Team, pk=visitor.team_id)
-    return gate.prime(entry, visitor, team), team
 
 
 def _require_callback(command: LockCommand) -> None:
@@ -175,19 +150,18 @@ def _require_callback(command: LockCommand) -> None:
         )
 
 
+def _is_offered(team: Team, offer: LiveOffer) -> bool:
+    """Is it a team of this offer's activity, channel and goods?"""
+    wanted = (offer.activity.pk, offer.channel_id, offer.goods_id)
+    return (team.activity_id, team.channel_id, team.goods_id) == wanted
+
+
 def _lock(ctx: LockContext) -> Order:
-    try:
-        for check in LOCK_CHECKS:
-            check(ctx)
-        if not (ctx.entry and ctx.entry.took):
-            gate.remember(ctx.visitor)
-        with transaction.atomic(durable=True):
-            team = _take_seat(ctx, ctx.team) if ctx.team else _open_team(ctx)
-            return _create_order(ctx, team)
-    except (GroupBuyError, DatabaseError):
-        if ctx.entry and ctx.entry.took:
-            gate.forget(ctx.visitor.door)
-        raise
+    for check in LOCK_CHECKS:
+        check(ctx)
+    with gate.passing(ctx.visitor), transaction.atomic(durable=True):
+        team = _take_seat(ctx, ctx.team) if ctx.team else _open_team(ctx)
+        return _create_order(ctx, team)
 
 
 def _open_team(ctx: LockContext) -> Team:
