@@ -32,11 +32,16 @@ def ask(question: Callable[[Redis], T]) -> T | None:
     if time.monotonic() < _asked_again_at:
         return None
     try:
-        return question(_client(settings.REDIS_URL))
+        answer = question(_client(settings.REDIS_URL))
     except RedisError as exc:
+        level = logging.DEBUG if _asked_again_at else logging.WARNING  # one line for an outage
         _asked_again_at = time.monotonic() + PAUSE
-        logger.warning("Redis: %s", exc)
+        logger.log(level, "Redis is away, the database answers: %s", exc)
         return None
+    if _asked_again_at:
+        _asked_again_at = 0.0
+        logger.warning("Redis is back.")
+    return answer
 
 
 class Script:

@@ -136,6 +136,25 @@ def test_nudges_are_sent_by_a_thread_that_outlives_a_broker_that_is_away(broker:
     assert sent == [1, 2, 3]
 
 
+def test_an_outage_of_the_broker_is_one_line_in_the_log(
+    broker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = iter([True, True, True, False, True])
+
+    def send(*args: Any, **options: Any) -> None:
+        if next(away):
+            raise ConnectionError("refused")
+
+    broker(send)
+    caplog.set_level("INFO", nudges.logger.name)
+    for task_id in range(5):
+        nudges.nudge(task_id)
+        nudges._queue.join()
+
+    line = "The broker is away, nudges are left to the sweep: refused"
+    assert [record.getMessage() for record in caplog.records] == [line, line]
+
+
 def test_the_nudges_of_a_sweep_are_one(broker: Any) -> None:
     sent: list[tuple[str, list[int]]] = []
     broker(lambda task, args, **options: sent.append((task, args)))

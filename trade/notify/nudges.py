@@ -67,13 +67,17 @@ def _ask(task: str, args: list[int]) -> None:
 
 
 def _send_all(waiting: queue.Queue[tuple[str, list[int]]]) -> None:
+    level = logging.WARNING
     while True:
-        _send(*waiting.get())
+        is_sent = _send(*waiting.get(), level=level)
+        level = logging.WARNING if is_sent else logging.DEBUG  # one line for an outage
         waiting.task_done()
 
 
-def _send(task: str, args: list[int]) -> None:
+def _send(task: str, args: list[int], *, level: int) -> bool:
     try:
         current_app.send_task(task, args=args, retry=False, expires=60)
     except Exception as exc:  # noqa: BLE001  a nudge may be lost, the thread may not
-        logger.warning("nudge %s %s lost: %s", task, args, exc)
+        logger.log(level, "The broker is away, nudges are left to the sweep: %s", exc)
+        return False
+    return True
