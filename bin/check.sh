@@ -2,9 +2,8 @@
 # Everything that needs no running: format, lint, types, imports, migrations, schema, translations.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PATH="$PWD/.venv/bin:$PATH" SECRET_KEY=check CELERY_BROKER_URL=memory://
+export PATH="$PWD/.venv/bin:$PATH" SECRET_KEY=check DEBUG=false DEMO= DATABASE_URL=
 export PYTHONPATH=$PWD/clients/python/src
-unset DATABASE_URL DEBUG DEMO
 
 ruff format --check .
 ruff check .

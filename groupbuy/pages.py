@@ -6,13 +6,14 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from groupbuy.embedded import is_loopback
+
 DEMO_FILE = settings.VAR_DIR / "demo.json"  # written by manage.py seed_demo
 
 
 def start(request: HttpRequest) -> HttpResponse:
     """Links to console and API page; the demo's credentials, to this machine only."""
-    local = request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1")
-    show = settings.DEMO and local and DEMO_FILE.exists()
+    show = settings.DEMO and is_loopback(request) and DEMO_FILE.exists()
     demo = json.loads(DEMO_FILE.read_text("utf-8")) if show else None
     return render(request, "start.html", {"demo": demo})
 

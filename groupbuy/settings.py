@@ -1,37 +1,48 @@
 """Settings. Everything that differs by machine is an environment variable (see .env.example)."""
 
 from datetime import timedelta
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
+from groupbuy import environment as env
+
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
+env.read_file(BASE_DIR / ".env")
 
 # --- This machine ---------------------------------------------------------------------------
 
-VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
-DEBUG = env.bool("DEBUG", default=False)
-DEMO = env.bool("DEMO", default=False)  # demo credentials and the page that shows them
-SECRET_KEY = (
-    env.str("SECRET_KEY", default="for-development-only") if DEBUG else env.str("SECRET_KEY")
-)
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+VAR_DIR = env.directory("VAR_DIR", BASE_DIR / "var", root=BASE_DIR)
+LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", env.HOST, LOOPBACK)
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", env.TRUSTED_ORIGIN)
+CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS", env.ORIGIN)
 CORS_URLS_REGEX = r"^/api/v1/gbm/index/"  # the only endpoint that browsers call
-if env.bool("BEHIND_HTTPS_PROXY", default=False):
+TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 0, at_least=0, at_most=99)
+BEHIND_HTTPS_PROXY = env.flag("BEHIND_HTTPS_PROXY", default=False)
+if BEHIND_HTTPS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
+# With no variable set this is the embedded stack: for this machine only, with DEBUG, the demo and
+# a key of its own. Anything that looks like production has to bring its SECRET_KEY.
+EMBEDDED = (
+    env.flag("DEBUG", default=True)
+    and not env.text("DATABASE_URL")
+    and set(ALLOWED_HOSTS) <= set(LOOPBACK)
+    and not (TRUSTED_PROXIES or BEHIND_HTTPS_PROXY)
+)
+DEBUG = env.flag("DEBUG", default=EMBEDDED)
+DEMO = env.flag("DEMO", default=EMBEDDED)  # demo credentials and the page that shows them
+if not (env.text("DATABASE_URL") and env.text("REDIS_URL")):  # both are in VAR_DIR by default
+    env.require_directory("VAR_DIR", VAR_DIR)
+SECRET_KEY = env.secret_key("SECRET_KEY", VAR_DIR / "secret_key" if EMBEDDED else None)
+
 # Callbacks go to public addresses; a mall inside one's own network needs that network here.
-CALLBACK_NETWORKS = [ip_network(each) for each in env.list("CALLBACK_NETWORKS", default=[])]
+CALLBACK_NETWORKS = env.networks("CALLBACK_NETWORKS", "127.0.0.0/8" if EMBEDDED else "")
 
 # --- Django ---------------------------------------------------------------------------------
 
@@ -54,6 +65,7 @@ INSTALLED_APPS = [
     "trade",
 ]
 MIDDLEWARE = [
+    *(["groupbuy.embedded.loopback_only"] if EMBEDDED else []),
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -105,7 +117,6 @@ def _database(url: dict[str, Any]) -> dict[str, Any]:
         # Ids are compared byte by byte: "a" and "A" are two orders.
         test = {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_bin"}
     else:
-        Path(url["NAME"]).parent.mkdir(parents=True, exist_ok=True)
         options = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 10,
@@ -116,14 +127,12 @@ def _database(url: dict[str, Any]) -> dict[str, Any]:
     return {**url, **kept, "OPTIONS": options | url.get("OPTIONS", {}), "TEST": test}
 
 
-DATABASES = {
-    "default": _database(env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}"))
-}
+DATABASES = {"default": _database(env.database("DATABASE_URL", VAR_DIR / "db.sqlite3"))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis ----------------------------------------------------------------------------------
 
-REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:16379/0")
+REDIS_URL = env.redis_url("REDIS_URL", VAR_DIR)
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -140,7 +149,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
 # --- Celery ---------------------------------------------------------------------------------
 
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=REDIS_URL)
+CELERY_BROKER_URL = env.broker_url("CELERY_BROKER_URL", REDIS_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_TIMEOUT = 1
 if CELERY_BROKER_URL.startswith("redis"):
@@ -168,7 +177,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 
 # --- RabbitMQ for callbacks; without it malls are refused notifyType MQ -----------------------
 
-AMQP_URL = env.str("AMQP_URL", default="")
+AMQP_URL = env.amqp_url("AMQP_URL")
 
 # --- API ------------------------------------------------------------------------------------
 
@@ -182,7 +191,7 @@ REST_FRAMEWORK = {
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "groupbuy.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
-    "NUM_PROXIES": env.int("TRUSTED_PROXIES", default=0),
+    "NUM_PROXIES": TRUSTED_PROXIES,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Group buying",
@@ -257,5 +266,5 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # not a line for each client that asks too often
         "pika": {"level": "CRITICAL"},  # the outbox logs each failed attempt, in one line
     },
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": env.log_level("LOG_LEVEL", "INFO")},
 }

