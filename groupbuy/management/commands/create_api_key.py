@@ -26,7 +26,8 @@ class Command(BaseCommand):
             channel = Channel.objects.filter(source=source, channel=name).first()
             if channel is None:
                 raise CommandError(
-                    f"There is no channel {source}/{name}: add it in the console first."
+                    f"There is no channel {source}/{name}: add it in the console, or load the"
+                    " demo's with seed_demo."
                 )
         key, text = ApiKey.issue(channel=channel, name=operator or options["name"] or "key")
         key.save()
