@@ -12,7 +12,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run ## Start everything on http://127.0.0.1:8000/ (PORT=, VAR_DIR=); Ctrl-C stops it
-	@bin/run.sh || [ $$? -eq 130 ]  # 130: Ctrl-C
+	@$(BIN)/python manage.py run || [ $$? -eq 130 ]  # 130: Ctrl-C
 
 demo: $(VENV)/run ## The whole journey, there and back, on a stack of its own; prints each step
 	@$(BIN)/python -m bin.demo

@@ -106,6 +106,7 @@ case ${1:-} in
     command -v mariadb_config >/dev/null || install mariadb_config libmariadb-dev pkg-config gcc python3-dev ;;
   load) install wrk wrk ;; # the load generator of make bench
   env)
+    echo "SECRET_KEY=$(head -c 36 /dev/urandom | base64)"
     echo "DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy"
     echo "REDIS_URL=redis://127.0.0.1:$REDIS_SERVICE_PORT/0"
     echo "CELERY_BROKER_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT//"

@@ -25,20 +25,15 @@ PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text("utf-
 # Below the ports that the system gives to outgoing connections: the port of a service that has
 # crashed is still free when it starts again.
 PORTS = range(20_000, 32_000)
-EMBEDDED = {
-    **dict.fromkeys(("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "AMQP_URL"), ""),
-    "DEBUG": "true",
-    "DEMO": "true",
-    "CALLBACK_NETWORKS": "127.0.0.0/8",
-}
+VARIABLES = re.findall(r"^# ([A-Z_]+)=", (ROOT / ".env.example").read_text("utf-8"), re.M)
+EMBEDDED = dict.fromkeys(VARIABLES, "")  # the defaults, whatever is set outside
 
 
 @contextmanager
 def embedded(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The stack of `make run`, whatever is set outside: its address and the demo's credentials."""
     port = free_port()
-    ports = {"PORT": str(port), "REDIS_PORT": str(free_port())}
-    environment = EMBEDDED | ports | {"VAR_DIR": str(var_dir)}
+    environment = EMBEDDED | {"PORT": str(port), "VAR_DIR": str(var_dir)}
     stack = Processes({"stack": "exec bin/run.sh"}, environment, var_dir / "stack.log")
     with stack.running():
         stack.wait_until_up(port)

@@ -1,10 +1,18 @@
 """The embedded stack: no variable set, from a fresh checkout, for this machine only."""
 
+import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
+from celery import Celery
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
@@ -26,6 +34,13 @@ def manage(*arguments: str) -> tuple[int, list[str]]:
         check=False,
     )
     return ended.returncode, ended.stdout.splitlines()
+
+
+def wait_for(happened: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +79,85 @@ def test_commands_say_that_the_database_is_away(
         1,
         ["The database does not answer: unable to open database file"],
     )
+
+
+class Stack:
+    """`manage.py run` of a VAR_DIR too long for a socket, on a free port."""
+
+    def __init__(self, var_dir: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.log = var_dir.parent / "run.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "manage.py"), "run"],
+                cwd=var_dir.parent,  # from any directory
+                env=os.environ | {"PORT": str(self.port)},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def is_up(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text("utf-8")
+        try:
+            return requests.get(f"http://127.0.0.1:{self.port}/", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def stack(var_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    long_dir = var_dir / ("long" * 30)
+    monkeypatch.setenv("VAR_DIR", str(long_dir))
+    monkeypatch.setenv("WEB_WORKERS", "1")
+    var_dir.mkdir()
+    stack = Stack(long_dir)
+    try:
+        wait_for(stack.is_up, "the start page")
+        yield stack
+    finally:
+        stack.stop()
+
+
+def test_the_whole_stack_runs_with_no_variable_set(stack: Stack) -> None:
+    var_dir = Path(os.environ["VAR_DIR"])
+    code, [url] = manage(
+        "shell", "-v", "0", "-c", "from django.conf import settings; print(settings.REDIS_URL)"
+    )
+    redis_socket = Path(url.removeprefix("unix://"))
+    worker = Celery(broker=url.replace("unix:", "redis+socket:"))
+    wait_for(lambda: bool(worker.control.ping(timeout=1)), "the worker, through that Redis")
+
+    code, [key] = manage("create_api_key", "s01", "c01")
+    assert (code, key[:4]) == (0, "gbm_")
+    demo = json.loads((var_dir / "demo.json").read_text("utf-8"))
+    assert demo["api_key"] in requests.get(f"http://127.0.0.1:{stack.port}/", timeout=5).text
+    code, lines = manage("check_invariants")
+    assert code == 0
+    assert all(line.startswith("ok") for line in lines)
+
+    code, [line] = manage("run")  # it would take the socket away
+    assert code == 1
+    assert line.startswith(f"CommandError: Another stack runs in VAR_DIR={var_dir}. ")
+
+    assert stack.stop() == 130
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{stack.port}/", timeout=5)
+    assert not redis_socket.exists()
+    redis_socket.parent.rmdir()  # it was empty
+
+
+def test_a_taken_port_is_named(var_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setenv("PORT", str(port))
+        code, [line] = manage("run")
+
+    assert code == 1
+    assert line.startswith(f"CommandError: PORT={port} cannot be used (Address already in use). ")
+    assert not (var_dir / "db.sqlite3").exists()  # nothing was begun

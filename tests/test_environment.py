@@ -11,6 +11,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from groupbuy import environment
 from tests.conftest import VARIABLES
@@ -67,6 +68,12 @@ RUBBISH = [
     ("AMQP_URL", "amqp://u:secret@h/%2F?heartbeat=often", AMQP),
     ("AMQP_URL", "amqp:///%2F", AMQP),
 ]
+RUN_RUBBISH = [
+    ("PORT", "http", "expected a number from 1 to 65535"),
+    ("PORT", "65536", "expected a number from 1 to 65535"),
+    ("WEB_WORKERS", "0", "expected a number from 1 to 99"),
+    ("WEB_THREADS", "many", "expected a number from 1 to 99"),
+]
 
 
 @pytest.fixture
@@ -89,8 +96,8 @@ def refusal(read: Any) -> str:
 
 
 def test_every_variable_has_its_rubbish() -> None:
-    free_text = {"SECRET_KEY"} | {"PORT", "REDIS_PORT", "WEB_WORKERS", "WEB_THREADS"}
-    tried = {name for name, _value, _expected in RUBBISH}
+    free_text = {"SECRET_KEY"}
+    tried = {name for name, _value, _expected in RUBBISH + RUN_RUBBISH}
     assert tried | free_text == set(VARIABLES)
 
 
@@ -106,6 +113,15 @@ def test_rubbish_is_one_line_that_names_the_variable(
     assert expected in line
     assert "\n" not in line
     assert "secret" not in line
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), RUN_RUBBISH)
+def test_run_refuses_its_own_variables(
+    set_variables: Any, name: str, value: str, expected: str
+) -> None:
+    set_variables(**{name: value})
+
+    assert refusal(lambda: call_command("run")) == f"{name}={value} is wrong: {expected}."
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
