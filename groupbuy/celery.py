@@ -6,11 +6,14 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_init, worker_process_init
 
+from groupbuy import sweeps
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "groupbuy.settings")
 
 app = Celery("groupbuy")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.steps["consumer"].add(sweeps.BrokerWatch)
 
 
 @worker_init.connect
@@ -19,3 +22,8 @@ def start_listener(**signal: Any) -> None:
     from groupbuy import changes  # noqa: PLC0415  Django is set up now
 
     changes.start_listener()
+
+
+@worker_init.connect
+def sweep_without_broker(**signal: Any) -> None:
+    sweeps.start()

@@ -1,10 +1,12 @@
 """Celery entry points. Each one calls one function and decides nothing."""
 
+from contextlib import suppress
 from typing import Any
 
 from celery import shared_task
 from celery.signals import worker_init
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from tag import jobs
 from trade import expire, history
@@ -45,7 +47,8 @@ def deliver_due_notifications() -> None:
 def work_on_crowds() -> None:
     """One slice, then its turn again behind what waits: a long job holds up nothing else."""
     if jobs.work(history, clock=timezone.now):
-        work_on_crowds.delay()
+        with suppress(OperationalError):  # the broker is away: the next sweep goes on
+            work_on_crowds.apply_async(retry=False)
 
 
 @shared_task
