@@ -5,8 +5,10 @@ and completes while the mall is down. A third runs out of time, and a payment fo
 late. Exits 0 only if every step was as it should be.
 """
 
+import os
 import queue
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +30,7 @@ from groupbuy_client import (
     WebhookError,
 )
 from tests.sink import SUCCESS, Request, Sink, reply
-from tests.stack import direct_session, embedded, wait_for
+from tests.stack import EMBEDDED, ROOT, direct_session, embedded, wait_for
 
 GOODS = "9890001"
 
@@ -138,8 +140,13 @@ def pull_what_was_pushed(mall: "Mall") -> None:
 
 def enter_refund_url(database: Path, url: str) -> None:
     """What an operator does in the console: where the mall wants refunds to be reported."""
-    with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
-        connection.execute("UPDATE groupbuy_channel SET refund_notify_url = ?", [url])
+    change = (
+        "channel = Channel.objects.get(source='s01', channel='c01');"
+        f" channel.refund_notify_url = '{url}'; channel.save()"
+    )
+    command = [sys.executable, str(ROOT / "manage.py"), "shell", "--verbosity", "0", "-c", change]
+    environment = os.environ | EMBEDDED | {"VAR_DIR": str(database.parent)}
+    subprocess.run(command, env=environment, check=True)
 
 
 def move_clock(database: Path, *, minutes: int) -> None:
