@@ -7,7 +7,13 @@ times are SQL expressions in which seq counts from 1.
 from django.db import connection
 
 CHUNK = 200_000  # rows of one INSERT; the connection gives up after 10 s
-TABLES = ("trade_notifyattempt", "trade_notifytask", "trade_order", "trade_team")
+TABLES = (
+    "trade_notifyattempt",
+    "trade_notifytask",
+    "trade_order",
+    "trade_team",
+    "trade_completedteams",
+)
 TEAM = """
     INSERT INTO trade_team (id, activity_id, channel_id, goods_id, status, group_type,
       target_count, locked_count, paid_count, original_price, pay_price, hold_minutes, created_at,

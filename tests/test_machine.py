@@ -13,7 +13,7 @@ from groupbuy.errors import ErrorCode, GroupBuyError
 from tests.checks import broken_invariants
 from tests.factories import NOW, lock, make_activity, refund, settle
 from trade import expire
-from trade.models import NotifyTask, Order, Team
+from trade.models import CompletedTeams, NotifyTask, Order, Team
 
 USERS = st.sampled_from(["a", "b", "c", "d", "e"])
 NUMBERS = st.integers(0, 11)  # out_trade_no: few, so that they repeat
@@ -117,7 +117,7 @@ class Model:
 class Shoppers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        for table in (NotifyTask, Order, Team):
+        for table in (NotifyTask, Order, Team, CompletedTeams):
             table.objects.all().delete()
         self.model = Model()
         self.minute = 0
