@@ -46,7 +46,7 @@ def _switches(query: TrialQuery, trial: Trial) -> Iterator[Step]:
         ErrorCode.DOWNGRADED in trial.refusals,
         _("Set the switch downgradeSwitch to 0."),
     )
-    bucket = switches.place(query.user_id)
+    bucket = switches.bucket(query.user_id)
     yield _step(
         _("The switch cutRange admits this user"),
         _("cutRange = %(range)s; this user is admitted from %(bucket)s on")

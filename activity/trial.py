@@ -104,7 +104,7 @@ def activity_bucket(activity: Activity, user_id: str) -> int:
 
     Salted with the activity id, so that each activity samples different users.
     """
-    return switches.place(f"{activity.pk} {user_id}")
+    return switches.bucket(f"{activity.pk} {user_id}")
 
 
 def _without_offer(in_cut_range: bool, refusals: list[ErrorCode]) -> Trial:

@@ -126,11 +126,11 @@ def in_cut_range(user_id: str) -> bool:
 
 def in_first(per_cent: int, name: str) -> bool:
     """The same answer in every process, and whoever is in at 30 is in at 40."""
-    return place(name) <= per_cent
+    return bucket(name) <= per_cent
 
 
-def place(name: str) -> int:
-    """From how many per cent on this name is let in, 1 to 100."""
+def bucket(name: str) -> int:
+    """The name's bucket, 1 to 100: admitted once the percentage reaches it."""
     return zlib.crc32(name.encode()) % 100 + 1
 
 

@@ -53,19 +53,19 @@ def test_who_may_join_passes_every_rule() -> None:
 
 def test_the_switches_are_explained() -> None:
     make_activity()
-    place = switches.place("u")
+    bucket = switches.bucket("u")
     set_switch("downgradeSwitch", "1")
-    set_switch("cutRange", str(place - 1))
+    set_switch("cutRange", str(bucket - 1))
 
     trial, steps = explained()
 
     assert trial.refusals == (ErrorCode.DOWNGRADED, ErrorCode.OUTSIDE_CUT_RANGE)
     assert refused(steps) == {
         "Group buying is switched on": "Set the switch downgradeSwitch to 0.",
-        "The switch cutRange admits this user": f"Set the switch cutRange to {place} or more.",
+        "The switch cutRange admits this user": f"Set the switch cutRange to {bucket} or more.",
     }
     set_switch("downgradeSwitch", "0")
-    set_switch("cutRange", str(place))
+    set_switch("cutRange", str(bucket))
     assert explained()[0].refusals == ()  # the advice helps
 
 

@@ -71,17 +71,17 @@ def test_an_activity_is_opened_bit_by_bit_to_others_than_the_switch(
     assert 500 < len(thirty) < 700
 
 
-PLACES = """
+BUCKETS = """
 from groupbuy import switches
-print([switches.place(f"user{n}") for n in range(2000)])
+print([switches.bucket(f"user{n}") for n in range(2000)])
 """
 
 
 def test_two_processes_never_disagree_on_who_is_let_in() -> None:
-    """Mutation: place() by hash(), which each process salts in its own way."""
+    """Mutation: bucket() by hash(), which each process salts in its own way."""
     answers = {
         subprocess.run(
-            [sys.executable, "manage.py", "shell", "-c", PLACES],
+            [sys.executable, "manage.py", "shell", "-c", BUCKETS],
             cwd=Path(__file__).parent.parent,
             env=os.environ | {"PYTHONHASHSEED": seed},
             check=True,
@@ -91,7 +91,7 @@ def test_two_processes_never_disagree_on_who_is_let_in() -> None:
         for seed in ("1", "2")
     }
 
-    assert answers == {str([switches.place(user) for user in USERS])}
+    assert answers == {str([switches.bucket(user) for user in USERS])}
 
 
 @pytest.mark.django_db
