@@ -7,7 +7,7 @@ export PYTHONPATH=$PWD/clients/python/src
 
 ruff format --check .
 ruff check .
-mypy groupbuy tag activity trade tests benchmarks bin clients/python/src manage.py
+mypy groupbuy tag activity trade pages tests benchmarks bin clients/python/src manage.py
 lint-imports --no-logo 2>/dev/null || lint-imports
 python manage.py check --fail-level WARNING
 python manage.py makemigrations --check --dry-run

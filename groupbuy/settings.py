@@ -63,6 +63,7 @@ INSTALLED_APPS = [
     "tag",
     "activity",
     "trade",
+    "pages",
 ]
 MIDDLEWARE = [
     *(["groupbuy.embedded.loopback_only"] if EMBEDDED else []),

@@ -6,16 +6,17 @@ from django.urls import path, re_path
 from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+import pages.urls
 import tag.urls
 import trade.urls
 from groupbuy import api
-from groupbuy.pages import handler404, start  # noqa: F401  Django looks for handler404 here
 from groupbuy.views import SwitchViewSet
+from pages.start import handler404  # noqa: F401  Django looks for it here
 from trade.views import accept_callback
 
 urlpatterns = [
     *trade.urls.urlpatterns,  # first: malls ask more often than people
-    path("", start, name="start"),
+    *pages.urls.urlpatterns,
     path("admin/", admin.site.urls),
     path("language/", set_language, name="set_language"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -16,9 +16,9 @@ from django.utils import timezone
 from activity.models import Activity, Discount, Offer, Sku
 from activity.trial import TrialQuery, run_trial
 from groupbuy.models import ApiKey, Channel, digest
+from pages.management.commands import seed_demo
 from tag.crowd import members_of
 from tag.models import CrowdMember, CrowdTag
-from trade.management.commands import seed_demo
 
 pytestmark = pytest.mark.django_db
 TABLES: list[type[Model]] = [Channel, Sku, Discount, Activity, Offer, CrowdTag, CrowdMember, ApiKey]

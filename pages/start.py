@@ -15,8 +15,8 @@ def start(request: HttpRequest) -> HttpResponse:
     """Links to console and API page; the demo's credentials, to this machine only."""
     show = settings.DEMO and is_loopback(request) and DEMO_FILE.exists()
     demo = json.loads(DEMO_FILE.read_text("utf-8")) if show else None
-    return render(request, "start.html", {"demo": demo})
+    return render(request, "pages/start.html", {"demo": demo})
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return render(request, "404.html", status=404)
+    return render(request, "pages/404.html", status=404)

@@ -15,7 +15,7 @@ from django.utils import timezone
 from activity.discounts import Plan
 from activity.models import Activity, Discount, Offer, Sku
 from groupbuy.models import ApiKey, Channel
-from groupbuy.pages import DEMO_FILE
+from pages.start import DEMO_FILE
 from tag.crowd import add_members
 from tag.models import CrowdTag
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from groupbuy import pages
+from pages import start
 
 pytestmark = pytest.mark.django_db
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 def demo_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "demo.json"
     path.write_text(json.dumps({"user": "demo", "password": "pw", "api_key": "gbm_1_2"}))
-    monkeypatch.setattr(pages, "DEMO_FILE", path)
+    monkeypatch.setattr(start, "DEMO_FILE", path)
     return path
 
 

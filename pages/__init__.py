@@ -1,0 +1,1 @@
+"""What shoppers see: the pages, and nothing that trades."""
