@@ -38,6 +38,9 @@ class LiveOffer:
     channel_id: int
     goods_id: str
     goods_name: str
+    picture: str
+    description: str
+    sold_out: bool
     price: Price | None  # None: the discount cannot be calculated
     discount_crowd: str | None
     crowds: frozenset[str]  # the crowds that matter to a trial
@@ -69,6 +72,9 @@ def _load() -> Mapping[tuple[str, str, str], Sequence[LiveOffer]]:
                 channel_id=row.channel_id,
                 goods_id=row.sku.goods_id,
                 goods_name=row.sku.name,
+                picture=row.sku.picture,
+                description=row.sku.description,
+                sold_out=row.sku.sold_out,
                 price=_price(row),
                 discount_crowd=row.activity.discount.crowd_id,
                 crowds=_crowds(row.activity),

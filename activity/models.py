@@ -33,6 +33,12 @@ class Sku(models.Model):
         blank=True,
         help_text=_("A URL, or a path below static/: goods/9890001.svg"),
     )
+    description = models.TextField(_("description"), max_length=2000, blank=True)
+    sold_out = models.BooleanField(
+        _("sold out"),
+        default=False,
+        help_text=_("Shown on the pages; the mall is what refuses orders."),
+    )
 
     class Meta:
         verbose_name = _("goods")

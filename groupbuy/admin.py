@@ -47,7 +47,15 @@ class ChannelAdmin(ModelAdmin):
         (_("Callbacks"), {"fields": ["callback_hosts", "refund_notify_url"]}),
         (
             _("Secrets"),
-            {"fields": ["webhook_secret", "previous_webhook_secret", "allow_without_key"]},
+            {
+                "fields": [
+                    "webhook_secret",
+                    "previous_webhook_secret",
+                    "page_secret",
+                    "previous_page_secret",
+                    "allow_without_key",
+                ]
+            },
         ),
     ]
 

@@ -21,8 +21,11 @@ class KnownChannel:
     pk: int
     source: str
     channel: str
+    name: str
     callback_hosts: str
     refund_notify_url: str
+    checkout_url: str
+    page_secrets: tuple[str, ...]  # the current one first
     allow_without_key: bool
 
     @classmethod

@@ -18,6 +18,16 @@ def new_webhook_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+def new_page_secret() -> str:
+    """What a mall signs hand-over links with: gbp_ and 32 random bytes in hex."""
+    return f"gbp_{secrets.token_hex(32)}"
+
+
+def validate_page_secret(value: str) -> None:
+    if not re.fullmatch(r"gbp_[!-~]{32,120}", value):
+        raise ValidationError(_("Expected gbp_ and 32 to 120 characters without spaces."))
+
+
 def validate_webhook_secret(value: str) -> None:
     try:
         key = base64.b64decode(value.removeprefix("whsec_"), validate=True)
@@ -59,7 +69,25 @@ class Channel(models.Model):
         help_text=_("While a secret is being rotated, callbacks carry both signatures."),
     )
     checkout_url = models.CharField(
-        _("checkout URL"), max_length=512, blank=True, validators=[validate_http_url]
+        _("checkout URL"),
+        max_length=512,
+        blank=True,
+        validators=[validate_http_url],
+        help_text=_("Where the pages send a shopper who wants to buy, join or pay."),
+    )
+    page_secret = models.CharField(
+        _("page secret"),
+        max_length=128,
+        default=new_page_secret,
+        validators=[validate_page_secret],
+        help_text=_("The mall signs the links with it by which its shoppers come to the pages."),
+    )
+    previous_page_secret = models.CharField(
+        _("previous page secret"),
+        max_length=128,
+        blank=True,
+        validators=[validate_page_secret],
+        help_text=_("While a secret is being rotated, links signed with either are good."),
     )
     allow_without_key = models.BooleanField(
         _("allow without key"),
@@ -76,6 +104,11 @@ class Channel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source}/{self.channel} {self.name}"
+
+    @property
+    def page_secrets(self) -> tuple[str, ...]:
+        """The secrets that sign links to the pages, the current one first."""
+        return tuple(filter(None, (self.page_secret, self.previous_page_secret)))
 
     def clean(self) -> None:
         if self.refund_notify_url and not self.allows(self.refund_notify_url):

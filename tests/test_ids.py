@@ -6,7 +6,7 @@ import time
 import pytest
 
 from groupbuy import ids
-from groupbuy.ids import new_id
+from groupbuy.ids import new_code, new_id
 
 
 def test_ids_are_decimal_and_at_most_19_digits_until_2093() -> None:
@@ -34,3 +34,12 @@ def test_neighbouring_ids_are_not_neighbours() -> None:
     made = [new_id() for _ in range(1000)]
 
     assert sum(later - earlier == 1 for earlier, later in itertools.pairwise(made)) < 20
+
+
+def test_codes_are_ten_letters_that_cannot_be_mistaken_for_one_another() -> None:
+    codes = {new_code() for _ in range(1000)}
+
+    assert len(codes) == 1000
+    assert {len(code) for code in codes} == {10}
+    assert set("".join(codes)) == set(ids.CODE_LETTERS)
+    assert not set("01lo") & set(ids.CODE_LETTERS)

@@ -372,3 +372,15 @@ def test_the_take_limit_is_named_before_the_hold_limit() -> None:
     lock("a")
 
     assert_refused(ErrorCode.TAKE_LIMIT_REACHED, "a", out_trade_no="t-2")
+
+
+def test_an_invitation_code_that_is_taken_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_activity(take_limit=2)
+    taken = lock("a").code
+    codes = iter([taken, "2345678923"])
+    monkeypatch.setattr(Order._meta.get_field("code"), "_get_default", lambda: next(codes))
+
+    order = lock("a", out_trade_no="t-2")
+
+    assert order.code == "2345678923"
+    assert Team.objects.count() == 2

@@ -44,6 +44,9 @@ def refused_fields(row: models.Model) -> set[str]:
         ({"refund_notify_url": "https://other.example/"}, {"refund_notify_url"}),
         ({"webhook_secret": "whsec_x"}, {"webhook_secret"}),
         ({"webhook_secret": "secret"}, {"webhook_secret"}),
+        ({"page_secret": "secret"}, {"page_secret"}),
+        ({"page_secret": "gbp_short"}, {"page_secret"}),
+        ({"previous_page_secret": f"gbp_{'x' * 20} {'x' * 20}"}, {"previous_page_secret"}),
     ],
 )
 def test_a_channel_that_makes_no_sense_is_refused(fields: dict[str, str], named: set[str]) -> None:

@@ -121,7 +121,7 @@ class OrderAdmin(ReadOnly, ModelAdmin):
     ]
     list_filter = ["status", "close_reason", "created_at", "channel", "activity"]
     list_select_related = ["channel", "team"]
-    search_fields = ["=id", "=out_trade_no", "=user_id", "=team__id"]
+    search_fields = ["=id", "=out_trade_no", "=user_id", "=team__id", "=code"]
     ordering = ["-id"]
 
 

@@ -9,7 +9,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from activity.models import Activity
-from groupbuy.ids import new_id
+from groupbuy.ids import new_code, new_id
 from groupbuy.models import Channel
 from groupbuy.money import FEN
 
@@ -143,7 +143,8 @@ class Order(models.Model):
 
     take_no numbers a shopper's live orders in an activity; seat_of is the shopper while the order
     has a seat in the team. Both are NULL once the order is closed, which releases them. hold_no
-    numbers the unpaid seats of a shopper on the channel; NULL once paid or closed.
+    numbers the unpaid seats of a shopper on the channel; NULL once paid or closed. code is the end
+    of the shopper's invitation link.
     """
 
     class Status(models.IntegerChoices):
@@ -175,6 +176,7 @@ class Order(models.Model):
     user_id = models.CharField(_("user id"), max_length=64)
     goods_id = models.CharField(_("goods id"), max_length=32)
     out_trade_no = models.CharField(_("mall's order number"), max_length=64)
+    code = models.CharField(_("invitation code"), max_length=10, unique=True, default=new_code)
     original_price = models.DecimalField(_("original price"), max_digits=12, decimal_places=2)
     pay_price = models.DecimalField(_("to pay"), max_digits=12, decimal_places=2)
     status = models.PositiveSmallIntegerField(
