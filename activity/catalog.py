@@ -41,6 +41,7 @@ class LiveOffer:
     picture: str
     description: str
     sold_out: bool
+    original_price: Decimal
     price: Price | None  # None: the discount cannot be calculated
     discount_crowd: str | None
     crowds: frozenset[str]  # the crowds that matter to a trial
@@ -56,6 +57,22 @@ def find_offer(
         if offer.activity.pk == activity_id if activity_id else offer.activity.is_open(now):
             return offer
     return None
+
+
+def offers_of(*, source: str, channel: str, goods_id: str) -> Sequence[LiveOffer]:
+    """Every offer of these goods on the channel that is not long over, the newest first."""
+    return _offers.get().get((source, channel, goods_id), ())
+
+
+def open_offers(*, source: str, channel: str, now: datetime) -> list[LiveOffer]:
+    """What the channel sells in teams now, one offer for each goods, the newest first."""
+    first = {
+        goods: next((each for each in offers if each.activity.is_open(now)), None)
+        for (of_source, of_channel, goods), offers in _offers.get().items()
+        if (of_source, of_channel) == (source, channel)
+    }
+    found = [offer for offer in first.values() if offer]
+    return sorted(found, key=lambda offer: offer.activity.pk, reverse=True)
 
 
 def _load() -> Mapping[tuple[str, str, str], Sequence[LiveOffer]]:
@@ -75,6 +92,7 @@ def _load() -> Mapping[tuple[str, str, str], Sequence[LiveOffer]]:
                 picture=row.sku.picture,
                 description=row.sku.description,
                 sold_out=row.sku.sold_out,
+                original_price=row.sku.original_price,
                 price=_price(row),
                 discount_crowd=row.activity.discount.crowd_id,
                 crowds=_crowds(row.activity),

@@ -5,8 +5,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
 from activity.catalog import LiveOffer, Price
@@ -39,6 +40,14 @@ class TeamCard:
     out_trade_no: str | None
 
 
+class OpenTeam(NamedTuple):
+    """A team with a free seat, and its earliest live member."""
+
+    team: Team
+    user_id: str
+    code: str  # of that member's invitation
+
+
 @dataclass(frozen=True, slots=True)
 class Statistic:
     all_team_count: int
@@ -66,8 +75,23 @@ def read_market(query: TrialQuery, *, now: datetime) -> Market:
         visible=trial.visible,
         enable=trial.joinable,
         team_list=_teams_for(query.user_id, offer, now),
-        team_statistic=_statistic(offer.activity.pk).get(),
+        team_statistic=statistic(offer.activity.pk),
     )
+
+
+def open_teams(offer: LiveOffer, *, now: datetime) -> list[OpenTeam]:
+    """Teams of the offer that can be joined, the ones that end soonest first."""
+    pool = _pool(offer.activity.pk, offer.channel_id, offer.goods_id).get()
+    return [each for each in pool if _is_open(each.team, now)]
+
+
+def open_counts(channel_id: int) -> dict[tuple[int, str], int]:
+    """How many teams of each activity and goods of the channel can be joined."""
+    return _counts(channel_id).get()
+
+
+def statistic(activity_id: int) -> Statistic:
+    return _statistic(activity_id).get()
 
 
 def mask(user_id: str) -> str:
@@ -88,9 +112,9 @@ def _teams_for(user_id: str, offer: LiveOffer, now: datetime) -> list[TeamCard]:
     seats = live_seats(activity_id=offer.activity.pk, user_id=user_id)
     mine = _own_teams(user_id, seats, offer, now) if seats else []
     others = [
-        (team, member)
-        for team, member in _pool(offer.activity.pk, offer.channel_id, offer.goods_id).get()
-        if team.pk not in seats and _is_open(team, now)
+        (each.team, each.user_id)
+        for each in open_teams(offer, now=now)
+        if each.team.pk not in seats
     ]
     picked = random.sample(others, min(OTHERS, len(others)))
     return mine[:1] + [_card(team, mask(member), now) for team, member in picked]
@@ -128,8 +152,14 @@ def _card(team: Team, user_id: str, now: datetime, out_trade_no: str | None = No
 
 
 @lru_cache(maxsize=1024)
-def _pool(activity_id: int, channel_id: int, goods_id: str) -> Snapshot[list[tuple[Team, str]]]:
+def _pool(activity_id: int, channel_id: int, goods_id: str) -> Snapshot[list[OpenTeam]]:
     load = partial(_load_pool, activity_id, channel_id, goods_id)
+    return Snapshot(load, bypass=switches.caches_off, share=LOAD_SHARE)
+
+
+@lru_cache(maxsize=1024)
+def _counts(channel_id: int) -> Snapshot[dict[tuple[int, str], int]]:
+    load = partial(_load_counts, channel_id)
     return Snapshot(load, bypass=switches.caches_off, share=LOAD_SHARE)
 
 
@@ -139,23 +169,27 @@ def _statistic(activity_id: int) -> Snapshot[Statistic]:
     return Snapshot(load, bypass=switches.caches_off, share=LOAD_SHARE)
 
 
-def _load_pool(activity_id: int, channel_id: int, goods_id: str) -> list[tuple[Team, str]]:
-    """Open teams, each with its earliest live member."""
-    open_teams = Team.objects.filter(
-        activity_id=activity_id,
-        channel_id=channel_id,
-        goods_id=goods_id,
-        expires_at__gt=timezone.now(),
-    ).order_by("expires_at")
+def _load_pool(activity_id: int, channel_id: int, goods_id: str) -> list[OpenTeam]:
+    listed = _listed(activity_id=activity_id, channel_id=channel_id, goods_id=goods_id)
     teams: dict[int, Team] = {}
     for listing in (Team.Listing.PAID, Team.Listing.UNPAID):
-        shown = open_teams.filter(listing=listing)[: POOL - len(teams)]
-        teams |= {team.pk: team for team in shown}
+        some = listed.filter(listing=listing).order_by("expires_at")[: POOL - len(teams)]
+        teams |= {team.pk: team for team in some}
     live = Order.objects.filter(team_id__in=teams, take_no__isnull=False).order_by("-pk")
-    members = dict(
-        live.values_list("team_id", "user_id")
-    )  # the earliest member comes last and wins
-    return [(teams[team_id], member) for team_id, member in members.items()]
+    # The earliest member comes last and wins.
+    members = {pk: member for pk, *member in live.values_list("team_id", "user_id", "code")}
+    return [OpenTeam(team, *members[pk]) for pk, team in teams.items() if pk in members]
+
+
+def _load_counts(channel_id: int) -> dict[tuple[int, str], int]:
+    shown = _listed(channel_id=channel_id, listing__in=(Team.Listing.PAID, Team.Listing.UNPAID))
+    counted = shown.values_list("activity_id", "goods_id").annotate(n=Count("pk"))
+    return {(activity, goods): n for activity, goods, n in counted}
+
+
+def _listed(**where: Any) -> QuerySet[Team]:
+    """Teams of these that have not ended; Team.listing says whether they may be shown."""
+    return Team.objects.filter(expires_at__gt=timezone.now(), **where)
 
 
 def _load_statistic(activity_id: int) -> Statistic:

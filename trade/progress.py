@@ -1,6 +1,6 @@
 """The state of a team or an order, for the mall that it belongs to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,22 +50,27 @@ def order_state(*, channel_id: int, out_trade_no: str) -> OrderState:
     order = orders.select_related("team").first()
     if order is None:
         raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
-    promises = NotifyTask.objects.filter(
-        key__in=[
-            *(NotifyTask.refund_key(order.pk, kind) for kind in RefundType),
-            *(
-                []
-                if order.status == Order.Status.CLOSED
-                else [NotifyTask.success_key(order.team_id)]
-            ),
-        ]
-    )
+    return OrderState(order, timeline(order.team, order))
+
+
+def timeline(team: Team, order: Order) -> list[OrderEvent]:
+    """The events of an order, oldest first."""
     moments = [
         ("locked", order.created_at),
         ("paid", order.settled_at),
-        ("team_complete", None if order.closed_at else order.team.completed_at),
+        ("team_complete", None if order.closed_at else team.completed_at),
         ("closed", order.closed_at),
-        *((f"{promise.event}_delivered", promise.delivered_at) for promise in promises),
+        *((f"{promise.event}_delivered", promise.delivered_at) for promise in _promises(team, order)),
     ]
-    timeline = [OrderEvent(event, at) for event, at in moments if at is not None]
-    return OrderState(order, sorted(timeline, key=lambda moment: moment.at))
+    events = [OrderEvent(event, at) for event, at in moments if at is not None]
+    return sorted(events, key=lambda event: event.at)
+
+
+def _promises(team: Team, order: Order) -> Iterable[NotifyTask]:
+    """The notifications about the order; it may have been closed once and seated again."""
+    if order.status == Order.Status.LOCKED:
+        return []
+    keys = [NotifyTask.refund_key(order.pk, kind) for kind in RefundType]
+    if order.status != Order.Status.CLOSED:
+        keys.append(NotifyTask.success_key(team.pk))
+    return NotifyTask.objects.filter(key__in=keys)
