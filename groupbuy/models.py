@@ -168,6 +168,7 @@ class Switch(models.Model):
         RATE_LIMITER = "rateLimiterSwitch", _("rateLimiterSwitch: limit how often callers ask")
         INDEX_USER = "indexUserLimit", _("indexUserLimit: index queries of a shopper at an address")
         INDEX_ADDRESS = "indexAddressLimit", _("indexAddressLimit: index queries of an address")
+        PAGE_ADDRESS = "pageAddressLimit", _("pageAddressLimit: shopper pages of an address")
         TRADE_USER = "tradeUserLimit", _("tradeUserLimit: trials and locks of a shopper")
         TRADE_CHANNEL = "tradeChannelLimit", _("tradeChannelLimit: calls of a channel")
         HOLDS = "holdLimit", _("holdLimit: seats that a shopper may hold unpaid")

@@ -80,6 +80,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "groupbuy.urls"
 WSGI_APPLICATION = "groupbuy.wsgi.application"
 APPEND_SLASH = True  # for the admin; API paths match with and without
+CSRF_FAILURE_VIEW = "pages.problems.csrf_failure"
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
 TEMPLATES = [
     {
@@ -175,6 +176,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         ("trade", "expire activities", 60),
         ("tag", "refresh bitmaps", 10),
         ("trade", "work on crowds", 5),
+        ("pages", "forget used links", 600),
     )
 }
 

@@ -77,6 +77,7 @@ SWITCHES: Mapping[Key, Setting] = {
     ),
     Key.INDEX_USER: _rate("30/10"),
     Key.INDEX_ADDRESS: _rate("300/10"),
+    Key.PAGE_ADDRESS: _rate("3000/10"),
     Key.TRADE_USER: _rate("60/10"),
     Key.TRADE_CHANNEL: _rate("2000/1"),
     Key.HOLDS: Setting(

@@ -11,9 +11,10 @@ import tag.urls
 import trade.urls
 from groupbuy import api
 from groupbuy.views import SwitchViewSet
-from pages.start import handler404  # noqa: F401  Django looks for it here
 from trade.views import accept_callback
 
+handler404 = "pages.problems.page_not_found"
+handler500 = "pages.problems.server_error"
 urlpatterns = [
     *trade.urls.urlpatterns,  # first: malls ask more often than people
     *pages.urls.urlpatterns,

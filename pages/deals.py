@@ -1,0 +1,117 @@
+"""On the way to the mall: is it still possible? Then its checkout URL, else the reason in words.
+
+The checkout URL gets action, goodsId, and what of activityId, teamId and outTradeNo there is
+(docs/integration.md). Nothing is locked here: the mall does that.
+"""
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from groupbuy.channels import KnownChannel
+from pages import links, problems
+from pages.frame import page
+from pages.links import Deed
+from pages.offers import OfferView
+from pages.panels import Action
+from pages.problems import ProblemError
+from pages.states import Bar, Mine, OfferState, Seen
+from pages.teams import TeamView
+from pages.visit import frame, offer_asked, own_order, team_asked
+
+
+@page
+def buy(request: HttpRequest, source: str, channel: str, goods_id: str, deed: str) -> HttpResponse:
+    """Alone, which is always possible, or in a team of one's own."""
+    view = offer_asked(request, source, channel, goods_id)
+    if deed == Deed.OPEN:
+        if not view.may_open:
+            raise _cannot_open(view)
+        to = links.checkout(
+            view.channel, Deed.OPEN, goodsId=goods_id, activityId=view.offer.activity.pk
+        )
+    elif deed == Deed.ALONE:
+        to = links.checkout(view.channel, Deed.ALONE, goodsId=goods_id)
+    else:
+        raise problems.no_such_offer(view.channel)
+    back = links.offer(view.channel, goods_id)
+    return _go(request, view.channel, to, Deed(deed), what=view.offer.goods_name, back=back)
+
+
+@page
+def join(request: HttpRequest, code: str) -> HttpResponse:
+    view = team_asked(request, code, fresh=True)
+    if not view.may_join:
+        raise _cannot_join(view)
+    to = links.checkout(
+        view.channel,
+        Deed.JOIN,
+        goodsId=view.team.goods_id,
+        activityId=view.team.activity_id,
+        teamId=view.team.pk,
+    )
+    back = links.team(code)
+    return _go(request, view.channel, to, Deed.JOIN, what=view.goods_name, back=back)
+
+
+@page
+def deal(request: HttpRequest, code: str, deed: str) -> HttpResponse:
+    """To one's own order at the mall: pay, give back, or see it."""
+    known, _watched, order = own_order(request, code)
+    if deed not in (Deed.PAY, Deed.RETURN, Deed.VIEW):
+        raise problems.no_such_order(known)
+    if order is None:
+        return HttpResponseRedirect(links.team(code))
+    to = links.checkout(
+        known,
+        Deed(deed),
+        goodsId=order.goods_id,
+        activityId=order.activity_id,
+        teamId=order.team_id,
+        outTradeNo=order.out_trade_no,
+    )
+    back = links.order(code)
+    return _go(request, known, to, Deed(deed), what=order.out_trade_no, back=back)
+
+
+def _go(
+    request: HttpRequest, channel: KnownChannel, to: str, deed: Deed, *, what: str, back: str
+) -> HttpResponse:
+    if to:
+        return HttpResponseRedirect(to, status=303)
+    context = frame(request, channel) | {"what": what, "deed": deed.value, "back": back}
+    return render(request, "pages/how.html", context)
+
+
+def _cannot_open(view: OfferView) -> ProblemError:
+    reasons: dict[OfferState | Bar, str] = {
+        Bar.LIMIT: _("You have taken part as often as this offer allows."),
+        Bar.NOT_INVITED: _("The shop offers this to customers it has invited."),
+        Bar.SOLD_OUT: _("It has just been sold out."),
+    }
+    return ProblemError(
+        409,
+        _("No team can be opened here now"),
+        reasons.get(view.state, _("The offer has ended, or you have a seat in a team already.")),
+        [Action(_("Back to the offer"), links.offer(view.channel, view.offer.goods_id))],
+        view.channel,
+    )
+
+
+def _cannot_join(view: TeamView) -> ProblemError:
+    title, lead = _("You cannot join this team"), _("The offer is not open to you.")
+    match view.state:
+        case Seen.FULL:
+            title = _("Just taken")
+            lead = _("Somebody took the last seat a moment ago. It may come free again.")
+        case Seen.COMPLETE | Mine.COMPLETE:
+            title, lead = _("This team is complete"), _("There are no seats left in it.")
+        case Seen.COUNTING | Seen.FAILED:
+            title, lead = _("Time was up"), _("This team takes nobody in any more.")
+        case Mine():
+            title, lead = _("You are in this team already"), _("Everybody has one seat in a team.")
+    ways = [
+        Action(_("Back to the team"), links.team(view.code)),
+        Action(_("See the offer"), links.offer(view.channel, view.team.goods_id)),
+    ]
+    return ProblemError(409, title, lead, ways, view.channel)

@@ -1,0 +1,65 @@
+"""Coming and going: a shopper is handed over by the mall, and may leave again."""
+
+from collections.abc import Mapping
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST
+
+from groupbuy.channels import KnownChannel
+from pages import handover, links, problems
+from pages.frame import form_page
+from pages.handover import Link, Refusal, RefusedError
+from pages.shopper import looking, sign_in, sign_out
+from pages.visit import channel_named, frame
+from trade.market import mask
+
+
+@form_page
+@require_http_methods(["GET", "POST"])  # a HEAD, as previews of links send, must not use it up
+def enter(request: HttpRequest, source: str, channel: str) -> HttpResponse:
+    """Exchange a hand-over link for a session. A POST is the visitor's own confirmation."""
+    known = channel_named(source, channel)
+    given = request.POST if request.method == "POST" else request.GET
+    try:
+        link = handover.read_link(known, given.dict(), now=timezone.now())
+        if handover.is_from_elsewhere(
+            known, request.headers.get("Referer", ""), request.get_host()
+        ):
+            return _ask(request, known, link, given.dict())
+        _use(request, known, link)
+    except RefusedError as refused:
+        raise problems.refused_link(known, refused.refusal) from refused
+    response = HttpResponseRedirect(link.to or links.wall(known), status=303)
+    sign_in(response, known, link.user_id)
+    return response
+
+
+@form_page
+@require_POST
+def leave(request: HttpRequest, source: str, channel: str) -> HttpResponse:
+    known = channel_named(source, channel)
+    response = HttpResponseRedirect(links.wall(known), status=303)
+    sign_out(response, known)
+    return response
+
+
+def _use(request: HttpRequest, channel: KnownChannel, link: Link) -> None:
+    """A second tap, or the back button, in the browser that has used the link is no theft."""
+    try:
+        handover.use(channel, link)
+    except RefusedError as refused:
+        if refused.refusal is not Refusal.USED or looking(request, channel) != link.user_id:
+            raise
+
+
+def _ask(
+    request: HttpRequest, channel: KnownChannel, link: Link, given: Mapping[str, str]
+) -> HttpResponse:
+    context = frame(request, channel) | {
+        "who": mask(link.user_id),
+        "given": [(name, given.get(name, "")) for name in handover.PARAMETERS],
+        "shop": links.shop(channel),
+    }
+    return render(request, "pages/confirm.html", context, status=403)

@@ -1,0 +1,90 @@
+"""The addresses of the pages, and where a page sends a shopper who wants to trade.
+
+A page never trades: what buys, joins, pays or gives back is a link to the channel's checkout URL,
+by way of a path of ours that looks once more whether it is still possible. So no id that is not
+already public stands in a page.
+"""
+
+from enum import StrEnum
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from django.urls import reverse
+from django.urls.converters import StringConverter
+
+from groupbuy.channels import KnownChannel
+
+
+class SegmentConverter(StringConverter):
+    """A segment of a path; "/" and "~" within it as in JSON pointers (RFC 6901)."""
+
+    def to_python(self, value: str) -> str:
+        return value.replace("~1", "/").replace("~0", "~")
+
+    def to_url(self, value: str) -> str:
+        return value.replace("~", "~0").replace("/", "~1")
+
+
+class Deed(StrEnum):
+    """What the mall is asked for; the `action` of its checkout URL."""
+
+    ALONE = "alone"
+    OPEN = "open"
+    JOIN = "join"
+    PAY = "pay"
+    RETURN = "return"
+    VIEW = "view"  # the order at the mall: delivery, help
+
+
+def wall(channel: KnownChannel) -> str:
+    return reverse("wall", args=[channel.source, channel.channel])
+
+
+def offer(channel: KnownChannel, goods_id: str) -> str:
+    return reverse("offer", args=[channel.source, channel.channel, goods_id])
+
+
+def buy(channel: KnownChannel, goods_id: str, deed: Deed) -> str:
+    """Alone, or a team of one's own."""
+    return reverse("buy", args=[channel.source, channel.channel, goods_id, deed.value])
+
+
+def calendar(channel: KnownChannel, goods_id: str) -> str:
+    return reverse("calendar", args=[channel.source, channel.channel, goods_id])
+
+
+def team(code: str) -> str:
+    return reverse("team", args=[code])
+
+
+def join(code: str) -> str:
+    return reverse("join", args=[code])
+
+
+def order(code: str) -> str:
+    return reverse("order", args=[code])
+
+
+def deal(code: str, deed: Deed) -> str:
+    """Pay for one's order, give it back, or see it at the mall."""
+    return reverse("deal", args=[code, deed.value])
+
+
+def orders(channel: KnownChannel) -> str:
+    return reverse("orders", args=[channel.source, channel.channel])
+
+
+def shop(channel: KnownChannel) -> str:
+    """The mall's own first page, as far as we know it."""
+    parts = urlsplit(channel.checkout_url)
+    return urlunsplit((parts.scheme, parts.netloc, "/", "", "")) if parts.netloc else ""
+
+
+def checkout(channel: KnownChannel, deed: Deed, **named: Any) -> str:
+    """The channel's checkout URL with what is asked for; "" where it has none."""
+    if not channel.checkout_url:
+        return ""
+    parts = urlsplit(channel.checkout_url)
+    wanted = {"action": deed.value, **{name: str(value) for name, value in named.items() if value}}
+    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *wanted.items()])
+    return urlunsplit(parts._replace(query=query))

@@ -1,0 +1,153 @@
+"""What the page of one offer shows, and the wall of a channel's offers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from activity.catalog import LiveOffer, Price, offers_of, open_offers
+from activity.models import Activity
+from activity.trial import Trial, TrialQuery, run_trial
+from groupbuy.channels import KnownChannel
+from pages.seats import TeamRow, row_of
+from pages.states import Bar, OfferState, barred, my_state, offer_state
+from trade import market, watch
+from trade.market import OpenTeam, Statistic
+from trade.models import Order
+
+TEAMS = 4  # open teams shown on the page of an offer
+
+
+@dataclass(frozen=True, slots=True)
+class OfferView:
+    """One offer as this visitor sees it now. user_id is "" for a visitor nobody handed over."""
+
+    channel: KnownChannel
+    user_id: str
+    offer: LiveOffer
+    price: Price
+    state: OfferState | Bar
+    own: Sequence[Order]  # the visitor's live orders in the activity
+    teams: Sequence[TeamRow]
+    more_teams: int
+    statistic: Statistic
+    now: datetime
+
+    @property
+    def is_shown(self) -> bool:
+        """Else the page is that of plain goods at their single price."""
+        return self.state is not Bar.HIDDEN
+
+    @property
+    def may_open(self) -> bool:
+        """May this visitor open a team, another one where there is one already?"""
+        activity = self.offer.activity
+        return (
+            self.state in (OfferState.OPEN, OfferState.MINE_DONE, OfferState.MINE_FORMING)
+            and activity.is_open(self.now)
+            and len(self.own) < activity.take_limit
+        )
+
+    def version(self) -> object:
+        """Two views of the same version look the same, but for the time left."""
+        return (
+            self.state,
+            self.price,
+            self.may_open,
+            [(order.code, order.status, order.pay_deadline) for order in self.own],
+            self.teams,
+            (self.more_teams, self.statistic) if self.is_shown else (),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WallRow:
+    offer: LiveOffer
+    price: Price
+    open_teams: int
+
+
+def read_offer(
+    channel: KnownChannel, goods_id: str, *, activity_id: int | None, user_id: str, now: datetime
+) -> OfferView | None:
+    """None where the channel has never offered these goods, or not by that activity."""
+    offer = _choose(channel, goods_id, activity_id, now)
+    if offer is None:
+        return None
+    trial = try_offer(channel, offer, user_id, now)
+    own = watch.live_orders(activity_id=offer.activity.pk, user_id=user_id) if user_id else []
+    bar = bar_of(trial, offer, taken=len(own))
+    mine = [my_state(order.team, order, now=now) for order in own]
+    state = offer_state(offer.activity, bar, mine, now=now)
+    teams = _joinable(offer, own, state, now)
+    return OfferView(
+        channel=channel,
+        user_id=user_id,
+        offer=offer,
+        price=trial.price or Price(offer.original_price, offer.original_price),
+        state=state,
+        own=own,
+        teams=[row_of(each) for each in teams[:TEAMS]],
+        more_teams=len(teams[TEAMS:]),
+        statistic=market.statistic(offer.activity.pk),
+        now=now,
+    )
+
+
+def read_wall(channel: KnownChannel, *, user_id: str, now: datetime) -> list[WallRow]:
+    """What this visitor may see of the offers that are open now."""
+    counts = market.open_counts(channel.pk)
+    rows = []
+    for offer in open_offers(source=channel.source, channel=channel.channel, now=now):
+        trial = try_offer(channel, offer, user_id, now)
+        if trial.price and bar_of(trial, offer, taken=0) is not Bar.HIDDEN:
+            teams = counts.get((offer.activity.pk, offer.goods_id), 0)
+            rows.append(WallRow(offer, trial.price, teams))
+    return rows
+
+
+def try_offer(channel: KnownChannel, offer: LiveOffer, user_id: str, now: datetime) -> Trial:
+    query = TrialQuery(user_id, channel.source, channel.channel, offer.goods_id, offer.activity.pk)
+    return run_trial(query, now=now)
+
+
+def bar_of(trial: Trial, offer: LiveOffer, *, taken: int) -> Bar | None:
+    return barred(
+        trial.refusals,
+        visible=trial.visible,
+        sold_out=offer.sold_out,
+        taken=taken,
+        limit=offer.activity.take_limit,
+    )
+
+
+def _choose(
+    channel: KnownChannel, goods_id: str, activity_id: int | None, now: datetime
+) -> LiveOffer | None:
+    """The offer that is open; else the next to start, else the last that ended."""
+    found = [
+        offer
+        for offer in offers_of(source=channel.source, channel=channel.channel, goods_id=goods_id)
+        if offer.activity.status != Activity.Status.CREATED
+        and activity_id in (None, offer.activity.pk)
+    ]
+
+    def distance(offer: LiveOffer) -> tuple[int, float]:
+        activity = offer.activity
+        if activity.is_open(now):
+            return 0, 0
+        if activity.status == Activity.Status.IN_EFFECT and now < activity.start_at:
+            return 1, activity.start_at.timestamp()
+        return 2, -activity.end_at.timestamp()
+
+    return min(found, key=distance, default=None)
+
+
+def _joinable(
+    offer: LiveOffer, own: Sequence[Order], state: OfferState | Bar, now: datetime
+) -> list[OpenTeam]:
+    """Teams to join, for a visitor who could; the ones that miss fewest people first."""
+    if state not in (OfferState.OPEN, OfferState.MINE_DONE):
+        return []
+    mine = {order.team_id for order in own}
+    teams = [each for each in market.open_teams(offer, now=now) if each.team.pk not in mine]
+    return sorted(teams, key=lambda each: each.team.target_count - each.team.locked_count)

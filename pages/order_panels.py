@@ -1,0 +1,156 @@
+"""The words of one's own orders: the list's rows, and the order's page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from groupbuy.channels import KnownChannel
+from pages import links, own_panels
+from pages.links import Deed
+from pages.orders import OrderList, OrderRow, Tab
+from pages.panels import Action, Panel
+from pages.states import Mine, pay_until
+from pages.teams import TeamView
+from pages.words import moment, money
+from trade.models import Order
+from trade.progress import OrderEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One order in the list."""
+
+    row: OrderRow
+    name: str
+    words: str
+    until: datetime | None
+    action: Action
+
+
+def listed(channel: KnownChannel, found: OrderList, tab: Tab) -> dict[str, Any]:
+    names = {
+        Tab.ALL: _("All"),
+        Tab.TO_PAY: _("To pay"),
+        Tab.RUNNING: _("In progress"),
+        Tab.DONE: _("Done"),
+        Tab.BACK: _("Money back"),
+    }
+    base = links.orders(channel)
+    return {
+        "tabs": [(name, f"{base}?tab={each}", each is tab) for each, name in names.items()],
+        "rows": [_listed(row) for row in found.rows],
+        "next": f"{base}?tab={tab}&after={found.next}" if found.next else "",
+    }
+
+
+def context(view: TeamView, order: Order, history: Sequence[OrderEvent]) -> dict[str, Any]:
+    return {
+        "view": view,
+        "order": order,
+        "panel": _panel(view, order),
+        "sums": _sums(order),
+        "history": _history(view, order, history),
+    }
+
+
+def _listed(row: OrderRow) -> Listed:
+    order = row.order
+    until = {
+        Mine.UNPAID: pay_until(order.team, order),
+        Mine.FORMING: order.team.expires_at,
+    }.get(row.state)
+    action = Action(_("Details"), links.order(order.code))
+    if row.state is Mine.UNPAID:
+        action = Action(_("Pay"), links.deal(order.code, Deed.PAY))
+    if row.state is Mine.FORMING:
+        action = Action(_("Invite"), links.team(order.code))
+    name = row.sku.name if row.sku else order.goods_id
+    return Listed(row, name, _short(row.state), until, action)
+
+
+def _short(state: Mine) -> str:
+    words = {
+        Mine.UNPAID: _("To be paid"),
+        Mine.CONFIRMING: _("Being confirmed"),
+        Mine.FORMING: _("Waiting for the team"),
+        Mine.COUNTING: _("Payments are being counted"),
+        Mine.COUNTING_UNPAID: _("Time is up"),
+        Mine.COMPLETE: _("Team complete"),
+        Mine.LAPSED: _("Not paid, seat free again"),
+        Mine.LAPSED_FOR_GOOD: _("Not paid in time"),
+        Mine.LEFT: _("Given back"),
+        Mine.RETURNED: _("Given back, money back"),
+        Mine.FAILED: _("Team not filled, money back"),
+        Mine.FAILED_UNPAID: _("Team not filled"),
+        Mine.LATE: _("Paid too late, money back"),
+        Mine.BLOCKED: _("Not taken, money back"),
+    }
+    return words[state]
+
+
+def _panel(view: TeamView, order: Order) -> Panel:
+    """The team's words, and what can be done with the order."""
+    code, state = order.code, view.state
+    panel = own_panels.PANELS[state](view)
+    give_back = Action(_("Give it back"), links.deal(code, Deed.RETURN))
+    at_shop = Action(_("Delivery and help"), links.deal(code, Deed.VIEW))
+    team = Action(_("My team"), links.team(code))
+    if state in (Mine.UNPAID, Mine.FORMING):
+        return replace(panel, also=[give_back, team])
+    if state in (Mine.COMPLETE, Mine.COUNTING, Mine.COUNTING_UNPAID):
+        also = [give_back] if state is Mine.COMPLETE else []
+        return replace(panel, main=at_shop, also=[*also, team])
+    if state is Mine.CONFIRMING:
+        return panel
+    to_itself = links.order(code)
+    ways = [way for way in (panel.main, *panel.also) if way.url != to_itself]
+    return replace(panel, main=ways[0] if ways else at_shop, also=[*ways[1:], at_shop][:3])
+
+
+def _sums(order: Order) -> list[tuple[str, str]]:
+    """The money: what it costs alone, what is saved, and what was paid."""
+    sums = [(_("Alone"), money(order.original_price))]
+    if order.deduction_price:
+        sums.append((_("Saved in the team"), f"−{money(order.deduction_price)}"))
+    if order.paid_at is None:
+        label = _("To pay") if order.status == Order.Status.LOCKED else _("Not paid")
+        return [*sums, (label, money(order.pay_price))]
+    sums.append((_("Paid"), money(order.pay_price)))
+    if order.status == Order.Status.CLOSED:
+        sums.append((_("Goes back to you"), money(order.pay_price)))
+    return sums
+
+
+def _history(view: TeamView, order: Order, history: Sequence[OrderEvent]) -> list[tuple[str, str]]:
+    """What happened and when, oldest first."""
+    paid = order.paid_at is not None
+    words: Mapping[str, str] = {
+        "locked": _("Seat held"),
+        "paid": _("Your payment arrived"),
+        "team_complete": _("Team complete"),
+        "closed": _closed(order),
+        "team_success_delivered": _("The shop was told to send the goods"),
+        "team_refund_delivered": _("The shop was told to return your money")
+        if paid
+        else _("The shop was told that the seat is free"),
+    }
+    return [(moment(each.at, view.now), words[each.event]) for each in history]
+
+
+def _closed(order: Order) -> str:
+    paid = order.paid_at is not None
+    words = {
+        Order.CloseReason.HOLD_TIMEOUT: _("Not paid in time: the seat was free again"),
+        Order.CloseReason.LATE_PAYMENT: _("Your payment came too late: its return was ordered"),
+        Order.CloseReason.BLACKLISTED: _("Your payment was not taken: its return was ordered"),
+        Order.CloseReason.REFUNDED: _("You gave it back: the return of your money was ordered")
+        if paid
+        else _("You gave the seat back"),
+        Order.CloseReason.TEAM_ENDED: _("Team not filled: the return of your money was ordered")
+        if paid
+        else _("Team not filled"),
+    }
+    return words.get(Order.CloseReason(order.close_reason), "") if order.close_reason else ""

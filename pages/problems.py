@@ -1,0 +1,165 @@
+"""Pages for what went wrong: what happened in plain words, and a way on."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from groupbuy.channels import KnownChannel
+from pages import links
+from pages.handover import Refusal
+from pages.headers import dress
+from pages.panels import Action
+from pages.words import both
+
+RETRY = 10  # seconds after which a page that needs the database may be tried again
+
+
+class ProblemError(Exception):
+    """What a page says instead of what was asked for."""
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        lead: str,
+        actions: Sequence[Action] = (),
+        channel: KnownChannel | None = None,
+    ) -> None:
+        super().__init__(title)
+        self.status = status
+        self.title = title
+        self.lead = lead
+        self.actions = actions
+        self.channel = channel
+
+
+def answer(request: HttpRequest, problem: ProblemError) -> HttpResponse:
+    context = {"problem": problem, "channel": problem.channel}
+    return dress(render(request, "pages/problem.html", context, status=problem.status))
+
+
+def no_such_team() -> ProblemError:
+    return ProblemError(
+        404,
+        _("There is no such team"),
+        _("The link may have been cut off or mistyped. Ask whoever sent it for the whole link."),
+        [Action(_("To the start page"), "/")],
+    )
+
+
+def no_such_offer(channel: KnownChannel | None) -> ProblemError:
+    ways = [Action(_("See all offers"), links.wall(channel))] if channel else []
+    return ProblemError(
+        404,
+        _("There is no such offer"),
+        _("It may have been taken down, or the link was cut off."),
+        ways or [Action(_("To the start page"), "/")],
+        channel,
+    )
+
+
+def no_such_order(channel: KnownChannel) -> ProblemError:
+    return ProblemError(
+        404,
+        _("There is no such order"),
+        _("You have no group order with this number here."),
+        [Action(_("My orders"), links.orders(channel))],
+        channel,
+    )
+
+
+def not_known(channel: KnownChannel) -> ProblemError:
+    """Something of a shopper's own was asked for by a visitor whom nobody handed over."""
+    return ProblemError(
+        403,
+        _("Please come from the shop"),
+        _(
+            "Your orders are shown to you alone. Open %(shop)s and follow its link to your "
+            "group orders; then this page knows you."
+        )
+        % {"shop": channel.name},
+        _from_the_shop(channel),
+        channel,
+    )
+
+
+def refused_link(channel: KnownChannel, refusal: Refusal) -> ProblemError:
+    title, lead = {
+        Refusal.UNREADABLE: (
+            _("This link is not complete"),
+            _("Part of it is missing, or its time is longer than a link may have."),
+        ),
+        Refusal.NOT_SIGNED: (
+            _("This link was changed"),
+            _("It is not as the shop made it, so it opens nothing."),
+        ),
+        Refusal.EXPIRED: (
+            _("This link has expired"),
+            _("For your safety such a link is good for a few minutes only."),
+        ),
+        Refusal.USED: (
+            _("This link was used before"),
+            _("For your safety such a link works once, so that nobody else can use it."),
+        ),
+    }[refusal]
+    go_back = _("Go back to %(shop)s and open the page from there: that makes a new link.") % {
+        "shop": channel.name
+    }
+    return ProblemError(403, title, both(lead, go_back), _from_the_shop(channel), channel)
+
+
+def too_many(request: HttpRequest, seconds: int) -> HttpResponse:
+    text = _("Too many pages were asked for from your connection. Try again in %(n)d seconds.")
+    problem = ProblemError(429, _("A moment, please"), text % {"n": seconds})
+    response = answer(request, problem)
+    response["Retry-After"] = str(seconds)
+    return response
+
+
+def _from_the_shop(channel: KnownChannel) -> list[Action]:
+    shop = links.shop(channel)
+    to_shop = [Action(_("To %(shop)s") % {"shop": channel.name}, shop)] if shop else []
+    return [*to_shop, Action(_("See all offers"), links.wall(channel))]
+
+
+# --- What Django calls ------------------------------------------------------------------------
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    problem = ProblemError(
+        404,
+        _("Not found"),
+        _("There is no page here."),
+        [Action(_("To the start page"), "/")],
+    )
+    return answer(request, problem)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """A static file, as nothing else may work: 503 while the database is away, else 500."""
+    away = isinstance(sys.exc_info()[1], OperationalError | InterfaceError)
+    status = 503 if away else 500
+    text = (Path(settings.BASE_DIR) / f"static/errors/{status}.html").read_text("utf-8")
+    response = HttpResponse(text, status=status)
+    if away:
+        response["Retry-After"] = str(RETRY)
+    return dress(response)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    problem = ProblemError(
+        403,
+        _("Your browser did not send its cookie"),
+        _(
+            "This form is protected by a cookie. Allow cookies for this site, go back, load the "
+            "page again and send the form once more. Nothing has been changed."
+        ),
+        [Action(_("To the start page"), "/")],
+    )
+    return answer(request, problem)

@@ -1,0 +1,106 @@
+"""What leaves the page: the card that a chat shows of a link, and the calendar entry.
+
+Nothing here is anybody's own: a shared link has no token, and its card no user.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from pages import links
+from pages.offers import OfferView
+from pages.states import Bar, Seen, seen_state
+from pages.teams import TeamView
+from pages.words import moment, money
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Open Graph; url is absolute."""
+
+    title: str
+    description: str
+    url: str
+
+
+def offer_card(request: HttpRequest, view: OfferView) -> Card:
+    url = request.build_absolute_uri(links.offer(view.channel, view.offer.goods_id))
+    alone = money(view.price.original)
+    if view.state in (Bar.HIDDEN, Bar.NOT_INVITED) or not view.price.deduction:
+        return Card(view.offer.goods_name, alone, url)
+    people = view.offer.activity.target_count
+    title = ngettext(
+        "%(n)d person, %(pay)s instead of %(alone)s: %(goods)s",
+        "%(n)d people, %(pay)s instead of %(alone)s: %(goods)s",
+        people,
+    ) % {"n": people, "pay": money(view.price.pay), "alone": alone, "goods": view.offer.goods_name}
+    end = moment(view.offer.activity.end_at, view.now)
+    return Card(
+        title, _("Until %(end)s at %(shop)s") % {"end": end, "shop": view.channel.name}, url
+    )
+
+
+def team_card(request: HttpRequest, view: TeamView) -> Card:
+    url = request.build_absolute_uri(links.team(view.code))
+    if view.bar is Bar.HIDDEN:
+        return Card(view.goods_name, view.channel.name, url)
+    people = view.team.target_count
+    title = ngettext(
+        "%(n)d person, %(pay)s instead of %(alone)s",
+        "%(n)d people, %(pay)s instead of %(alone)s",
+        people,
+    ) % {
+        "n": people,
+        "pay": money(view.team.pay_price),
+        "alone": money(view.team.original_price),
+    }
+    if seen_state(view.team, now=view.now) is not Seen.JOINABLE:
+        return Card(title, view.goods_name, url)
+    missing = ngettext("%(n)d missing", "%(n)d missing", view.missing) % {"n": view.missing}
+    end = _("until %(end)s") % {"end": moment(view.team.expires_at, view.now)}
+    return Card(f"{title}, {missing}", f"{view.goods_name}, {end}", url)
+
+
+def reminder(view: OfferView, url: str) -> str:
+    """A calendar entry (RFC 5545) for the start of an offer."""
+    start = view.offer.activity.start_at
+    lines = [
+        "BEGIN:VCALENDAR",
+        "VERSION:2.0",
+        "PRODID:-//groupbuy//pages//EN",
+        "BEGIN:VEVENT",
+        f"UID:{view.offer.goods_id}-{_stamp(start)}@groupbuy",
+        f"DTSTAMP:{_stamp(view.now)}",
+        f"DTSTART:{_stamp(start)}",
+        f"DTEND:{_stamp(start + timedelta(minutes=15))}",
+        f"SUMMARY:{_escape(view.offer.goods_name)}",
+        f"DESCRIPTION:{_escape(view.channel.name)}",
+        f"URL:{url}",
+        "END:VEVENT",
+        "END:VCALENDAR",
+    ]
+    return "".join(f"{_fold(line)}\r\n" for line in lines)
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _escape(text: str) -> str:
+    for character in "\\;,":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.splitlines())
+
+
+def _fold(line: str) -> str:
+    """At most 75 bytes a line, as the format wants it."""
+    parts, part = [], ""
+    for character in line:
+        if len((part + character).encode()) > 74:
+            parts.append(part)
+            part = ""
+        part += character
+    return "\r\n ".join([*parts, part])

@@ -1,0 +1,56 @@
+"""Who is looking: the shopper whom a mall has handed over, in a signed cookie of its channel.
+
+The cookie is good for this channel only. Nothing is kept on the server, so a page learns who is
+looking without a query, and a database or Redis that is away logs nobody out. Replacing the
+channel's page secret, and then the previous one, ends all its sessions.
+"""
+
+import hashlib
+from datetime import timedelta
+
+from django.conf import settings
+from django.core.signing import BadSignature, TimestampSigner
+from django.http import HttpRequest, HttpResponse
+
+from groupbuy.channels import KnownChannel
+
+AGE = timedelta(days=7)
+
+
+def sign_in(response: HttpResponse, channel: KnownChannel, user_id: str) -> None:
+    response.set_cookie(
+        _cookie(channel),
+        _signer(channel).sign_object(user_id),
+        max_age=AGE,
+        httponly=True,
+        samesite="Lax",
+        secure=settings.SESSION_COOKIE_SECURE,
+    )
+
+
+def sign_out(response: HttpResponse, channel: KnownChannel) -> None:
+    response.delete_cookie(_cookie(channel), samesite="Lax")
+
+
+def looking(request: HttpRequest, channel: KnownChannel) -> str:
+    """The shopper's user id; "" for a visitor whom this channel has not handed over."""
+    value = request.COOKIES.get(_cookie(channel))
+    if value is None or not channel.page_secrets:
+        return ""
+    try:
+        return str(_signer(channel).unsign_object(value, max_age=AGE))
+    except (BadSignature, ValueError):
+        return ""
+
+
+def _cookie(channel: KnownChannel) -> str:
+    named = f"{channel.source}\n{channel.channel}"
+    return f"shopper_{hashlib.sha256(named.encode()).hexdigest()[:12]}"
+
+
+def _signer(channel: KnownChannel) -> TimestampSigner:
+    keys = (f"{settings.SECRET_KEY}{secret}" for secret in channel.page_secrets)
+    key: str | bytes = next(keys)
+    older: list[str | bytes] = list(keys)
+    salt = f"pages.shopper\n{channel.source}\n{channel.channel}"
+    return TimestampSigner(key=key, fallback_keys=older, salt=salt)

@@ -1,0 +1,199 @@
+"""What the page of one team shows, to its members and to everybody else."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from activity.catalog import LiveOffer, find_offer
+from groupbuy import channels
+from groupbuy.channels import KnownChannel
+from pages import offers
+from pages.seats import Seat, TeamRow, row_of
+from pages.states import Bar, Mine, Seen, TeamState, seen_state, team_state
+from trade import market, watch
+from trade.market import mask
+from trade.models import Order, Team
+from trade.watch import Watched
+
+SEATS = 12  # drawn one by one; a larger team shows its first members
+OTHERS = 3  # other teams offered where this one cannot be joined
+
+
+@dataclass(frozen=True, slots=True)
+class TeamView:
+    """One team as this visitor sees it now. user_id is "" for a visitor nobody handed over."""
+
+    channel: KnownChannel
+    user_id: str
+    code: str
+    team: Team
+    offer: LiveOffer | None  # None: it was deleted, or is long over
+    state: TeamState
+    own: Order | None
+    pay_price: Decimal  # what the visitor pays, or would
+    bar: Bar | None
+    may_open: bool
+    seats: Sequence[Seat]
+    real_people: int  # in it when its time was up, or when it was complete
+    others: Sequence[TeamRow]
+    now: datetime
+
+    @property
+    def missing(self) -> int:
+        return self.team.target_count - self.team.locked_count
+
+    @property
+    def unpaid(self) -> int:
+        return self.team.locked_count - self.team.paid_count
+
+    @property
+    def goods_name(self) -> str:
+        return self.offer.goods_name if self.offer else self.team.goods_id
+
+    @property
+    def may_join(self) -> bool:
+        is_in = self.own is not None and self.own.seat_of is not None
+        free = seen_state(self.team, now=self.now) is Seen.JOINABLE
+        return free and self.bar is None and not is_in
+
+    @property
+    def shows_seats(self) -> bool:
+        return self.state is not Bar.HIDDEN and self.team.locked_count > 0
+
+    @property
+    def hidden_seats(self) -> int:
+        return max(0, self.team.locked_count - SEATS)
+
+    def version(self) -> object:
+        """Two views of the same version look the same, but for the time left."""
+        own, team = self.own, self.team
+        return (
+            self.state,
+            (team.status, team.locked_count, team.paid_count, team.completed_by_shop),
+            (own.code, own.status, own.close_reason, own.pay_deadline) if own else (),
+            (self.may_open, self.may_join, self.bar, self.pay_price),
+            self.others,
+            self.seats,
+        )
+
+
+def read_team(
+    code: str,
+    identify: Callable[[KnownChannel], str],
+    *,
+    fresh: bool = False,
+    now: datetime,
+) -> TeamView | None:
+    """None for a code that nobody has. identify() says who is looking, as its channel knows them.
+
+    Fresh: the database is read for a visitor who may be a member and may have just paid.
+    """
+    team_id = watch.team_of(code)
+    if team_id is None:
+        return None
+    watched = watch.watch(team_id)
+    channel = channels.get(watched.team.channel_id)
+    if channel is None:  # created a moment ago in another process
+        return None
+    user_id = identify(channel)
+    if fresh and user_id:
+        watched = watch.read(team_id)
+    return view_of(channel, user_id, code, watched, watched.order_of(user_id), now=now)
+
+
+def view_of(
+    channel: KnownChannel,
+    user_id: str,
+    code: str,
+    watched: Watched,
+    own: Order | None,
+    *,
+    said_paid: bool = False,
+    now: datetime,
+) -> TeamView:
+    """The team as this visitor sees it; own is the visitor's order that it is about."""
+    team = watched.team
+    offer = find_offer(
+        source=channel.source,
+        channel=channel.channel,
+        goods_id=team.goods_id,
+        activity_id=team.activity_id,
+        now=now,
+    )
+    bar, discounted = _bar(channel, offer, user_id, own, now)
+    state = team_state(team, own, bar, said_paid=said_paid, now=now)
+    price = team.pay_price if discounted else team.original_price
+    return TeamView(
+        channel=channel,
+        user_id=user_id,
+        code=code,
+        team=team,
+        offer=offer,
+        state=state,
+        own=own,
+        pay_price=own.pay_price if own else price,
+        bar=bar,
+        may_open=bool(offer and bar is None and offer.activity.is_open(now)),
+        seats=_seats(watched, own),
+        real_people=watched.in_at_the_end,
+        others=_others(offer, team, state, bar, now),
+        now=now,
+    )
+
+
+def _bar(
+    channel: KnownChannel,
+    offer: LiveOffer | None,
+    user_id: str,
+    own: Order | None,
+    now: datetime,
+) -> tuple[Bar | None, bool]:
+    """Why the visitor may not buy in a team, and whether the team's price is theirs.
+
+    A member's orders in other teams are not counted here: this team is all that a poll of theirs
+    reads. Whoever opens another one beyond the limit is told so on the way to the mall.
+    """
+    if offer is None:
+        return Bar.WITHDRAWN, True
+    trial = offers.try_offer(channel, offer, user_id, now)
+    taken = int(own.seat_of is not None) if own else 0
+    if user_id and own is None:
+        taken = len(watch.live_orders(activity_id=offer.activity.pk, user_id=user_id))
+    return offers.bar_of(trial, offer, taken=taken), trial.discounted
+
+
+def _seats(watched: Watched, own: Order | None) -> tuple[Seat, ...]:
+    taken = [
+        Seat(
+            name=mask(order.user_id),
+            paid=order.status == Order.Status.PAID,
+            is_me=own is not None and order.pk == own.pk,
+        )
+        for order in watched.members[:SEATS]
+    ]
+    is_forming = watched.team.status == Team.Status.FORMING
+    free = min(SEATS, watched.team.target_count) - len(taken) if is_forming else 0
+    return (*taken, *[Seat("")] * free)
+
+
+def _others(
+    offer: LiveOffer | None, team: Team, state: TeamState, bar: Bar | None, now: datetime
+) -> list[TeamRow]:
+    """Where a visitor may go instead."""
+    if offer is None or bar is not None or state in STAYS:
+        return []
+    teams = [each for each in market.open_teams(offer, now=now) if each.team.pk != team.pk]
+    return [row_of(each) for each in teams[:OTHERS]]
+
+
+# Whoever sees these has something better to do than to look for another team.
+STAYS = (
+    Seen.JOINABLE,
+    Mine.UNPAID,
+    Mine.CONFIRMING,
+    Mine.FORMING,
+    Mine.COUNTING,
+    Mine.COUNTING_UNPAID,
+    Mine.COMPLETE,
+)

@@ -1,0 +1,38 @@
+"""Filters of the pages: money, moments, pictures."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django import template
+from django.templatetags.static import static
+
+from pages import words
+
+register = template.Library()
+
+
+@register.filter
+def money(amount: Decimal) -> str:
+    return words.money(amount)
+
+
+@register.filter
+def moment(at: datetime, now: datetime) -> str:
+    return words.moment(at, now)
+
+
+@register.filter
+def left(until: datetime, now: datetime) -> str:
+    return words.left(until, now)
+
+
+@register.filter
+def ms(at: datetime) -> int:
+    """Milliseconds since 1970, as live.js counts."""
+    return round(at.timestamp() * 1000)
+
+
+@register.filter
+def picture(path: str) -> str:
+    """The address of a picture of goods: a URL, or a path below static/."""
+    return path if "//" in path else static(path)

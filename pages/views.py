@@ -1,0 +1,104 @@
+"""The shopper pages: read what is to be shown, choose its words, render."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils import timezone
+
+from pages import links, offer_panels, order_panels, orders, problems, rules, share, team_panels
+from pages.frame import is_poll, live, page
+from pages.offers import OfferView, read_wall
+from pages.orders import Tab
+from pages.shopper import looking
+from pages.teams import TeamView
+from pages.visit import channel_named, frame, offer_asked, own_id, own_order, team_asked
+from trade.progress import timeline
+
+
+@page
+def wall(request: HttpRequest, source: str, channel: str) -> HttpResponse:
+    known = channel_named(source, channel)
+    rows = read_wall(known, user_id=looking(request, known), now=timezone.now())
+    return render(request, "pages/wall.html", frame(request, known) | {"rows": rows})
+
+
+@page
+def offer(request: HttpRequest, source: str, channel: str, goods_id: str) -> HttpResponse:
+    view = offer_asked(request, source, channel, goods_id)
+    return live(request, "offer", view.version(), lambda: _offer_context(request, view))
+
+
+@page
+def calendar(request: HttpRequest, source: str, channel: str, goods_id: str) -> HttpResponse:
+    view = offer_asked(request, source, channel, goods_id)
+    url = request.build_absolute_uri(links.offer(view.channel, goods_id))
+    response = HttpResponse(share.reminder(view, url), content_type="text/calendar; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="reminder.ics"'
+    return response
+
+
+@page
+def team(request: HttpRequest, code: str) -> HttpResponse:
+    view = team_asked(request, code, fresh=not is_poll(request))
+    return live(request, "team", view.version(), lambda: _team_context(request, view))
+
+
+@page
+def my_orders(request: HttpRequest, source: str, channel: str) -> HttpResponse:
+    known, now = channel_named(source, channel), timezone.now()
+    user_id = own_id(request, known)
+    asked = request.GET.get("tab", "")
+    tab = Tab(asked) if asked in list(Tab) else Tab.ALL
+    found = orders.read_orders(known, user_id, tab=tab, after=request.GET.get("after", ""), now=now)
+    context = frame(request, known) | order_panels.listed(known, found, tab) | {"now": now}
+    return render(request, "pages/orders.html", context)
+
+
+@page
+def order(request: HttpRequest, code: str) -> HttpResponse:
+    known, watched, found = own_order(request, code, fresh=not is_poll(request))
+    if found is None:
+        return HttpResponseRedirect(links.team(code))
+    said_paid = "paid" in request.GET
+    view = orders.view_order(known, watched, found, said_paid=said_paid, now=timezone.now())
+    # Before its end nothing happens to an order that the view does not show.
+    ended = found.closed_at or view.team.completed_at
+    told = [each.event for each in timeline(view.team, found)] if ended else []
+    return live(request, "order", (view.version(), told), lambda: _order_context(request, view))
+
+
+@page
+def order_by_number(request: HttpRequest, source: str, channel: str) -> HttpResponse:
+    """Where a mall sends a shopper to one order, of which it knows its own number only."""
+    known = channel_named(source, channel)
+    user_id = own_id(request, known)
+    found = orders.find_by_number(known, user_id, request.GET.get("no", ""))
+    if found is None:
+        raise problems.no_such_order(known)
+    paid = "?paid=1" if "paid" in request.GET else ""
+    return HttpResponseRedirect(links.order(found.code) + paid)
+
+
+def _order_context(request: HttpRequest, view: TeamView) -> dict[str, Any]:
+    assert view.own is not None  # own_order() has found it
+    history = timeline(view.team, view.own)
+    return frame(request, view.channel) | order_panels.context(view, view.own, history)
+
+
+def _offer_context(request: HttpRequest, view: OfferView) -> dict[str, Any]:
+    return frame(request, view.channel) | {
+        "view": view,
+        "panel": offer_panels.panel(view),
+        "rules": rules.of_offer(view),
+        "card": share.offer_card(request, view),
+    }
+
+
+def _team_context(request: HttpRequest, view: TeamView) -> dict[str, Any]:
+    return frame(request, view.channel) | {
+        "view": view,
+        "panel": team_panels.panel(view),
+        "rules": rules.of_team(view),
+        "card": share.team_card(request, view),
+    }

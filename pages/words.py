@@ -1,0 +1,55 @@
+"""How the pages write money, moments and lengths of time, in the reader's language."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
+
+
+def money(amount: Decimal) -> str:
+    """¥80 or ¥79.90."""
+    text = f"{amount:,.2f}"
+    return f"¥{text.removesuffix('.00')}"
+
+
+def both(first: str, second: str) -> str:
+    """Two sentences in a row; Chinese has no space between them."""
+    return _("%(first)s %(second)s") % {"first": first, "second": second} if second else first
+
+
+def moment(at: datetime, now: datetime) -> str:
+    """20:45 on the same day, else with its date."""
+    local = timezone.localtime(at)
+    if local.date() == timezone.localtime(now).date():
+        return local.strftime("%H:%M")
+    return date_format(local, _("j M, H:i"))
+
+
+def duration(minutes: int) -> str:
+    """15 minutes, 24 hours, 3 days; the largest unit that is exact, days from two on."""
+    if minutes % (24 * 60) == 0 and minutes > 24 * 60:
+        days = minutes // (24 * 60)
+        return ngettext("%(n)d day", "%(n)d days", days) % {"n": days}
+    if minutes % 60 == 0:
+        hours = minutes // 60
+        return ngettext("%(n)d hour", "%(n)d hours", hours) % {"n": hours}
+    return ngettext("%(n)d minute", "%(n)d minutes", minutes) % {"n": minutes}
+
+
+def left(until: datetime, now: datetime) -> str:
+    """What live.js counts down from: 1 d 02:03:04, or 03:04 within the hour."""
+    seconds = max(0, int((until - now) / timedelta(seconds=1)))
+    days, rest = divmod(seconds, DAY)
+    hours, rest = divmod(rest, HOUR)
+    minutes, seconds = divmod(rest, MINUTE)
+    if days:
+        return _("%(days)d d %(clock)s") % {
+            "days": days,
+            "clock": f"{hours:02}:{minutes:02}:{seconds:02}",
+        }
+    return f"{hours:02}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"

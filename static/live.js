@@ -1,0 +1,139 @@
+/* Keeps a page true while it is looked at: asks for its part that changes, counts down by the
+   server's clock, copies and shares links, and sends a form once. */
+"use strict";
+(() => {
+  const EVERY = 3000, LONGEST = 30000; // milliseconds between two polls, after failures too
+  const live = document.getElementById("live");
+  const said = document.getElementById("said");
+  const stale = document.getElementById("stale");
+  const served = document.querySelector("[data-now]");
+  let ahead = served ? Number(served.dataset.now) - Date.now() : 0; // the server's clock, as we know it
+  let seenAt = Date.now(), failures = 0, busy = false, timer = 0;
+  const reached = new Set(); // moments whose coming has been asked about
+
+  const two = (n) => String(n).padStart(2, "0");
+  const days = document.documentElement.lang === "en" ? " d " : " 天 ";
+
+  function clock(ms) {
+    const s = Math.max(0, Math.floor(ms / 1000));
+    const d = Math.floor(s / 86400), h = Math.floor(s / 3600) % 24;
+    const rest = two(Math.floor(s / 60) % 60) + ":" + two(s % 60);
+    return d ? d + days + two(h) + ":" + rest : h ? two(h) + ":" + rest : rest;
+  }
+
+  function tick() {
+    const now = Date.now() + ahead;
+    for (const each of document.querySelectorAll("[data-until]")) {
+      const until = Number(each.dataset.until), text = clock(until - now);
+      if (each.textContent !== text) each.textContent = text;
+      if (until <= now && !reached.has(until)) {
+        reached.add(until);
+        soon(300);
+      }
+    }
+  }
+
+  function soon(wait) {
+    clearTimeout(timer);
+    timer = setTimeout(poll, wait);
+  }
+
+  async function poll() {
+    if (!live || busy || document.hidden) return;
+    busy = true;
+    let wait = EVERY + Math.random() * 300;
+    try {
+      const asked = Date.now();
+      const answer = await fetch(live.dataset.src, {
+        headers: { "If-None-Match": live.dataset.etag }, cache: "no-store", redirect: "error",
+        signal: AbortSignal.timeout ? AbortSignal.timeout(10000) : undefined,
+      });
+      if (answer.status === 429) {
+        wait = 1000 * Number(answer.headers.get("Retry-After") || 10);
+      } else if (answer.status === 200 || answer.status === 304) {
+        ahead = Number(answer.headers.get("X-Now")) - (asked + Date.now()) / 2;
+        if (answer.status === 200) show(await answer.text(), answer.headers.get("ETag"));
+        seenAt = Date.now();
+        failures = 0;
+        stale.hidden = true;
+      } else if (answer.status < 500) {
+        location.reload(); // it is gone, or no longer ours to see: the page says which
+        return;
+      } else {
+        throw new Error(answer.status);
+      }
+    } catch {
+      failures += 1;
+      wait = Math.min(LONGEST, EVERY * 2 ** Math.min(failures, 4));
+      if (failures > 1) {
+        const at = new Date(seenAt);
+        stale.querySelector("span").textContent = two(at.getHours()) + ":" + two(at.getMinutes());
+        stale.hidden = false;
+      }
+    } finally {
+      busy = false;
+    }
+    soon(wait);
+  }
+
+  function show(html, etag) {
+    const state = () => live.querySelector("[data-state]")?.dataset.state;
+    const before = state(), key = document.activeElement?.dataset?.key;
+    live.innerHTML = html;
+    live.dataset.etag = etag;
+    if (key) live.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+    if (state() !== before) said.textContent = live.querySelector("[data-headline]").textContent;
+    offer();
+    tick();
+  }
+
+  /* Buttons that need scripts are hidden without. */
+  function offer() {
+    const canShare = Boolean(navigator.share);
+    for (const button of document.querySelectorAll("[data-share]")) button.hidden = !canShare;
+    for (const button of document.querySelectorAll("[data-copy]")) {
+      button.hidden = false;
+      const second = canShare && button.classList.contains("main");
+      if (second) button.classList.replace("main", "second");
+    }
+  }
+
+  async function copy(button) {
+    const input = button.parentElement.querySelector("input");
+    try {
+      await navigator.clipboard.writeText(input.value);
+    } catch {
+      input.select();
+      document.execCommand("copy");
+    }
+    const label = button.textContent;
+    button.textContent = button.dataset.done;
+    if (said) said.textContent = button.dataset.done;
+    setTimeout(() => (button.textContent = label), 2000);
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy], [data-share]");
+    if (!button) return;
+    if (button.matches("[data-copy]")) copy(button);
+    else {
+      const url = button.parentElement.querySelector("input").value;
+      navigator.share({ title: document.title, url }).catch(() => {}); // put off by its reader
+    }
+  });
+  document.addEventListener("submit", (event) => {
+    if (event.target.dataset.sent) event.preventDefault();
+    event.target.dataset.sent = "1";
+  });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) { tick(); soon(0); } });
+  addEventListener("online", () => soon(0));
+  addEventListener("pageshow", (event) => {
+    for (const form of document.forms) delete form.dataset.sent;
+    if (event.persisted) { tick(); soon(0); }
+  });
+
+  offer();
+  tick();
+  setInterval(() => { if (!document.hidden) tick(); }, 250);
+  soon(EVERY);
+})();

@@ -1,0 +1,164 @@
+"""On the way to the mall: the checkout URL and what it is told, or why not, in words."""
+
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from groupbuy.models import Channel
+from tests import factories
+from tests.factories import GOODS, NOW
+from tests.pages.conftest import browser
+from tests.pages.scenes import ME, MINUTE, NAMES, OFFER, SCENES, code_of, offer_at, team_at
+from trade.models import Order, Team
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
+
+
+def sent_to(response: Any) -> dict[str, str]:
+    """What the mall's checkout URL is told."""
+    assert response.status_code == 303
+    parts = urlsplit(response["Location"])
+    assert (parts.scheme, parts.netloc, parts.path) == ("https", "mall.example.com", "/buy")
+    return dict(parse_qsl(parts.query))
+
+
+def test_what_the_mall_is_told() -> None:
+    offer_at(NOW)
+    team = team_at(NOW - MINUTE, NAMES[1])
+    code, goods = code_of(team, NAMES[1]), {"goodsId": GOODS}
+    activity = goods | {"activityId": "100123"}
+    held = activity | {"teamId": str(team.pk), "outTradeNo": f"t-{NAMES[1]}"}
+    guest, member = browser(), browser(NAMES[1])
+
+    assert sent_to(guest.get(f"{OFFER}/buy/alone")) == {"action": "alone"} | goods
+    assert sent_to(guest.get(f"{OFFER}/buy/open")) == {"action": "open"} | activity
+    joined = sent_to(guest.get(f"/t/{code}/join"))
+    assert joined == {"action": "join", "teamId": str(team.pk)} | activity
+    for action in ("pay", "return", "view"):
+        assert sent_to(member.get(f"/t/{code}/order/{action}")) == {"action": action} | held
+
+
+def test_the_checkout_urls_own_query_is_kept() -> None:
+    offer_at(NOW)
+    Channel.objects.update(checkout_url="https://mall.example.com/buy?shop=1&note=")
+
+    told = urlsplit(browser().get(f"{OFFER}/buy/alone")["Location"]).query
+
+    assert told == f"shop=1&note=&action=alone&goodsId={GOODS}"
+
+
+def test_looking_locks_nothing() -> None:
+    offer_at(NOW)
+    team = team_at(NOW - MINUTE, NAMES[1])
+    before = Team.objects.values_list("locked_count", flat=True).get()
+
+    browser(ME).get(f"/t/{code_of(team, NAMES[1])}/join")
+    browser(ME).get(f"{OFFER}/buy/open")
+
+    assert Team.objects.values_list("locked_count", flat=True).get() == before
+    assert Order.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("team_full_but_unpaid", "Just taken"),
+        ("team_complete", "This team is complete"),
+        ("team_being_counted", "Time was up"),
+        ("team_failed", "Time was up"),
+        ("team_beyond_my_limit", "You cannot join this team"),
+        ("team_not_invited", "You cannot join this team"),
+        ("my_seat_unpaid", "You are in this team already"),
+        ("my_team_forming", "You are in this team already"),
+    ],
+)
+def test_a_team_that_cannot_be_joined_says_why(name: str, words: str) -> None:
+    at = SCENES[name](NOW)
+
+    response = browser(at.user_id).get(f"{at.path}/join")
+
+    page = response.content.decode()
+    assert (response.status_code, words in page) == (409, True)
+    assert f'href="{at.path}"' in page
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("offer_ended", "The offer has ended"),
+        ("offer_not_started", "The offer has ended"),
+        ("offer_mine_unpaid", "you have a seat in a team already"),
+        ("offer_limit_reached", "as often as this offer allows"),
+        ("offer_not_invited", "customers it has invited"),
+        ("offer_sold_out", "sold out"),
+    ],
+)
+def test_an_offer_that_cannot_be_opened_says_why(name: str, words: str) -> None:
+    at = SCENES[name](NOW)
+
+    response = browser(at.user_id).get(f"{OFFER}/buy/open")
+
+    assert (response.status_code, words in response.content.decode()) == (409, True)
+
+
+def test_the_seat_that_was_taken_a_moment_ago_is_not_promised() -> None:
+    offer_at(NOW, target_count=2)
+    team = team_at(NOW - MINUTE, NAMES[1])
+    path, client = f"/t/{code_of(team, NAMES[1])}", browser(ME)
+    assert f"{path}/join" in client.get(path).content.decode()
+
+    factories.lock(NAMES[2], now=NOW, team_id=str(team.pk))
+
+    assert client.get(f"{path}/join").status_code == 409
+
+
+def test_a_channel_without_a_checkout_says_how_to_buy() -> None:
+    at = SCENES["offer_without_checkout"](NOW)
+    client = browser()
+
+    page = client.get(at.path).content.decode()
+    how = client.get(f"{OFFER}/buy/open")
+
+    assert "takes orders in its own shop" in page
+    assert how.status_code == 200
+    assert "Choose to open a team." in how.content.decode()
+
+
+def test_somebody_elses_order_is_not_dealt_with() -> None:
+    at = SCENES["my_seat_unpaid"](NOW)
+
+    other = browser(NAMES[1]).get(f"{at.path}/order/pay")
+    guest = browser().get(f"{at.path}/order/pay")
+
+    assert (other.status_code, other["Location"]) == (302, at.path)
+    assert guest.status_code == 403
+    other_page = browser(NAMES[1]).get(f"{at.path}/order")
+    assert (other_page.status_code, other_page["Location"]) == (302, at.path)
+
+
+@pytest.mark.parametrize("path", ["/t/nothere222", "/o/s01/c01/none", "/o/s00/c00", "/nothing"])
+def test_what_does_not_exist_has_a_page_with_a_way_on(path: str) -> None:
+    offer_at(NOW)
+
+    response = browser().get(path)
+
+    assert response.status_code == 404
+    assert 'class="main"' in response.content.decode()
+
+
+@pytest.mark.parametrize("path", ["/buy/eat", "/buy/join"])
+def test_there_is_no_other_way_to_buy(path: str) -> None:
+    offer_at(NOW)
+
+    assert browser().get(f"{OFFER}{path}").status_code == 404
+
+
+def test_a_mall_finds_an_order_by_its_number() -> None:
+    at = SCENES["my_seat_unpaid"](NOW)
+    client = browser(ME)
+
+    found = client.get("/my/s01/c01/order", {"no": f"t-{ME}", "paid": "1"})
+
+    assert (found.status_code, found["Location"]) == (302, f"{at.path}/order?paid=1")
+    assert client.get("/my/s01/c01/order", {"no": f"t-{NAMES[1]}"}).status_code == 404

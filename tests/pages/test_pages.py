@@ -1,0 +1,302 @@
+"""The pages beside the states: lists, cards, problems, and stored text that stays text."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
+from django.test import Client
+
+from activity.models import Activity, Sku
+from groupbuy.models import Channel
+from pages import start, views
+from tests import factories
+from tests.factories import GOODS, NOW
+from tests.pages.conftest import browser
+from tests.pages.scenes import (
+    ME,
+    MINUTE,
+    NAMES,
+    OFFER,
+    SCENES,
+    Scene,
+    code_of,
+    many_orders,
+    offer_at,
+    team_at,
+    wall,
+)
+from trade.models import Order
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
+Look = Callable[..., str]
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+def og(page: str, name: str) -> str:
+    [content] = re.findall(rf'property="og:{name}" content="([^"]*)"', page)
+    return str(content)
+
+
+# --- My orders --------------------------------------------------------------------------------
+
+
+def test_orders_come_newest_first_and_page_by_page(look: Look) -> None:
+    at = many_orders(NOW, count=12)
+
+    first = look(at)
+
+    [after] = re.findall(r"after=(\w+)", first)
+    second = look(at, tab="all", after=after)
+    codes = re.findall(r'class="what" href="/t/(\w+)/order"', first + second)
+    assert (len(codes), len(set(codes))) == (12, 12)
+    assert first.count('class="what"') == 10
+    assert "That is all." in second
+    times = [Order.objects.get(code=code).created_at for code in codes]
+    assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("tab", "count", "words"),
+    [
+        ("all", 6, "To be paid"),
+        ("pay", 2, "To be paid"),
+        ("running", 2, "Waiting for the team"),
+        ("done", 0, "Nothing here"),
+        ("back", 0, "Nothing here"),
+        ("nonsense", 6, "To be paid"),
+    ],
+)
+def test_each_tab_has_its_orders(look: Look, tab: str, count: int, words: str) -> None:
+    page = look(many_orders(NOW, count=6), tab=tab)
+
+    assert page.count('class="what"') == count
+    assert words in page
+    assert page.count('aria-current="page"') == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "tab"), [("my_team_complete", "done"), ("my_order_given_back", "back")]
+)
+def test_orders_that_are_done_or_given_back_have_their_tabs(
+    look: Look, name: str, tab: str
+) -> None:
+    SCENES[name](NOW)
+
+    page = look(Scene("/my/s01/c01", ME, ""), tab=tab)
+
+    assert page.count('class="what"') == 1
+
+
+def test_orders_of_others_and_of_other_channels_are_not_listed(look: Look) -> None:
+    at = many_orders(NOW, count=3)
+
+    assert look(Scene(at.path, NAMES[1], "")).count('class="what"') == 0
+
+
+def test_an_order_tells_what_was_paid_and_what_happened(look: Look) -> None:
+    page = look(SCENES["order_my_order_given_back"](NOW))
+
+    sums = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page)
+    assert sums == [
+        ("Alone", "¥100"),
+        ("Saved in the team", "−¥20"),
+        ("Paid", "¥80"),
+        ("Goes back to you", "¥80"),
+    ]
+    happened = re.findall(r"<li><time>[^<]+</time> ([^<]+)</li>", page)
+    assert happened == [
+        "Seat held",
+        "Your payment arrived",
+        "You gave it back: the return of your money was ordered",
+    ]
+    assert f'value="t-{ME}"' in page
+
+
+# --- Walls and offers -------------------------------------------------------------------------
+
+
+def test_the_wall_shows_what_this_visitor_may_see(look: Look) -> None:
+    at = wall(NOW)
+    assert look(at).count('href="/o/s01/c01/9890001"') == 1
+    assert "1 open" in look(at)
+
+    Activity.objects.update(restrict_visible=True)
+
+    assert "No offers now" in look(at)
+
+
+def test_an_offer_that_is_hidden_leaves_no_trace(look: Look) -> None:
+    page = look(SCENES["offer_hidden"](NOW))
+
+    for trace in ("¥80", "team of", "The rules", "together", "takes part", "invited"):
+        assert trace not in page
+    assert "¥100" in page
+    assert og(page, "description") == "¥100"
+
+
+def test_the_activity_can_be_named(look: Look) -> None:
+    offer_at(NOW)
+    channel = Channel.objects.get(source="s01")
+    factories.make_activity(
+        pk=100124,
+        channel=channel,
+        start_at=NOW + 60 * MINUTE,
+        end_at=NOW + 90 * MINUTE,
+        target_count=5,
+    )
+
+    assert 'data-state="OPEN"' in look(Scene(OFFER, "", ""))
+    page = look(Scene(OFFER, "", ""), activity="100124")
+    assert 'data-state="NOT_STARTED"' in page
+    assert "team of 5" in page
+    assert browser().get(OFFER, {"activity": "1"}).status_code == 404
+
+
+def test_goods_with_a_slash_in_their_id_have_a_page(look: Look) -> None:
+    channel = factories.make_channel()
+    factories.make_activity(channel=channel, goods_id="a/b~c", start_at=NOW - MINUTE)
+
+    assert "/o/s01/c01/a~1b~0c" in look(Scene("/o/s01/c01", "", ""))
+    assert 'data-state="OPEN"' in look(Scene("/o/s01/c01/a~1b~0c", "", ""))
+
+
+def test_a_start_can_be_put_into_the_calendar() -> None:
+    SCENES["offer_not_started"](NOW)
+
+    response = browser().get(f"{OFFER}/reminder.ics")
+
+    lines = response.content.decode().split("\r\n")
+    assert response["Content-Type"] == "text/calendar; charset=utf-8"
+    assert "DTSTART:20360501T053000Z" in lines
+    assert f"URL:http://testserver{OFFER}" in lines
+    assert max(len(line.encode()) for line in lines) <= 75
+
+
+# --- Sharing ----------------------------------------------------------------------------------
+
+
+def test_a_shared_team_says_what_it_is_and_nothing_of_anybody(look: Look) -> None:
+    at = SCENES["my_team_forming"](NOW)
+
+    page = look(at)
+
+    assert og(page, "title") == "3 people, ¥80 instead of ¥100, 1 missing"
+    assert og(page, "description") == "《手写MyBatis：渐进式源码实践》, until 12:13"
+    assert og(page, "url") == f"http://testserver{at.path}"
+    assert f'value="http://testserver{at.path}"' in page
+    assert "og:image" not in page
+
+
+def test_every_member_invites_by_a_link_of_their_own(look: Look) -> None:
+    offer_at(NOW)
+    team = team_at(NOW - MINUTE, ME, NAMES[1], paid=2)
+    codes = {user: code_of(team, user) for user in (ME, NAMES[1])}
+    assert codes[ME] != codes[NAMES[1]]
+
+    by_anothers_link = look(Scene(f"/t/{codes[NAMES[1]]}", ME, ""))
+
+    assert f'value="http://testserver/t/{codes[ME]}"' in by_anothers_link
+
+
+# --- Text that others wrote -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["offer", "team", "order", "orders", "wall"])
+def test_stored_text_is_inert(look: Look, path: str) -> None:
+    offer_at(NOW)
+    Sku.objects.update(name=EVIL, description=EVIL, picture=f"https://pictures.example/{EVIL}")
+    Channel.objects.update(name=EVIL[:60])
+    team = team_at(NOW - MINUTE, ME, EVIL[:30], paid=2)
+    team_at(NOW - MINUTE, f"{EVIL[:20]}x", paid=1)
+    code = code_of(team, ME)
+    paths = {
+        "offer": OFFER,
+        "team": f"/t/{code}",
+        "order": f"/t/{code}/order",
+        "orders": "/my/s01/c01",
+        "wall": "/o/s01/c01",
+    }
+
+    page = look(Scene(paths[path], ME, ""))
+
+    assert "<script>" not in page
+    assert "<img src=x" not in page
+    assert re.findall(r"<(?:script|img)[^>]*>", page)
+    assert all('"' not in url for url in re.findall(r'src="([^"]*)"', page))
+
+
+# --- What goes wrong --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (OperationalError(2002, "away"), 503, "Back in a moment"),
+        (ImproperlyConfigured("a bug"), 500, "Something went wrong"),
+    ],
+)
+def test_a_page_that_breaks_needs_nothing_to_say_so(
+    error: Exception, status: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer_at(NOW)
+
+    def broken(*args: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(views, "offer_asked", broken)
+    client = browser(raise_request_exception=False)
+
+    response = client.get(OFFER)
+
+    assert (response.status_code, words in response.content.decode()) == (status, True)
+    assert response.headers.get("Retry-After") == ("10" if status == 503 else None)
+    assert "{%" not in response.content.decode()
+
+
+def test_a_form_without_its_cookie_says_what_to_do() -> None:
+    response = Client(enforce_csrf_checks=True, headers={"Accept-Language": "en"}).post(
+        "/language/", {"language": "en"}
+    )
+
+    assert response.status_code == 403
+    assert "Allow cookies for this site" in response.content.decode()
+
+
+# --- The demo ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _demo(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    path = tmp_path / "demo.json"
+    path.write_text('{"user": "demo"}')
+    monkeypatch.setattr(start, "DEMO_FILE", path)
+    settings.DEMO = True
+
+
+@pytest.mark.usefixtures("_demo")
+def test_the_demos_shoppers_are_handed_over_from_this_machine_only(settings: Any) -> None:
+    offer_at(NOW)
+    client = browser()
+
+    page = client.get("/").content.decode()
+    link = client.get("/as/xiaofuge")
+    entered = client.get(link["Location"])
+
+    assert 'href="/as/xiaofuge"' in page
+    assert f'href="/o/s01/c01/{GOODS}"' in page
+    assert (link.status_code, entered.status_code, entered["Location"]) == (302, 303, OFFER)
+    assert "You are xi***e" in client.get(OFFER).content.decode()
+    assert client.get("/as/somebody").status_code == 404
+    assert client.get("/as/xiaofuge", REMOTE_ADDR="10.0.0.1").status_code == 404
+    settings.DEMO = False
+    assert client.get("/as/xiaofuge").status_code == 404
+
+
+def test_a_day_later_a_moment_has_its_date(look: Look) -> None:
+    offer_at(NOW, end_at=NOW - timedelta(days=1), start_at=NOW - timedelta(days=3))
+
+    assert "Ended at 30 Apr, 12:00" in look(Scene(OFFER, "", ""))

@@ -1,0 +1,182 @@
+"""What a page that is looked at costs: polls, copies, limits; and that it is true all the same."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from redis import Redis
+
+from groupbuy import snapshots
+from tests import factories
+from tests.factories import NOW, set_switch
+from tests.pages.conftest import browser
+from tests.pages.scenes import (
+    ME,
+    MINUTE,
+    NAMES,
+    SCENES,
+    Scene,
+    code_of,
+    offer_at,
+    team_at,
+)
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
+STATIC = Path(__file__).parents[2] / "static"
+
+
+@pytest.fixture
+def _warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Copies stay good for the whole test."""
+    monkeypatch.setattr(snapshots, "MAX_AGE", 3600)
+    yield
+    snapshots.drop_all()
+
+
+def poll(client: Client, path: str, etag: str = "") -> Any:
+    headers = {"If-None-Match": etag} if etag else {}
+    return client.get(path, {"live": "1"}, headers=headers)
+
+
+def queries(client: Client, at: Scene) -> tuple[int, int]:
+    """Of a poll that finds nothing new: its status and what it asks the database."""
+    etag = poll(client, at.path)["ETag"]
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        answer = poll(client, at.path, etag)
+    return answer.status_code, len(asked)
+
+
+@pytest.mark.usefixtures("_warm")
+@pytest.mark.parametrize(
+    ("name", "user_id", "expected"),
+    [
+        ("team_joinable", "", 0),
+        ("team_full_but_unpaid", "", 0),
+        ("my_team_forming", ME, 0),
+        ("my_seat_unpaid", ME, 0),
+        ("order_my_team_forming", ME, 0),
+        ("offer_open_with_teams", "", 0),
+        # One look at the shopper's own orders in the activity, by its index.
+        ("offer_open_with_teams", ME, 1),
+        ("team_joinable", ME, 1),
+    ],
+)
+def test_a_poll_that_finds_nothing_new_costs_no_sql(name: str, user_id: str, expected: int) -> None:
+    at = SCENES[name](NOW)
+
+    assert queries(browser(user_id), at) == (304, expected)
+
+
+@pytest.mark.usefixtures("_warm")
+def test_a_thousand_watchers_cost_the_database_what_one_does() -> None:
+    at = SCENES["team_joinable"](NOW)
+    etag = poll(browser(), at.path)["ETag"]
+
+    with CaptureQueriesContext(connection) as asked:
+        statuses = {poll(browser(), at.path, etag).status_code for _ in range(50)}
+
+    assert (statuses, len(asked)) == ({304}, 0)
+
+
+def test_a_poll_brings_the_part_that_has_changed() -> None:
+    offer_at(NOW)
+    team = team_at(NOW - 5 * MINUTE, NAMES[1], paid=1)
+    path, client = f"/t/{code_of(team, NAMES[1])}", browser()
+    before = poll(client, path)
+
+    factories.lock(NAMES[2], now=NOW, team_id=str(team.pk))
+
+    after = poll(client, path, before["ETag"])
+    assert (after.status_code, after["Cache-Control"]) == (200, "private, no-cache")
+    assert "1 more person needed" in after.content.decode()
+    assert "<html" not in after.content.decode()
+    assert after["ETag"] != before["ETag"]
+
+
+@pytest.mark.usefixtures("_warm")
+def test_who_comes_back_from_paying_sees_it_at_once() -> None:
+    offer_at(NOW)
+    team = team_at(NOW - 5 * MINUTE, ME)
+    path, client = f"/t/{code_of(team, ME)}", browser(ME)
+    assert 'data-state="UNPAID"' in client.get(path).content.decode()
+
+    factories.settle(ME, now=NOW)
+
+    assert 'data-state="FORMING"' in client.get(path).content.decode()
+
+
+def test_time_alone_changes_a_page(time_goes: Any) -> None:
+    at = SCENES["team_joinable"](NOW)
+    client = browser()
+    etag = poll(client, at.path)["ETag"]
+
+    time_goes(timedelta(minutes=11))
+
+    answer = poll(client, at.path, etag)
+    assert answer.status_code == 200
+    assert 'data-state="COUNTING"' in answer.content.decode()
+
+
+def test_each_language_has_its_own_version() -> None:
+    at = SCENES["team_joinable"](NOW)
+    english = poll(browser(), at.path)
+
+    chinese = poll(browser(language="zh-hans"), at.path, english["ETag"])
+
+    assert chinese.status_code == 200
+    assert "还差 1 人" in chinese.content.decode()
+
+
+def test_every_answer_has_the_servers_clock_and_is_not_kept() -> None:
+    at = SCENES["team_joinable"](NOW)
+
+    page, part = browser().get(at.path), poll(browser(), at.path)
+
+    assert {page["X-Now"], part["X-Now"]} == {str(round(NOW.timestamp() * 1000))}
+    assert page["Cache-Control"] == "no-store"
+
+
+def test_nothing_inline_and_nothing_of_others_may_run() -> None:
+    at = SCENES["offer_open"](NOW)
+
+    response = browser().get(at.path)
+
+    policy = response["Content-Security-Policy"]
+    assert "script-src 'self';" in policy
+    assert "style-src 'self';" in policy
+    assert "unsafe" not in policy
+    page = response.content.decode()
+    assert " style=" not in page
+    assert "<style" not in page
+    assert page.count("<script") == 1
+    assert " onclick" not in page
+
+
+def test_a_first_visit_is_light() -> None:
+    at = SCENES["offer_open_with_teams"](NOW)
+
+    page = browser().get(at.path).content
+
+    static = [STATIC / name for name in ("pages.css", "live.js", "logo.svg", "goods/9890001.svg")]
+    assert (STATIC / "pages.css").stat().st_size < 15_000
+    assert len(page) + sum(path.stat().st_size for path in static) < 100_000
+
+
+def test_whoever_asks_too_often_is_told_for_how_long_to_wait(redis: Redis) -> None:
+    set_switch("pageAddressLimit", "2/60")
+    at = SCENES["team_joinable"](NOW)
+    client = browser()
+    assert [poll(client, at.path).status_code for _ in range(2)] == [200, 200]
+
+    refused = client.get(at.path)
+
+    assert (refused.status_code, refused["Retry-After"]) == (429, "30")
+    assert "Try again in 30 seconds" in refused.content.decode()
+    assert browser(REMOTE_ADDR="10.0.0.9").get(at.path).status_code == 200
