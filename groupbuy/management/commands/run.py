@@ -67,8 +67,8 @@ def _require_free(port: int) -> None:
 def _prepare(port: int) -> None:
     call_command("migrate", verbosity=0)
     if settings.DEMO:
-        refund_url = f"http://127.0.0.1:{port}/api/v1/test/group_buy_notify"
-        call_command("seed_demo", refund_url=refund_url)
+        callback = f"http://127.0.0.1:{port}/api/v1/test/group_buy_notify"
+        call_command("seed_demo", refund_url=callback, teams=callback)
     call_command("collectstatic", interactive=False, verbosity=0)
     connections.close_all()
 

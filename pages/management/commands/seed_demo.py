@@ -1,7 +1,11 @@
-"""Load the demo: the contract's data, and a dozen goods more. Running it again adds nothing."""
+"""Load the demo: the contract's data, and a dozen goods more. Running it again adds nothing.
+
+With --teams it also opens a few teams, where the demo's goods have none, so that the shopper pages
+show something. They are real ones: they run out of time like any other."""
 
 import json
 import secrets
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -14,10 +18,14 @@ from django.utils import timezone
 
 from activity.discounts import Plan
 from activity.models import Activity, Discount, Offer, Sku
+from groupbuy.errors import GroupBuyError
 from groupbuy.models import ApiKey, Channel
 from pages.start import DEMO_FILE
 from tag.crowd import add_members
 from tag.models import CrowdTag
+from trade.lock import LockCommand, lock_order
+from trade.models import Team, Transport
+from trade.settle import SettleCommand, settle_order
 
 CROWD = "RQ_KJHKL98UU78H66554GFDV"
 MEMBERS = ["xiaofuge", "liergou", *(f"xfg{n:02}" for n in range(1, 10))]
@@ -63,13 +71,25 @@ DEMOS = [
 ]  # fmt: skip
 
 
+# Activity, members, how many of them have paid.
+TEAMS = [
+    (100124, ["xfg02"], 1),
+    (100125, ["xfg03", "xfg04"], 1),
+    (100127, ["xfg05"], 1),
+    (100130, ["xfg06", "xfg07"], 2),
+    (100131, ["xfg01", "xfg03", "xfg05", "xfg07", "xfg08"], 4),
+    (100135, ["xfg08", "xfg09", "xfg02"], 2),
+]
+
+
 class Command(BaseCommand):
     help = "Load demo goods, activities and a crowd; with DEMO=true also a console user and a key."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--refund-url", default="", help="where the mall hears of refunds")
+        parser.add_argument("--teams", metavar="URL", help="open teams; callbacks go to this URL")
 
-    def handle(self, *args: Any, refund_url: str, **options: Any) -> None:
+    def handle(self, *args: Any, refund_url: str, teams: str | None, **options: Any) -> None:
         with transaction.atomic():
             channel, _ = Channel.objects.get_or_create(
                 source="s01",
@@ -92,6 +112,12 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(DEMOS)} activities are there.")
         if settings.DEMO:
             _credentials(channel)
+        if teams:
+            opened = 0
+            for each in TEAMS:
+                with suppress(GroupBuyError):  # an operator has changed its rules
+                    opened += _open_team(*each, notify_url=teams)
+            self.stdout.write(f"{opened} teams were opened.")
 
 
 def _seed(demo: Demo, channel: Channel, crowd: CrowdTag) -> None:
@@ -122,6 +148,35 @@ def _seed(demo: Demo, channel: Channel, crowd: CrowdTag) -> None:
         restrict_join=demo.join_only,
     )
     Offer.objects.create(channel=channel, sku=sku, activity=activity)
+
+
+def _open_team(activity_id: int, members: list[str], paid: int, *, notify_url: str) -> bool:
+    """A team of these members, unless the activity has an open one."""
+    now = timezone.now()
+    open_teams = Team.objects.filter(activity=activity_id, status=Team.Status.FORMING)
+    if open_teams.filter(expires_at__gt=now).exists():
+        return False
+    goods_id = next(demo.goods_id for demo in DEMOS if demo.activity_id == activity_id)
+    shop, team_id = {"source": "s01", "channel": "c01"}, ""
+    for number, user_id in enumerate(members):
+        lock = LockCommand(
+            **shop,
+            user_id=user_id,
+            goods_id=goods_id,
+            activity_id=activity_id,
+            out_trade_no=f"demo-{secrets.token_hex(6)}",
+            team_id=team_id,
+            notify_transport=Transport.HTTP,
+            notify_url=notify_url,
+        )
+        order = lock_order(lock, now=now)
+        team_id = str(order.team_id)
+        if number < paid:
+            payment = SettleCommand(
+                **shop, user_id=user_id, out_trade_no=order.out_trade_no, paid_at=now
+            )
+            settle_order(payment, now=now)
+    return True
 
 
 def _discount(demo: Demo, crowd: CrowdTag) -> Discount:
