@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := $(CURDIR)/clients/python/src
 
-.PHONY: help run demo test chaos check bench services services-stop translations clean
+.PHONY: help run demo test chaos check bench services services-stop translations screenshots clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ services-stop: ## Stop them
 
 translations: $(VENV)/dev ## Collect new texts into locale/ and compile the catalogs
 	@bin/translations.sh update
+
+screenshots: $(VENV)/dev ## Take docs/screenshots/ of the shopper pages, with Chromium
+	@bin/chromium.sh
+	@$(BIN)/pytest -q tests/browser/screenshots.py
 
 clean: ## Remove what the commands above have made, data included
 	@bin/services.sh stop

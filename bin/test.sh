@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 export SERVICES_DIR=$PWD/var/test-services MARIADB_PORT=${MARIADB_PORT:-13406}
 export RABBITMQ_PORT=${RABBITMQ_PORT:-15773} FLUSH=off
 
+bin/chromium.sh || echo "The tests of the pages in a browser are skipped."
 echo "== SQLite"
 env -u DATABASE_URL -u AMQP_URL .venv/bin/pytest -q "$@" || exit 1
 

@@ -1,0 +1,1 @@
+"""The shopper pages in a real browser, when there is one."""

@@ -1,0 +1,236 @@
+"""Pages that are looked at: they stay true, count right, and cost nothing while nobody looks."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from tests import factories
+from tests.pages.scenes import ME, MINUTE, NAMES, OFFER, SCENES, code_of, offer_at, team_at
+from trade.models import Team
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Phone = Callable[..., Page]
+HEADLINE = "[data-headline]"
+
+
+def pay(user_id: str) -> None:
+    now = timezone.now()
+    factories.settle(user_id, now=now, paid_at=now)
+
+
+def test_three_shoppers_watch_their_team_fill_up(phone: Phone) -> None:
+    now = timezone.now()
+    offer_at(now)
+    team = team_at(now, ME)
+    first = phone(ME)
+    first.goto(f"/t/{code_of(team, ME)}")
+    expect(first.locator(HEADLINE)).to_have_text("Your seat is held: now pay for it")
+
+    pay(ME)
+    expect(first.locator(HEADLINE)).to_have_text("2 more people needed")
+    invitation = first.locator("#link").input_value()
+
+    second, third = phone(NAMES[1]), phone(NAMES[2])
+    for friend in (second, third):
+        friend.goto(invitation)
+        expect(friend.get_by_role("link", name="Join: ¥80")).to_be_visible()
+    factories.lock(NAMES[1], now=timezone.now(), team_id=str(team.pk))
+    expect(second.locator(HEADLINE)).to_have_text("Your seat is held: now pay for it")
+    expect(third.locator(HEADLINE)).to_have_text("1 more person needed")
+    expect(first.locator(".tally")).to_have_text("1 of 3 paid · 1 paying")
+    pay(NAMES[1])
+    factories.lock(NAMES[2], now=timezone.now(), team_id=str(team.pk))
+    expect(first.locator(HEADLINE)).to_have_text("All seats are taken, 1 still to be paid")
+
+    pay(NAMES[2])
+
+    for page in (first, second, third):
+        expect(page.locator(HEADLINE)).to_have_text("Complete: the price is yours")
+    expect(first.locator("#said")).to_have_text("Complete: the price is yours")
+    assert Team.objects.get(pk=team.pk).status == Team.Status.COMPLETE
+
+
+def test_the_whole_way_without_scripts(phone: Phone, till: Callable[[], str]) -> None:
+    now = timezone.now()
+    offer_at(now)
+    checkout = till()
+    page = phone(ME, java_script_enabled=False)
+    page.goto(OFFER)
+    assert page.locator("noscript").count() == 1
+    page.get_by_role("link", name="Open a team: ¥80").click()
+    page.wait_for_url(f"{checkout}?action=open&goodsId=9890001&activityId=100123")
+
+    team = team_at(timezone.now(), ME)
+    page.goto(OFFER)
+    page.get_by_role("link", name="Pay ¥80").click()
+    page.wait_for_url(f"{checkout}?action=pay&**")
+    pay(ME)
+
+    page.goto("/my/s01/c01")
+    page.get_by_role("link", name="Invite").click()
+    expect(page.locator(HEADLINE)).to_have_text("2 more people needed")
+    expect(page.locator("#link")).to_have_value(f"{page.url}")
+    expect(page.locator("button[data-copy]")).to_be_hidden()
+    friend = phone(java_script_enabled=False)
+    friend.goto(page.url)
+    friend.get_by_role("link", name="Join: ¥80").click()
+    friend.wait_for_url(f"{checkout}?action=join&**teamId={team.pk}")
+
+
+def test_a_phone_that_slept_five_minutes_counts_right(phone: Phone) -> None:
+    at = SCENES["team_joinable"](timezone.now())
+    page = phone()
+    page.clock.install(time=timezone.now())
+    page.route("**/*live=1*", lambda route: route.abort())
+    page.goto(at.path)
+    before = seconds(page)
+
+    page.clock.fast_forward("05:00")
+
+    assert 299 <= before - seconds(page) <= 302
+
+
+@pytest.mark.parametrize("wrong", [timedelta(hours=-1), timedelta(hours=1)])
+def test_a_phone_whose_clock_is_wrong_counts_right(phone: Phone, wrong: timedelta) -> None:
+    now = timezone.now()
+    at = SCENES["team_joinable"](now)
+    page = phone()
+    page.clock.install(time=now + wrong)
+    page.goto(at.path)
+
+    page.clock.run_for(1000)
+
+    passed = (timezone.now() - now).total_seconds()
+    assert abs(seconds(page) - (600 - passed)) < 5
+
+
+def test_nobody_looks_nobody_asks_and_shown_again_it_is_true_at_once(phone: Phone) -> None:
+    now = timezone.now()
+    offer_at(now)
+    team = team_at(now - MINUTE, NAMES[1], paid=1)
+    page = phone()
+    page.clock.install(time=now)
+    page.goto(f"/t/{code_of(team, NAMES[1])}")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.clock.run_for(3500)
+    shown = len(asked)
+    assert shown >= 1
+
+    hide(page, hidden=True)
+    page.clock.run_for(60_000)
+    assert len(asked) <= shown + 1  # one may have been on its way
+
+    factories.lock(NAMES[2], now=timezone.now(), team_id=str(team.pk))
+    hide(page, hidden=False)
+    page.clock.run_for(100)
+    expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
+
+
+def test_a_page_that_comes_back_from_the_history_asks_at_once(phone: Phone) -> None:
+    now = timezone.now()
+    offer_at(now)
+    team = team_at(now - MINUTE, NAMES[1], paid=1)
+    page = phone()
+    page.clock.install(time=now)
+    page.goto(f"/t/{code_of(team, NAMES[1])}")
+    factories.lock(NAMES[2], now=timezone.now(), team_id=str(team.pk))
+
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    page.clock.run_for(100)
+
+    expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
+
+
+def test_a_lost_connection_is_said_and_found_again(phone: Phone) -> None:
+    at = SCENES["team_joinable"](timezone.now())
+    page = phone()
+    page.goto(at.path)
+    page.route("**/*live=1*", lambda route: route.fulfill(status=503, body="away"))
+
+    expect(page.locator("#stale")).to_be_visible()
+    expect(page.locator("#stale")).to_contain_text("No connection. You see how things stood at")
+    page.unroute("**/*live=1*")
+
+    expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_a_form_is_sent_once(phone: Phone) -> None:
+    at = SCENES["team_joinable"](timezone.now())
+    page = phone()
+    page.goto(at.path)
+
+    prevented = page.evaluate(
+        """() => {
+          const form = document.querySelector("header form"), seen = [];
+          form.addEventListener("submit", () => setTimeout(() => {}, 0));
+          addEventListener("submit", (event) => {
+            seen.push(event.defaultPrevented); event.preventDefault(); });
+          form.requestSubmit(); form.requestSubmit();
+          return seen;
+        }"""
+    )
+
+    assert prevented == [False, True]
+
+
+def test_the_link_of_the_team_is_copied(phone: Phone) -> None:
+    at = SCENES["my_team_forming"](timezone.now())
+    page = phone(ME, permissions=["clipboard-read", "clipboard-write"])
+    page.goto(at.path)
+
+    page.get_by_role("button", name="Copy the link").click()
+
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+
+
+def test_focus_stays_where_it_was_when_the_page_changes(phone: Phone) -> None:
+    now = timezone.now()
+    offer_at(now)
+    team = team_at(now - MINUTE, NAMES[1], paid=1)
+    page = phone()
+    page.goto(f"/t/{code_of(team, NAMES[1])}")
+    page.get_by_role("link", name="Join: ¥80").focus()
+
+    factories.lock(NAMES[2], now=timezone.now(), team_id=str(team.pk))
+
+    expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
+    expect(page.get_by_role("link", name="Join: ¥80")).to_be_focused()
+
+
+def test_two_tabs_show_the_same(phone: Phone) -> None:
+    now = timezone.now()
+    offer_at(now)
+    team = team_at(now, ME)
+    one = phone(ME)
+    one.goto(f"/t/{code_of(team, ME)}")
+    other = one.context.new_page()
+    other.goto(f"/t/{code_of(team, ME)}/order")
+
+    pay(ME)
+
+    for page in (one, other):
+        expect(page.locator(HEADLINE)).to_have_text("2 more people needed", timeout=30_000)
+
+
+def seconds(page: Page) -> int:
+    """Left on the clock of the panel."""
+    text = page.locator(".clock time").inner_text()
+    total = 0
+    for part in text.split(":"):
+        total = total * 60 + int(part)
+    return total
+
+
+def hide(page: Page, *, hidden: bool) -> None:
+    page.evaluate(
+        """(hidden) => {
+          Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
