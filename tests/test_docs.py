@@ -10,8 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from groupbuy.errors import ErrorCode
@@ -26,10 +29,14 @@ DOCS, CLIENT = ROOT / "docs", ROOT / "clients/python/src"
 pytestmark = pytest.mark.django_db
 
 
+def _examples(guide: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / guide).read_text("utf-8"), re.S)
+
+
 @pytest.fixture(params=["integration.md", "integration.zh-CN.md"])
 def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """The guide's example, running with the channel's secret: its URL and what it prints."""
-    [code] = re.findall(r"```python\n(.*?)```", (DOCS / request.param).read_text("utf-8"), re.S)
+    [code] = [each for each in _examples(request.param) if "make_server" in each]
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = probe.getsockname()[1]
     secret = make_channel().webhook_secret
@@ -84,7 +91,20 @@ def forged(task: NotifyTask) -> NotifyTask:
 def test_both_guides_show_the_same_receiver_and_every_code() -> None:
     texts = [(DOCS / f"integration{kind}.md").read_text("utf-8") for kind in ("", ".zh-CN")]
 
-    receivers = [re.findall(r"```python\n(.*?)```", text, re.S) for text in texts]
-    assert receivers[0] == receivers[1]
+    assert _examples("integration.md") == _examples("integration.zh-CN.md")
     for text in texts:
         assert set(re.findall(r"`(E?0\d{3})`", text)) == {error.code for error in ErrorCode}
+
+
+def test_the_guides_hand_over_opens_a_session() -> None:
+    channel = make_channel(checkout_url="https://mall.example.com/buy")
+    [code] = [each for each in _examples("integration.md") if "handover_url" in each]
+    names: dict[str, Any] = {}
+    exec(code.replace("gbp_your_secret", channel.page_secret), names)  # noqa: S102  it is ours
+
+    url = urlsplit(names["handover_url"]("wang=小明 &", "/my/s01/c01"))
+
+    client = Client(headers={"Accept-Language": "en"})
+    entered = client.get(f"{url.path}?{url.query}")
+    assert (entered.status_code, entered["Location"]) == (303, "/my/s01/c01")
+    assert "You are wa***&amp;" in client.get("/my/s01/c01").content.decode()
