@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import secrets
 from typing import Self
 

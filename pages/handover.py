@@ -19,7 +19,7 @@ from rest_framework.exceptions import ValidationError
 
 from groupbuy.channels import KnownChannel
 from groupbuy.fields import TextField
-from groupbuy.models import ALLOWED_HOST
+from groupbuy.hosts import ALLOWED_HOST
 from pages.models import UsedLink
 
 LONGEST = timedelta(minutes=15)  # a link's end may not be further away

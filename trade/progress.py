@@ -55,12 +55,13 @@ def order_state(*, channel_id: int, out_trade_no: str) -> OrderState:
 
 def timeline(team: Team, order: Order) -> list[OrderEvent]:
     """The events of an order, oldest first."""
+    promises = _promises(team, order)
     moments = [
         ("locked", order.created_at),
         ("paid", order.settled_at),
         ("team_complete", None if order.closed_at else team.completed_at),
         ("closed", order.closed_at),
-        *((f"{promise.event}_delivered", promise.delivered_at) for promise in _promises(team, order)),
+        *((f"{promise.event}_delivered", promise.delivered_at) for promise in promises),
     ]
     events = [OrderEvent(event, at) for event, at in moments if at is not None]
     return sorted(events, key=lambda event: event.at)

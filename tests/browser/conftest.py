@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from groupbuy.auth import find_channel
+from groupbuy import channels
 from groupbuy.models import Channel
 from pages.shopper import sign_in
 
@@ -68,7 +68,7 @@ def till(live_server: Any) -> Callable[[], str]:
 
 def _cookies(user_id: str, url: str) -> list[Any]:
     response = HttpResponse()
-    channel = find_channel("s01", "c01")
+    channel = channels.find("s01", "c01")
     assert channel is not None
     sign_in(response, channel, user_id)
     return [

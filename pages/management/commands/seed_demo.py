@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from activity.discounts import Plan
 from activity.models import Activity, Discount, Offer, Sku
+from groupbuy.channels import KnownChannel
 from groupbuy.errors import GroupBuyError
 from groupbuy.models import ApiKey, Channel
 from pages.start import DEMO_FILE
@@ -157,11 +158,12 @@ def _open_team(activity_id: int, members: list[str], paid: int, *, notify_url: s
     if open_teams.filter(expires_at__gt=now).exists():
         return False
     goods_id = next(demo.goods_id for demo in DEMOS if demo.activity_id == activity_id)
-    shop, team_id = {"source": "s01", "channel": "c01"}, ""
+    channel = KnownChannel.of(Channel.objects.get(source="s01", channel="c01"))
+    team_id = ""
     for number, user_id in enumerate(members):
         lock = LockCommand(
-            **shop,
             user_id=user_id,
+            channel=channel,
             goods_id=goods_id,
             activity_id=activity_id,
             out_trade_no=f"demo-{secrets.token_hex(6)}",
@@ -173,7 +175,7 @@ def _open_team(activity_id: int, members: list[str], paid: int, *, notify_url: s
         team_id = str(order.team_id)
         if number < paid:
             payment = SettleCommand(
-                **shop, user_id=user_id, out_trade_no=order.out_trade_no, paid_at=now
+                channel=channel, user_id=user_id, out_trade_no=order.out_trade_no, paid_at=now
             )
             settle_order(payment, now=now)
     return True
