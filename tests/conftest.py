@@ -18,7 +18,7 @@ from django.db import close_old_connections
 from rest_framework.test import APIClient
 
 import groupbuy.redis
-from groupbuy import changes, ids, snapshots, throttling
+from groupbuy import changes, ids, snapshots, sweeps, throttling
 from groupbuy.models import ApiKey
 from tag import crowd
 from tests import factories
@@ -27,8 +27,9 @@ from trade import gate
 ENV_EXAMPLE = Path(__file__).parent.parent / ".env.example"
 VARIABLES = re.findall(r"^# ([A-Z_]+)=", ENV_EXAMPLE.read_text("utf-8"), re.M)
 
-# Importing groupbuy.wsgi starts the listener, which would invalidate copies during any test.
+# Threads that a web server or a worker starts, which would act during any test.
 patch.object(changes, "start_listener").start()
+patch.object(sweeps, "start").start()
 
 
 @pytest.fixture(autouse=True)

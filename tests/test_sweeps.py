@@ -20,8 +20,9 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from kombu import pools
 
+import pages.tasks  # noqa: F401
 import tag.tasks  # noqa: F401
-import trade.tasks  # noqa: F401  both register the tasks of the schedule
+import trade.tasks  # noqa: F401  all register the tasks of the schedule
 from groupbuy import sweeps
 from groupbuy.celery import app
 from tests.factories import lock, make_activity, make_promise, settle
