@@ -32,7 +32,7 @@ from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 
 class MomentInput(UnfoldAdminTextInputWidget):
-    """The browser's own picker of date and time."""
+    """The browser's own date and time picker."""
 
     input_type = "datetime-local"
 
@@ -122,7 +122,7 @@ class SwitchChangeInline(TabularInline):
 
 @admin.register(Switch)
 class SwitchAdmin(ModelAdmin):
-    """Every switch has its row (migration 0002), so there is none to add or to delete."""
+    """Every switch has a row (migration 0002), so none can be added or deleted."""
 
     form = SwitchForm
     list_display = ["label", "value", "changed_at", "changed_by"]
@@ -203,7 +203,7 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 
 
 class PeriodicTaskForm(beat.PeriodicTaskForm):
-    """Only tasks that exist can be chosen: a misspelt one would silently never run."""
+    """A choice of the tasks that exist: a misspelt name would never run, without an error."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

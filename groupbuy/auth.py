@@ -1,7 +1,7 @@
-"""Who is calling: API keys of channels and operators, from an in-process copy.
+"""Authentication by API key (鉴权): keys of channels and of operators, from an in-process copy.
 
 A key is sent as `Authorization: Bearer gbm_<prefix>_<secret>`. The channel named in the
-request must be the key's own. A channel may be opened to callers without a key.
+request must be the key's own. A channel may be configured to accept requests without a key.
 """
 
 import hmac
@@ -23,7 +23,7 @@ from groupbuy.snapshots import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Stands where Django has a user. channel is None for an operator key."""
+    """request.user of an API request. channel is None for an operator key."""
 
     channel: KnownChannel | None
     name: str = ""
@@ -49,9 +49,9 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class IsOwnChannel(BasePermission):
-    """The channel that the request names is the key's, or is open without a key.
+    """The request names the key's own channel, or a channel that needs no key.
 
-    A POST names it in the body, a GET in the query; with a key a GET need not name it.
+    A POST names it in the body, a GET in the query; with a key, a GET may leave it out.
     """
 
     def has_permission(self, request: Request, view: object) -> bool:
@@ -88,19 +88,19 @@ def is_operator(request: Request) -> bool:
 
 
 def calling_channel(request: Request) -> KnownChannel:
-    """The channel behind a request that IsOwnChannel has let in."""
+    """The channel of a request that IsOwnChannel has accepted."""
     caller: Any = request.user
     channel: KnownChannel = caller.channel
     return channel
 
 
 def named_user(request: Request) -> str:
-    """The shopper that a POST is about; "" where its serializer will refuse it."""
+    """The userId of a POST; "" where its serializer will refuse it."""
     return _named(request.data, "userId", _user_id)
 
 
 def _named(fields: object, field: str, form: TextField | None = None) -> str:
-    """The field as the request's serializer will read it; "" where that will refuse it."""
+    """The field as the request's serializer will read it; "" where the serializer refuses it."""
     value = fields.get(field) if isinstance(fields, Mapping) else None
     try:
         name: str = (form or _name).run_validation(value)

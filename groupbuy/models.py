@@ -39,7 +39,7 @@ def validate_webhook_secret(value: str) -> None:
 
 
 class Channel(models.Model):
-    """One shop front of one mall: source + channel on the wire."""
+    """One shop front of a mall: source + channel on the wire."""
 
     source = models.CharField(_("source"), max_length=32, validators=[RegexValidator(r"^\S+$")])
     channel = models.CharField(_("channel"), max_length=32, validators=[RegexValidator(r"^\S+$")])

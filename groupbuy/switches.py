@@ -1,6 +1,6 @@
-"""Live switches (动态配置, DCC): what operators turn while the platform runs.
+"""Live switches (动态配置, DCC): settings that operators change while the platform runs.
 
-SWITCHES says which exist, their defaults and how a value is read; change() is the only writer,
+SWITCHES lists them with their defaults and the form of their values. change() is the only writer,
 the functions below it are the only readers.
 """
 
@@ -22,7 +22,7 @@ from groupbuy.snapshots import Snapshot
 logger = logging.getLogger(__name__)
 
 Key = Switch.Key
-MOST_HOLDS = 30_000  # what their numbers have room for
+MOST_HOLDS = 30_000  # the limit while holdLimit is off; Order.hold_no has room for it
 OTHER_SPELLINGS = {"scBlackList": Key.BLACKLIST}
 
 
@@ -35,14 +35,14 @@ class Setting:
 
 
 class Rate(NamedTuple):
-    """So many requests at once, given back evenly over so many seconds."""
+    """A burst of `requests`, refilled evenly over `seconds`."""
 
     requests: int
     seconds: int
 
     @property
     def interval(self) -> float:
-        """Seconds until one request is given back."""
+        """Seconds until one request is refilled."""
         return self.seconds / self.requests
 
 
@@ -51,7 +51,7 @@ def _rate(default: str) -> Setting:
         default,
         "off|[1-9][0-9]{0,6}/[1-9][0-9]{0,4}",
         lambda text: None if text == "off" else Rate(*map(int, text.split("/"))),
-        _("requests/seconds: 30/10 is 30 at once, given back over 10 seconds; or off"),
+        _("requests/seconds: 30/10 is a burst of 30, refilled over 10 seconds; or off"),
     )
 
 
@@ -59,7 +59,9 @@ SWITCHES: Mapping[Key, Setting] = {
     Key.DOWNGRADE: Setting(
         "0", "[01]", lambda text: text == "1", _("0 (open) or 1 (all trials refused)")
     ),
-    Key.CUT_RANGE: Setting("100", "[0-9]{1,2}|100", int, _("per cent of users let in, 0 to 100")),
+    Key.CUT_RANGE: Setting(
+        "100", "[0-9]{1,2}|100", int, _("percentage of users admitted, 0 to 100")
+    ),
     Key.BLACKLIST: Setting(
         "s02c02",
         r"[^,\s]*(,[^,\s]+)*",
@@ -99,12 +101,12 @@ def validate(key: str, value: str) -> None:
 
 
 def tidy(value: str) -> str:
-    """As people write it: with spaces, with the Chinese comma."""
+    """Without spaces, and with Latin commas in place of Chinese ones."""
     return value.replace(" ", "").replace("，", ",")
 
 
 def change(key: str, value: str, *, by: str) -> None:
-    """Turn a switch; who did is kept. Raises ValidationError, and then nothing has changed."""
+    """Change a switch and log who did. Raises ValidationError; nothing has changed then."""
     key = OTHER_SPELLINGS.get(key, key)
     value = tidy(value)
     validate(key, value)
@@ -126,7 +128,7 @@ def in_cut_range(user_id: str) -> bool:
 
 
 def in_first(per_cent: int, name: str) -> bool:
-    """The same answer in every process, and whoever is in at 30 is in at 40."""
+    """The same answer in every process; a name admitted at 30 is admitted at 40."""
     return bucket(name) <= per_cent
 
 
@@ -136,7 +138,7 @@ def bucket(name: str) -> int:
 
 
 def text(key: Key) -> str:
-    """A switch as an operator wrote it."""
+    """The value of a switch as the operator entered it."""
     found = Switch.objects.filter(key=key).values_list("value", flat=True).first()
     return SWITCHES[key].default if found is None else found
 
@@ -150,14 +152,14 @@ def caches_off() -> bool:
 
 
 def rate(key: Key) -> Rate | None:
-    """How often callers may ask; None: as often as they like."""
+    """The rate limit under this key; None: unlimited."""
     values = _values.get()
     limit: Rate | None = values[key] if values[Key.RATE_LIMITER] else None
     return limit
 
 
 def hold_limit() -> int:
-    """How many seats a shopper may hold on a channel without having paid."""
+    """How many unpaid seats a shopper may hold on a channel."""
     return int(_value(Key.HOLDS))
 
 
@@ -166,7 +168,7 @@ def _value(key: Key) -> Any:
 
 
 def _load() -> dict[str, Any]:
-    """Every switch as its reader wants it; what cannot be read is as if it was never set."""
+    """Every switch, parsed; an unreadable value counts as the default."""
     texts = {key: setting.default for key, setting in SWITCHES.items()}
     for key, text in Switch.objects.values_list("key", "value"):
         try:

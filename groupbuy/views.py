@@ -1,4 +1,4 @@
-"""The endpoint of the contract that turns switches, section 2.5."""
+"""The endpoint that changes switches. Source: the wire contract, section 2.5."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from groupbuy.auth import IsOperator
 
 
 class SwitchViewSet(viewsets.ViewSet):
-    """What operators' own tools call, with an operator key."""
+    """For operators' tools, with an operator key."""
 
     permission_classes = (IsOperator,)
 
@@ -24,7 +24,7 @@ class SwitchViewSet(viewsets.ViewSet):
     @extend_schema(
         operation_id="updateConfig",
         tags=["operators"],
-        summary="Turn a switch (DCC)",
+        summary="Change a switch (DCC)",
         parameters=[
             OpenApiParameter("key", OpenApiTypes.STR, required=True),
             OpenApiParameter("value", OpenApiTypes.STR, required=True),

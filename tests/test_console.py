@@ -127,7 +127,7 @@ def test_the_console_lists_every_switch(operator: Client) -> None:
     assert {key: setting.default for key, setting in switches.SWITCHES.items()} == dict(
         Switch.objects.values_list("key", "value")
     )
-    assert "cutRange: per cent of users let in" in page
+    assert "cutRange: percentage of users admitted" in page
 
 
 NO_INLINE = {"changes-TOTAL_FORMS": 0, "changes-INITIAL_FORMS": 0}
@@ -139,7 +139,7 @@ def test_an_unreadable_switch_is_refused_with_the_field_named(operator: Client) 
     response = operator.post(url, NO_INLINE | {"value": "200"})
 
     assert response.context["adminform"].form.errors == {
-        "value": ["Expected: per cent of users let in, 0 to 100."]
+        "value": ["Expected: percentage of users admitted, 0 to 100."]
     }
     assert Switch.objects.get(key="cutRange").value == "100"
 

@@ -171,7 +171,7 @@ def test_take_limit_holds_against_a_double_click(monkeypatch: pytest.MonkeyPatch
 
 
 def test_turns_within_the_limit_are_all_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mutation: TRIES = 1 in lock: the turn both chose is refused to one of them."""
+    """Mutation: rows.TRIES = 1: the turn both chose is refused to one of them."""
     make_activity(take_limit=2)
     commands = [lock_command("a", out_trade_no=f"t-{n}") for n in range(2)]
     meet_after(monkeypatch, lock_module, "_read", parties=2)
@@ -374,7 +374,7 @@ def test_sweeps_of_four_workers_end_every_team_and_hold_once() -> None:
 def test_a_turn_is_not_given_to_a_lock_and_a_late_reseat_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Mutation: TRIES = 1 in settle."""
+    """Mutation: rows.TRIES = 1."""
 
     looked = Event()
 

@@ -33,14 +33,14 @@ MANY = 500  # notifications that may be chosen one by one
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What the console's first page shows besides its list of models."""
+    """Context of the console's first page: the inbox."""
     if request.user.has_perm("trade.view_notifytask"):
         context["problems"] = problems(timezone.now())
     return context
 
 
 class ReadOnly:
-    """May be looked at and nothing else."""
+    """Read-only."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -91,12 +91,12 @@ class TeamAdmin(ReadOnly, ModelAdmin):
         return f"{team.paid_count} / {team.locked_count} / {team.target_count}"
 
     def has_check_permission(self, request: HttpRequest) -> bool:
-        """Not for whoever may only look: it is work for the database."""
+        """A permission of its own, because the checks read whole tables."""
         return request.user.has_perm("trade.change_team")
 
     @action(description=_("Check invariants"), url_path="invariants", permissions=["check"])
     def invariants(self, request: HttpRequest) -> HttpResponse:
-        """They read whole tables, so only when the button is pressed."""
+        """Runs the checks on POST only, because they read whole tables."""
         checked = list(check_all(timezone.now())) if request.method == "POST" else None
         context = self.admin_site.each_context(request) | {
             "title": _("Invariants"),
@@ -133,7 +133,7 @@ class AttemptInline(ReadOnly, TabularInline):
 
 
 class ReplayForm(forms.Form):
-    """A range of promises; at least one of its ends is named."""
+    """A range of notifications, by endpoint or time."""
 
     endpoint = forms.CharField(
         label=_("endpoint"),
@@ -145,7 +145,7 @@ class ReplayForm(forms.Form):
     )
     until = forms.DateTimeField(label=_("promised before"), required=False, widget=MomentInput())
     delivered = forms.BooleanField(
-        label=_("also those that were delivered"), required=False, widget=UnfoldBooleanWidget()
+        label=_("also delivered ones"), required=False, widget=UnfoldBooleanWidget()
     )
 
     def clean(self) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
 
     @action(description=_("Send a range again"), url_path="replay", permissions=["send"])
     def replay(self, request: HttpRequest) -> HttpResponse:
-        """First count what the range holds, then send again what was counted."""
+        """Count the range first; a second POST sends the counted notifications again."""
         form = ReplayForm(request.POST or None, initial=request.GET.dict())
         counted: dict[str, Any] | None = None
         count = 0
@@ -214,7 +214,7 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
         return render(request, "admin/replay.html", context)
 
     def _log_replay(self, request: HttpRequest, chosen: dict[str, Any]) -> None:
-        """Who sent which range again, in the log that the console's first page shows."""
+        """Log who sent which range again."""
         user: Any = request.user
         named = ", ".join(f"{name}: {value}" for name, value in chosen.items() if value)
         LogEntry.objects.create(

@@ -1,4 +1,4 @@
-"""Console pages of crowd jobs: here and not in tag, because counting reads orders."""
+"""Console pages of crowd jobs. They are in trade because a preview reads orders."""
 
 import json
 from collections.abc import Iterable
@@ -23,11 +23,11 @@ from tag.admin import save_changed
 from tag.models import CrowdJob, CrowdTag
 from trade import history
 
-PATIENCE = 5  # seconds that a preview may count
+PATIENCE = 5  # seconds until a preview stops counting
 
 
 def keep_schedule(job: CrowdJob) -> None:
-    """Celery beat starts the job by its schedule, and not without one."""
+    """Keep the Celery beat entry of the job in line with its schedule."""
     if job.schedule is None:
         _tasks_of([job.pk]).delete()
         return
@@ -92,7 +92,7 @@ class CrowdJobAdmin(ModelAdmin):
             self.delete_model(request, job)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Not the members, who may be millions."""
+        """Without the members: there may be millions."""
         return [str(job) for job in objs], {}, set(), []
 
     def get_readonly_fields(self, request: HttpRequest, obj: CrowdJob | None = None) -> list[str]:
@@ -113,12 +113,12 @@ class CrowdJobAdmin(ModelAdmin):
 
     @action(description=_("Count, run, stop"), url_path="watch", permissions=["change"])
     def watch(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """How far the job is, and buttons that count, run, stop and go on."""
+        """The job's progress, with buttons to count, run, stop and resume."""
         job = get_object_or_404(CrowdJob.objects.select_related("run", "tag"), pk=object_id)
         counted: tuple[int, bool] | None = None
         if request.method == "POST":
             if "count" not in request.POST:
-                self._turn(request, job)
+                self._press(request, job)
                 return HttpResponseRedirect(reverse("admin:tag_crowdjob_watch", args=[object_id]))
             counted = jobs.preview(job, history, now=timezone.now(), seconds=PATIENCE)
         context: dict[str, Any] = self.admin_site.each_context(request) | {
@@ -133,7 +133,7 @@ class CrowdJobAdmin(ModelAdmin):
 
     @action(description=_("Why is this user in?"), url_path="why", permissions=["view"])
     def why(self, request: HttpRequest) -> HttpResponse:
-        """Asking changes nothing, so it is a GET."""
+        """A GET, because it changes nothing."""
         form = WhyForm(request.GET or None)
         context: dict[str, Any] = self.admin_site.each_context(request) | {
             "title": _("Why is this user in?"),
@@ -145,8 +145,8 @@ class CrowdJobAdmin(ModelAdmin):
             context |= {"reasons": reasons, "inside": any(each.inside for each in reasons)}
         return render(request, "admin/why.html", context)
 
-    def _turn(self, request: HttpRequest, job: CrowdJob) -> None:
-        """Each button is safe to press twice."""
+    def _press(self, request: HttpRequest, job: CrowdJob) -> None:
+        """Carry out the button that was pressed; a second press changes nothing."""
         if "start" in request.POST:
             jobs.start(job.pk, now=timezone.now())
         elif "stop" in request.POST:

@@ -24,8 +24,6 @@ from trade import gate
 from trade.models import Order, Team, Transport
 from trade.turns import Turns, free_turn, read_turns
 
-TRIES = 5  # of a lock that collides with others of the same shopper
-
 
 @dataclass(frozen=True, slots=True)
 class LockCommand:
@@ -46,7 +44,7 @@ class LockContext:
     offer: LiveOffer
     team: Team | None  # the one to join, when it exists
     visitor: gate.Visitor | None  # None: opens a team
-    turns: Turns  # what the shopper has taken so far
+    turns: Turns  # the live orders of the shopper
     now: datetime
 
 
@@ -56,7 +54,7 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
     Sent again with the same out_trade_no it returns the same order, also when a check would
     now refuse. Raises GroupBuyError with the first refusal in the contract's order.
     """
-    for _attempt in range(TRIES):
+    for _attempt in range(rows.TRIES):
         try:
             return _lock(_read(command, now))
         except gate.FullError:
@@ -97,7 +95,7 @@ def require_joinable_team(ctx: LockContext) -> None:
 
 
 def require_few_holds(ctx: LockContext) -> None:
-    """Seats held without paying keep others out."""
+    """A shopper may hold only so many seats without paying."""
     if _free_hold(ctx) is None:
         raise GroupBuyError(ErrorCode.TOO_MANY_HOLDS)
 
@@ -112,14 +110,14 @@ LOCK_CHECKS: tuple[Callable[[LockContext], None], ...] = (
 
 
 def _read(command: LockCommand, now: datetime) -> LockContext:
-    """What the checks judge. Raises what the fields and the trial refuse."""
+    """Read what the checks need. Raises the refusals of the fields, the trial and the gate."""
     _require_callback(command)
     channel = command.channel
     query = TrialQuery(
         command.user_id, channel.source, channel.channel, command.goods_id, command.activity_id
     )
     trial = run_trial(query, now=now)
-    # A team may outlive its activity: joining asks the team's end, not the activity's window.
+    # A team may outlive its activity: for joining, the team's end counts, not the window.
     offer, _price = trial.accept(despite={ErrorCode.OUTSIDE_WINDOW} if command.team_id else ())
     team_id = read_id(command.team_id)
     visitor = gate.enter(offer, team_id, command.out_trade_no) if command.team_id else None
@@ -187,7 +185,7 @@ def _open_team(ctx: LockContext) -> Team:
 
 
 def _take_seat(ctx: LockContext, team: Team) -> Team:
-    """One seat more, only while there is one. Call inside a transaction."""
+    """Take a seat if one is free. Call inside a transaction."""
     joinable = Team.objects.filter(
         pk=team.pk,
         status=Team.Status.FORMING,
@@ -234,7 +232,7 @@ def _free_hold(ctx: LockContext) -> int | None:
 
 
 def _replayed(command: LockCommand) -> Order | None:
-    """The order that this outTradeNo already has."""
+    """The order that this outTradeNo has already."""
     order = rows.read(Order, channel_id=command.channel.pk, out_trade_no=command.out_trade_no)
     if order is None:
         return None

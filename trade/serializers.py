@@ -1,7 +1,7 @@
 """The wire shapes of trade. Field names are the contract's, sections 2.1 to 2.4 and 2.6.
 
-Requests and answers are shared instances: building a serializer for every request costs more
-than the rest of a trial.
+Requests and answers are shared instances, because building a serializer for each request costs
+more than the rest of a trial.
 """
 
 import json

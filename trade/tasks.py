@@ -45,7 +45,7 @@ def deliver_due_notifications() -> None:
 
 @shared_task
 def work_on_crowds() -> None:
-    """One slice, then its turn again behind what waits: a long job holds up nothing else."""
+    """Work on one slice, then queue again, so that a long job does not block other tasks."""
     if jobs.work(history, clock=timezone.now):
         with suppress(OperationalError):  # the broker is away: the next sweep goes on
             work_on_crowds.apply_async(retry=False)

@@ -1,4 +1,4 @@
-"""The endpoints of the contract, sections 2.1 to 2.4 and 2.6: read, call, answer."""
+"""The endpoints of the wire contract, sections 2.1 to 2.4 and 2.6."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ CHANNEL = [
 
 
 class IndexViewSet(viewsets.ViewSet):
-    """What browsers ask; public."""
+    """For browsers; public."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -75,10 +75,10 @@ class IndexViewSet(viewsets.ViewSet):
 
 
 class TradeViewSet(viewsets.ViewSet):
-    """What mall back ends call, with their channel's API key."""
+    """For mall back ends, with their channel's API key."""
 
     def get_permissions(self) -> list[Any]:
-        """An operator may try what a shopper would see, and nothing that trades."""
+        """An operator key may run a trial and nothing else."""
         own = IsOwnChannelOrOperator if self.action == "trial" else IsOwnChannel
         return [own()]
 
@@ -181,5 +181,5 @@ class TradeViewSet(viewsets.ViewSet):
 
 @csrf_exempt
 def accept_callback(request: HttpRequest) -> HttpResponse:
-    """A callback target for trying things out; exists only while DEBUG is on."""
+    """A dummy callback target; exists only while DEBUG is on."""
     return HttpResponse("success")
