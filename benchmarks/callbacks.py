@@ -66,7 +66,7 @@ def _table(rounds: list[tuple[Delays, Delays]]) -> list[Row]:
         row(f"{name}, median", 1000 * statistics.median(delays), "ms"),
         row(f"{name}, p99", 1000 * statistics.median(well for well, _hanging in p99), "ms"),
         row(
-            "that p99, all malls well / one of them hanging",
+            "p99 delay with one mall hanging, relative to all healthy",
             1000 * statistics.median(hanging for _well, hanging in p99),
             "ms",
             ratio,

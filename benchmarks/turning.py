@@ -52,8 +52,14 @@ def measure(key: str) -> list[Row]:
     stale = max((_stale(answers, at, code) for at, code in turned), default=0.0)
     assert failed == 0, f"{failed} of {len(answers)} requests failed"
     return [
-        row("answers while a switch is turned, none failed", len(answers), "", None),
-        row("longest by the old rule after a turn / 1 s", stale * 1000, "ms", 1 / stale, 1.0),
+        row("answers while a switch is changed, none failed", len(answers), "", None),
+        row(
+            "longest use of the old value after a switch change / 1 s",
+            stale * 1000,
+            "ms",
+            1 / stale,
+            1.0,
+        ),
     ]
 
 
