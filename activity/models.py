@@ -136,7 +136,7 @@ class Activity(models.Model):
     restrict_visible = models.BooleanField(_("only the crowd may see it"), default=False)
     restrict_join = models.BooleanField(_("only the crowd may join"), default=False)
     cut_range = models.PositiveSmallIntegerField(
-        _("per cent of users let in"),
+        _("percentage of users admitted"),
         default=100,
         validators=[MaxValueValidator(100)],
         help_text=_(

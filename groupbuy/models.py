@@ -163,10 +163,10 @@ class Switch(models.Model):
 
     class Key(models.TextChoices):
         DOWNGRADE = "downgradeSwitch", _("downgradeSwitch: refuse every trial")
-        CUT_RANGE = "cutRange", _("cutRange: per cent of users let in")
+        CUT_RANGE = "cutRange", _("cutRange: percentage of users admitted")
         BLACKLIST = "scBlacklist", _("scBlacklist: source+channel refused at settlement")
         CACHE = "cacheSwitch", _("cacheSwitch: bypass every copy")
-        RATE_LIMITER = "rateLimiterSwitch", _("rateLimiterSwitch: limit how often callers ask")
+        RATE_LIMITER = "rateLimiterSwitch", _("rateLimiterSwitch: limit request rates")
         INDEX_USER = "indexUserLimit", _("indexUserLimit: index queries of a shopper at an address")
         INDEX_ADDRESS = "indexAddressLimit", _("indexAddressLimit: index queries of an address")
         PAGE_ADDRESS = "pageAddressLimit", _("pageAddressLimit: shopper pages of an address")

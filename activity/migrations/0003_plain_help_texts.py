@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='activity',
             name='cut_range',
-            field=models.PositiveSmallIntegerField(default=100, help_text='Percentage of the users admitted by the switch cutRange. Raising it drops no user.', validators=[django.core.validators.MaxValueValidator(100)], verbose_name='per cent of users let in'),
+            field=models.PositiveSmallIntegerField(default=100, help_text='Percentage of the users admitted by the switch cutRange. Raising it drops no user.', validators=[django.core.validators.MaxValueValidator(100)], verbose_name='percentage of users admitted'),
         ),
         migrations.AlterField(
             model_name='discount',
