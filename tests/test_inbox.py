@@ -133,7 +133,7 @@ def test_an_empty_inbox_says_so(operator: Client) -> None:
     lock()
 
     assert problems(NOW) == []
-    assert "Nothing waits for you." in operator.get("/admin/").content.decode()
+    assert "Nothing needs attention." in operator.get("/admin/").content.decode()
 
 
 def test_who_may_not_see_notifications_sees_no_inbox() -> None:
