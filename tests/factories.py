@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from rest_framework.test import APIClient
+
 from activity.discounts import Plan
 from activity.models import Activity, Discount, Offer, Sku
 from groupbuy import channels
 from groupbuy.channels import KnownChannel
-from groupbuy.models import Channel, Switch
+from groupbuy.models import ApiKey, Channel, Switch
 from trade.lock import LockCommand, lock_order
 from trade.models import NotifyTask, Order, Team, Transport
 from trade.refund import Refund, RefundCommand, refund_order
@@ -29,6 +31,15 @@ def make_channel(source: str = "s01", channel: str = "c01", **fields: Any) -> Ch
         source=source, channel=channel, defaults=defaults | fields
     )
     return row
+
+
+def api_client(channel: Channel | None) -> APIClient:
+    """A client with a new key of the channel, or with an operator key."""
+    key, text = ApiKey.issue(channel=channel, name="ops")
+    key.save()
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return client
 
 
 def make_discount(plan: Plan = Plan.MINUS, expression: str = "20", **fields: Any) -> Discount:

@@ -124,7 +124,7 @@ def test_odd_but_readable_ids_are_kept_to_the_letter(mall: APIClient, user_id: s
     assert (order.user_id, order.out_trade_no) == (user_id, "🐼🐼")
 
 
-def test_ids_are_told_apart_byte_by_byte(mall: APIClient) -> None:
+def test_ids_are_compared_byte_by_byte(mall: APIClient) -> None:
     make_activity()
     for user_id in ("a", "A", "á", "🐼", "🐻"):
         body = lock_body(user_id, outTradeNo=f"t{user_id}")

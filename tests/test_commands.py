@@ -111,7 +111,7 @@ def test_an_operators_key_has_no_channel() -> None:
 @pytest.mark.parametrize(
     "args", [[], ["s01"], ["s09", "c09"], ["s01", "c01", "--operator", "chen"]]
 )
-def test_create_api_key_says_what_it_needs(args: list[str]) -> None:
+def test_create_api_key_names_what_it_needs(args: list[str]) -> None:
     with pytest.raises(CommandError, match=r"SOURCE|no channel"):
         run("create_api_key", *args)
     assert ApiKey.objects.count() == 0

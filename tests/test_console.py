@@ -30,14 +30,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def operator() -> Client:
-    user = User.objects.create_superuser("operator", password="operator")
-    client = Client(headers={"Accept-Language": "en"})
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
 def _data() -> None:
     make_activity(target_count=1)
     lock("a")

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -154,7 +153,7 @@ def test_a_warm_trial_asks_no_database_and_redis_once(
     assert len(queries) == 0
 
 
-def test_redis_emptied_lets_nobody_in_who_should_not(redis: Redis) -> None:
+def test_an_emptied_redis_admits_no_outsider(redis: Redis) -> None:
     make_crowd("a")
     CrowdUser.objects.create(user_id="numbered")
     bitmaps.refresh()
@@ -268,16 +267,14 @@ def test_with_caches_off_the_table_answers() -> None:
     assert not is_member("RQ", "a")
 
 
-def test_the_console_takes_members_out() -> None:
+def test_the_console_takes_members_out(operator: Client) -> None:
     make_crowd("a", "b", "c")
-    client = Client()
-    client.force_login(User.objects.create_superuser("operator"))
     rows = {member.user.user_id: member.pk for member in CrowdMember.objects.all()}
     before = CrowdTag.objects.get().version
 
-    client.post(f"/admin/tag/crowdmember/{rows['a']}/delete/", {"post": "yes"})
+    operator.post(f"/admin/tag/crowdmember/{rows['a']}/delete/", {"post": "yes"})
     between = CrowdTag.objects.get().version
-    client.post(
+    operator.post(
         "/admin/tag/crowdmember/",
         {"action": "delete_selected", "_selected_action": [rows["b"]], "post": "yes"},
     )
@@ -286,7 +283,7 @@ def test_the_console_takes_members_out() -> None:
     assert len({before, between, CrowdTag.objects.get().version}) == 3
 
 
-def test_a_new_member_is_known_at_once_and_a_stranger_forgotten_soon(
+def test_a_new_member_counts_at_once_and_an_unknown_user_is_cached_briefly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tag = make_crowd("a")

@@ -15,7 +15,6 @@ from activity.models import Activity, Discount, Offer
 from activity.trial import Trial, TrialQuery
 from groupbuy import switches
 from groupbuy.errors import ErrorCode
-from groupbuy.models import ApiKey
 from tag.crowd import add_members
 from tag.models import CrowdTag
 from tests.factories import GOODS, NOW, make_activity, make_discount, set_switch
@@ -40,7 +39,7 @@ def refused(steps: dict[str, Step]) -> dict[str, str]:
     return {rule: step.advice for rule, step in steps.items() if step.refused}
 
 
-def test_who_may_join_passes_every_rule() -> None:
+def test_a_user_who_may_join_passes_every_rule() -> None:
     make_activity()
 
     trial, steps = explained()
@@ -131,11 +130,9 @@ def test_a_discount_that_cannot_be_calculated_is_explained() -> None:
     assert steps["The discount can be calculated"].saw == "ZK cheap: ?"
 
 
-def test_the_console_explains() -> None:
+def test_the_console_explains(operator: Client) -> None:
     activity = make_activity()
     offer = activity.offers.get()
-    client = Client(headers={"Accept-Language": "en"})
-    client.force_login(User.objects.create_superuser("operator"))
     page = "/admin/activity/activity/explain/"
     asked: dict[str, Any] = {
         "channel": offer.channel_id,
@@ -143,10 +140,10 @@ def test_the_console_explains() -> None:
         "user_id": "u",
     }
 
-    assert "There is an offer" not in client.get(page).content.decode()
-    may_join = client.get(page, asked | {"at": "2036-05-01T12:00"}).content.decode()
-    refused = client.get(page, asked | {"at": "2036-05-09T12:00"}).content.decode()
-    unreadable = client.get(page, asked | {"at": "soon"}).content.decode()
+    assert "There is an offer" not in operator.get(page).content.decode()
+    may_join = operator.get(page, asked | {"at": "2036-05-01T12:00"}).content.decode()
+    refused = operator.get(page, asked | {"at": "2036-05-09T12:00"}).content.decode()
+    unreadable = operator.get(page, asked | {"at": "soon"}).content.decode()
 
     assert "May join, for 80.00." in may_join
     assert "E0002" in refused
@@ -160,19 +157,10 @@ TRIAL = "/api/v1/gbm/trade/trial"
 ASKED = {"userId": "u", "source": "s01", "channel": "c01", "goodsId": GOODS}
 
 
-@pytest.fixture
-def api_operator() -> APIClient:
-    key, text = ApiKey.issue(channel=None, name="ops")
-    key.save()
-    client = APIClient(headers={"Accept-Language": "en"})
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
-    return client
-
-
-def test_the_api_explains_to_an_operator(api_operator: APIClient) -> None:
+def test_the_api_explains_to_an_operator(operator_api: APIClient) -> None:
     make_activity(cut_range=0)
 
-    body = api_operator.post(
+    body = operator_api.post(
         TRIAL, ASKED | {"explain": True, "at": "2036-05-01T04:00:00+00:00"}, format="json"
     ).json()
 
@@ -182,10 +170,10 @@ def test_the_api_explains_to_an_operator(api_operator: APIClient) -> None:
     assert step["rule"] == "The activity admits this user"
     assert step["saw"].startswith("0 per cent; this user is admitted from ")
     assert step["advice"].endswith(" per cent or more to the activity.")
-    unexplained = api_operator.post(TRIAL, ASKED, format="json").json()
+    unexplained = operator_api.post(TRIAL, ASKED, format="json").json()
     assert unexplained["code"] == "E0002"  # now, and not in 2036
     assert "explanation" not in unexplained["data"]
-    unreadable = api_operator.post(TRIAL, ASKED | {"at": "soon"}, format="json").json()
+    unreadable = operator_api.post(TRIAL, ASKED | {"at": "soon"}, format="json").json()
     assert unreadable["code"] == "0002"
     assert "at:" in unreadable["info"]
 

@@ -33,13 +33,6 @@ def _english() -> None:
     translation.activate("en")
 
 
-@pytest.fixture
-def operator() -> Client:
-    client = Client(headers={"Accept-Language": "en"})
-    client.force_login(User.objects.create_superuser("operator"))
-    return client
-
-
 def texts() -> list[str]:
     return [problem.text for problem in problems(LATER)]
 
@@ -114,7 +107,7 @@ def test_what_was_given_up_or_fails_is_shown_by_endpoint(operator: Client) -> No
     assert 'value="dead:https"' in operator.get(given_up.link).content.decode()
 
 
-def test_what_nobody_does_is_shown(operator: Client) -> None:
+def test_overdue_work_is_shown(operator: Client) -> None:
     make_activity()
     lock()
     make_promise()
@@ -128,7 +121,7 @@ def test_what_nobody_does_is_shown(operator: Client) -> None:
         assert operator.get(problem.link).status_code == 200
 
 
-def test_an_empty_inbox_says_so(operator: Client) -> None:
+def test_an_empty_inbox_has_a_sentence(operator: Client) -> None:
     make_activity()
     lock()
 
@@ -136,7 +129,7 @@ def test_an_empty_inbox_says_so(operator: Client) -> None:
     assert "Nothing needs attention." in operator.get("/admin/").content.decode()
 
 
-def test_who_may_not_see_notifications_sees_no_inbox() -> None:
+def test_an_operator_without_permission_sees_no_inbox() -> None:
     client = Client(headers={"Accept-Language": "en"})
     client.force_login(User.objects.create_user("viewer", is_staff=True))
 

@@ -19,7 +19,6 @@ from redis import Redis
 from rest_framework.test import APIClient
 
 from groupbuy import snapshots
-from groupbuy.models import ApiKey
 from tag import bitmaps, crowd, jobs
 from tag.admin import CrowdTagForm
 from tag.crowd import add_members, crowds_of, members_of
@@ -96,7 +95,7 @@ def test_a_run_replaces_what_the_job_found_before_and_nothing_else() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("redis")
-def test_nobody_sees_a_crowd_half_built() -> None:
+def test_no_trial_sees_a_half_built_crowd() -> None:
     job = make_job()
     run(job, History("u01", "u02", "u19"))
     history = History("u02", "u03", "u18")
@@ -135,7 +134,7 @@ def test_a_stopped_run_goes_on_where_it_was() -> None:
 
 
 @pytest.mark.django_db
-def test_a_stopped_run_may_be_begun_anew() -> None:
+def test_a_stopped_job_may_start_a_new_run() -> None:
     job = make_job()
     jobs.start(job.pk, now=NOW)
     jobs.work(History("u01"), clock=lambda: NOW)
@@ -171,7 +170,7 @@ def test_a_dead_workers_slice_comes_back(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_comes_back_after_its_lease_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_whose_lease_has_expired_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutation: _fill does not look at the lease."""
     job = make_job()
     jobs.start(job.pk, now=NOW)
@@ -390,7 +389,9 @@ def test_a_run_keeps_the_rule_it_began_with() -> None:
 @pytest.mark.django_db
 @pytest.mark.usefixtures("redis")
 @pytest.mark.parametrize("at_work", [False, True])
-def test_whom_only_a_deleted_job_had_found_leave_the_crowd(at_work: bool) -> None:
+def test_members_that_only_a_deleted_job_had_found_leave_the_crowd(
+    at_work: bool, operator: Client
+) -> None:
     job = make_job()
     add_members(job.tag, ["by hand"])
     run(job, History("u01", "u02"))
@@ -398,8 +399,6 @@ def test_whom_only_a_deleted_job_had_found_leave_the_crowd(at_work: bool) -> Non
     if at_work:
         jobs.start(job.pk, now=NOW)
         jobs.work(History("u03"), clock=lambda: NOW)
-    operator = Client()
-    operator.force_login(User.objects.create_superuser("operator"))
 
     operator.post(f"/admin/tag/crowdjob/{job.pk}/delete/", {"post": "yes"})
 
@@ -416,12 +415,10 @@ def test_whom_only_a_deleted_job_had_found_leave_the_crowd(at_work: bool) -> Non
 
 @pytest.mark.django_db
 def test_the_console_writes_nothing_that_rules_have_changed_meanwhile(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, operator: Client
 ) -> None:
     """Mutation: save_changed() saves every column."""
     tag = make_job().tag
-    operator = Client()
-    operator.force_login(User.objects.create_superuser("operator"))
     full_clean = CrowdTagForm.full_clean
 
     def meanwhile(form: CrowdTagForm) -> None:
@@ -480,21 +477,15 @@ def test_a_preview_counts_and_builds_nothing() -> None:
     assert broken_invariants() == {}
 
 
-def api_operator() -> APIClient:
-    key, text = ApiKey.issue(channel=None, name="ops")
-    key.save()
-    client = APIClient(headers={"Accept-Language": "en"})
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
-    return client
-
-
 JOB = "/api/v1/gbm/tag/exec_tag_batch_job"
 
 
 @pytest.mark.django_db
-def test_the_api_runs_a_job_once_and_says_how_far_it_is(mall: APIClient) -> None:
+def test_the_api_starts_a_job_once_and_reports_its_progress(
+    mall: APIClient, operator_api: APIClient
+) -> None:
     job = make_job()
-    operator = api_operator()
+    operator = operator_api
     named = {"tagId": "RQ", "batchId": "10001"}
 
     assert mall.post(JOB, named, format="json").status_code == 403
@@ -514,14 +505,12 @@ def test_the_api_runs_a_job_once_and_says_how_far_it_is(mall: APIClient) -> None
 
 
 @pytest.mark.django_db
-def test_the_console_counts_runs_stops_and_goes_on() -> None:
+def test_the_console_counts_runs_stops_and_goes_on(operator: Client) -> None:
     make_activity()
     lock("a")
     settle("a")
     job = make_job()
     page = f"/admin/tag/crowdjob/{job.pk}/watch/"
-    operator = Client(headers={"Accept-Language": "en"})
-    operator.force_login(User.objects.create_superuser("operator"))
 
     def press(button: str) -> str:
         return operator.post(page, {button: "1"}, follow=True).content.decode()
@@ -558,7 +547,7 @@ def test_the_console_counts_runs_stops_and_goes_on() -> None:
         ),
     ],
 )
-def test_a_rule_says_what_it_looks_at(window: dict[str, Any], rule: str) -> None:
+def test_a_rule_is_described_with_its_window(window: dict[str, Any], rule: str) -> None:
     with translation.override("en"):
         assert CrowdJob(kind=0, at_least=Decimal(2), **window).rule == rule
 
@@ -569,10 +558,8 @@ def test_a_schedule_is_in_the_consoles_time() -> None:
 
 
 @pytest.mark.django_db
-def test_a_schedule_starts_the_job_again_and_goes_with_it() -> None:
+def test_a_schedule_starts_the_job_again_and_goes_with_it(operator: Client) -> None:
     nightly = CrontabSchedule.objects.create(hour="3", minute="0")
-    operator = Client()
-    operator.force_login(User.objects.create_superuser("operator"))
     CrowdTag.objects.create(tag_id="RQ", name="crowd")
     form = {"tag": "RQ", "batch_id": "10001", "kind": 0, "at_least": "2", "last_days": "30"}
     operator.post("/admin/tag/crowdjob/add/", form | {"schedule": nightly.pk})
@@ -593,9 +580,7 @@ def test_a_schedule_starts_the_job_again_and_goes_with_it() -> None:
 
 
 @pytest.mark.django_db
-def test_a_job_that_could_never_find_what_is_meant_is_refused() -> None:
-    operator = Client(headers={"Accept-Language": "en"})
-    operator.force_login(User.objects.create_superuser("operator"))
+def test_a_job_that_could_never_find_what_is_meant_is_refused(operator: Client) -> None:
     CrowdTag.objects.create(tag_id="RQ", name="crowd")
     form = {"tag": "RQ", "batch_id": "1", "kind": 0, "at_least": "1"}
     window = {"start_at_0": "2036-05-02", "start_at_1": "00:00:00"}
@@ -613,7 +598,7 @@ def test_a_job_that_could_never_find_what_is_meant_is_refused() -> None:
 
 
 @pytest.mark.django_db
-def test_why_a_user_is_in_or_not() -> None:
+def test_why_a_user_is_in_or_not(operator: Client) -> None:
     make_activity(take_limit=9)
     buy("a", 0)
     buy("b", 0)
@@ -633,8 +618,6 @@ def test_why_a_user_is_in_or_not() -> None:
     assert reasons("b") == [nothing, (True, 0, False)]
     assert reasons("late") == [nothing, (False, 1, True)]
     assert reasons("by hand") == [(True, Decimal(0), False), nothing]
-    operator = Client(headers={"Accept-Language": "en"})
-    operator.force_login(User.objects.create_superuser("operator"))
     page = "/admin/tag/crowdjob/why/"
     shown = operator.get(page, {"tag": "RQ", "user_id": "late"}).content.decode()
     assert "Is not in the crowd." in shown
@@ -645,9 +628,9 @@ def test_why_a_user_is_in_or_not() -> None:
 
 
 @pytest.mark.django_db
-def test_the_api_puts_users_in_and_takes_them_out(mall: APIClient) -> None:
+def test_the_api_puts_users_in_and_takes_them_out(mall: APIClient, operator_api: APIClient) -> None:
     CrowdTag.objects.create(tag_id="RQ", name="crowd")
-    operator = api_operator()
+    operator = operator_api
     add, remove = (f"/api/v1/gbm/tag/{verb}_members" for verb in ("add", "remove"))
 
     def told(path: str, **body: Any) -> Any:

@@ -59,7 +59,7 @@ def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES)
-def test_every_module_says_what_it_is_for(path: str) -> None:
+def test_every_module_has_a_docstring(path: str) -> None:
     assert SOURCES[path] == "" or SOURCES[path].lstrip().startswith('"""')
 
 

@@ -116,7 +116,7 @@ def give_each_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, "free_turn", lambda taken, limit: next(turns))
 
 
-def test_the_hold_limit_stands_against_many_locks_at_once(
+def test_the_hold_limit_holds_against_simultaneous_locks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Mutation: remove the unique key order_within_hold_limit."""
@@ -286,7 +286,7 @@ def test_a_refund_against_the_completing_settlement() -> None:
     assert broken_invariants() == {}
 
 
-def test_a_joiner_takes_the_seat_that_a_refund_frees_or_is_told_full() -> None:
+def test_a_joiner_takes_the_seat_that_a_refund_releases_or_is_refused() -> None:
     """Mutation: drop locked_count__lt=F("target_count") and the constraint team_never_oversold."""
     make_activity(target_count=2, take_limit=99)
     set_switch("holdLimit", "off")
@@ -371,7 +371,7 @@ def test_sweeps_of_four_workers_end_every_team_and_hold_once() -> None:
     assert broken_invariants() == {}
 
 
-def test_a_turn_is_not_given_to_a_lock_and_a_late_reseat_both(
+def test_a_lock_and_a_late_reseat_do_not_share_a_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Mutation: rows.TRIES = 1."""

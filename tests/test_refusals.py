@@ -54,7 +54,7 @@ def test_one_request_asks_redis_again_and_the_others_get_the_old_refusal(cached:
     assert cached.refusal("team", "t-c", expired + REFRESH) is FULL
 
 
-def test_an_old_refusal_is_given_to_nobody(cached: Refusals) -> None:
+def test_an_expired_refusal_is_not_used(cached: Refusals) -> None:
     now = time.monotonic()
     cached.note("team", [], asked_at=now, good_for=60)
 

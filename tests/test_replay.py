@@ -100,13 +100,6 @@ def test_a_wrong_choice_is_named_and_nothing_is_sent(args: list[str], error: str
     assert due() == []
 
 
-@pytest.fixture
-def operator() -> Client:
-    client = Client(headers={"Accept-Language": "en"})
-    client.force_login(User.objects.create_superuser("operator"))
-    return client
-
-
 PAGE = "/admin/trade/notifytask/replay/"
 
 

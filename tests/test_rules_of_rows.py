@@ -165,7 +165,7 @@ def test_no_later_edit_gives_live_goods_away() -> None:
     sku.full_clean()
 
 
-def test_of_two_activities_that_overlap_all_the_same_the_newer_one_sells() -> None:
+def test_the_newer_of_two_overlapping_activities_wins() -> None:
     make_activity()
     make_activity(100200, discount=make_discount(expression="30"))
 

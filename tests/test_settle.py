@@ -129,7 +129,7 @@ def test_a_late_payment_repeated_is_refused_again_without_a_second_refund() -> N
     assert state() == before
 
 
-def test_paid_in_time_but_told_late_is_seated_while_the_team_forms() -> None:
+def test_a_payment_in_time_that_is_settled_late_is_seated_while_the_team_forms() -> None:
     make_activity()
     lock("a")
 

@@ -305,14 +305,14 @@ def test_index_shows_only_teams_of_this_offer(client: APIClient) -> None:
     assert [team["userId"] for team in there] == ["th***e"]
 
 
-def test_index_tells_the_trials_refusals_by_their_own_code(client: APIClient) -> None:
+def test_index_answers_the_trials_refusals_with_their_own_codes(client: APIClient) -> None:
     make_activity()
     set_switch("downgradeSwitch", "1")
 
     assert post(client, INDEX, shopper())["code"] == "E0003"
 
 
-def test_index_tells_the_crowd_by_visible_and_enable(client: APIClient) -> None:
+def test_index_reports_the_crowd_rule_in_visible_and_enable(client: APIClient) -> None:
     make_activity(restrict_visible=True)
 
     data = post(client, INDEX, shopper())["data"]

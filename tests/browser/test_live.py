@@ -94,7 +94,9 @@ def test_a_phone_that_slept_five_minutes_counts_right(phone: Phone) -> None:
 
 
 @pytest.mark.parametrize("wrong", [timedelta(hours=-1), timedelta(hours=1)])
-def test_a_phone_whose_clock_is_wrong_counts_right(phone: Phone, wrong: timedelta) -> None:
+def test_the_countdown_is_right_on_a_phone_whose_clock_is_wrong(
+    phone: Phone, wrong: timedelta
+) -> None:
     now = timezone.now()
     at = SCENES["team_joinable"](now)
     page = phone()
@@ -107,7 +109,7 @@ def test_a_phone_whose_clock_is_wrong_counts_right(phone: Phone, wrong: timedelt
     assert abs(seconds(page) - (600 - passed)) < 5
 
 
-def test_nobody_looks_nobody_asks_and_shown_again_it_is_true_at_once(phone: Phone) -> None:
+def test_a_hidden_page_does_not_poll_and_is_fresh_when_shown_again(phone: Phone) -> None:
     now = timezone.now()
     offer_at(now)
     team = team_at(now - MINUTE, NAMES[1], paid=1)

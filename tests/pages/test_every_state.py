@@ -41,7 +41,7 @@ def test_every_state_has_a_scene(state: OfferState | Seen | Mine | Bar) -> None:
 
 
 @pytest.mark.parametrize("name", [*SCENES, *OTHERS])
-def test_nobodys_ids_are_on_a_page(name: str, look: Look) -> None:
+def test_no_page_shows_the_ids_of_others(name: str, look: Look) -> None:
     at = (SCENES | OTHERS)[name](NOW)
 
     page = html.unescape(look(at)) + look(at, live="1")

@@ -97,7 +97,7 @@ def test_orders_of_others_and_of_other_channels_are_not_listed(look: Look) -> No
     assert look(Scene(at.path, NAMES[1], "")).count('class="what"') == 0
 
 
-def test_an_order_tells_what_was_paid_and_what_happened(look: Look) -> None:
+def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
     page = look(SCENES["order_my_order_given_back"](NOW))
 
     sums = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page)
@@ -179,7 +179,7 @@ def test_a_start_can_be_put_into_the_calendar() -> None:
 # --- Sharing ----------------------------------------------------------------------------------
 
 
-def test_a_shared_team_says_what_it_is_and_nothing_of_anybody(look: Look) -> None:
+def test_a_shared_team_describes_itself_without_personal_data(look: Look) -> None:
     at = SCENES["my_team_forming"](NOW)
 
     page = look(at)
@@ -257,7 +257,7 @@ def test_a_page_that_breaks_needs_nothing_to_say_so(
     assert "{%" not in response.content.decode()
 
 
-def test_a_form_without_its_cookie_says_what_to_do() -> None:
+def test_a_form_without_its_cookie_explains_what_to_do() -> None:
     response = Client(enforce_csrf_checks=True, headers={"Accept-Language": "en"}).post(
         "/language/", {"language": "en"}
     )

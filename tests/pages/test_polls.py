@@ -101,7 +101,7 @@ def test_a_poll_brings_the_part_that_has_changed() -> None:
 
 
 @pytest.mark.usefixtures("_warm")
-def test_who_comes_back_from_paying_sees_it_at_once() -> None:
+def test_a_shopper_who_returns_from_paying_sees_it_at_once() -> None:
     offer_at(NOW)
     team = team_at(NOW - 5 * MINUTE, ME)
     path, client = f"/t/{code_of(team, ME)}", browser(ME)
@@ -169,7 +169,7 @@ def test_a_first_visit_is_light() -> None:
     assert len(page) + sum(path.stat().st_size for path in static) < 100_000
 
 
-def test_whoever_asks_too_often_is_told_for_how_long_to_wait(redis: Redis) -> None:
+def test_a_limited_visitor_sees_how_long_to_wait(redis: Redis) -> None:
     set_switch("pageAddressLimit", "2/60")
     at = SCENES["team_joinable"](NOW)
     client = browser()
