@@ -7,12 +7,31 @@ read() is one short query, however many teams the activity has had.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from django.db.models import Aggregate, Count, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import (
+    Aggregate,
+    BigIntegerField,
+    Count,
+    F,
+    IntegerField,
+    OuterRef,
+    QuerySet,
+    Subquery,
+    Sum,
+)
 from django.db.models.functions import Coalesce
 
 from activity.models import Activity
+from groupbuy.rows import Param, PreparedUpdate
 from trade.models import CompletedTeams, Team
 
+_ADD = PreparedUpdate(
+    CompletedTeams.objects.filter(
+        activity_id=Param("activity_id", BigIntegerField()),
+        shard=Param("shard", IntegerField()),
+    ),
+    teams=F("teams") + Param("teams", IntegerField()),
+    seats=F("seats") + Param("seats", IntegerField()),
+)
 COMPLETE = (Team.Status.COMPLETE, Team.Status.COMPLETE_WITH_REFUNDS)
 
 
@@ -26,14 +45,12 @@ def add(team: Team, *, teams: int, seats: int) -> None:
 
     The rows of an activity are made by its first completion.
     """
-    shards = CompletedTeams.objects.filter(activity_id=team.activity_id)
-    mine = shards.filter(shard=team.pk % CompletedTeams.SHARDS)
-    change = {"teams": F("teams") + teams, "seats": F("seats") + seats}
-    if mine.update(**change) == 0:
+    mine = {"activity_id": team.activity_id, "shard": team.pk % CompletedTeams.SHARDS}
+    if _ADD(**mine, teams=teams, seats=seats) == 0:
         made = range(CompletedTeams.SHARDS)
         rows = [CompletedTeams(activity_id=team.activity_id, shard=shard) for shard in made]
         CompletedTeams.objects.bulk_create(rows, ignore_conflicts=True)
-        mine.update(**change)
+        _ADD(**mine, teams=teams, seats=seats)
 
 
 def read(activity_id: int) -> Completed:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import F
+from django.db.models import BigIntegerField, DateTimeField, F
 from django.utils.translation import gettext as _
 
 from activity.catalog import LiveOffer
@@ -20,9 +20,20 @@ from groupbuy import rows, switches
 from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.fields import read_id
+from groupbuy.rows import Param, PreparedUpdate
 from trade import gate
 from trade.models import Order, Team, Transport
 from trade.turns import Turns, free_turn, read_turns
+
+TAKE_SEAT = PreparedUpdate(
+    Team.objects.filter(
+        pk=Param("team_id", BigIntegerField()),
+        status=Team.Status.FORMING,
+        expires_at__gt=Param("now", DateTimeField()),
+        locked_count__lt=F("target_count"),
+    ),
+    locked_count=F("locked_count") + 1,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +197,7 @@ def _open_team(ctx: LockContext) -> Team:
 
 def _take_seat(ctx: LockContext, team: Team) -> Team:
     """Take a seat if one is free. Call inside a transaction."""
-    joinable = Team.objects.filter(
-        pk=team.pk,
-        status=Team.Status.FORMING,
-        expires_at__gt=ctx.now,
-        locked_count__lt=F("target_count"),
-    )
-    if joinable.update(locked_count=F("locked_count") + 1) == 1:
+    if TAKE_SEAT(team_id=team.pk, now=ctx.now) == 1:
         return team
     team.refresh_from_db()
     if team.is_full():
