@@ -27,7 +27,7 @@ from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from groupbuy import switches, throttling
+from groupbuy import gcra, switches, throttling
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 
@@ -152,16 +152,16 @@ class SwitchAdmin(ModelAdmin):
 
     @action(description=_("Blocked clients"), url_path="blocked", permissions=["change"])
     def blocked(self, request: HttpRequest) -> HttpResponse:
-        """Who asked too often for too long, and a button that lets them in again."""
+        """The clients that are blocked, each with a button that ends its block."""
         if request.method == "POST":
-            place, client = request.POST.get("place", ""), request.POST.get("client", "")
-            if throttling.lift(place, client):
-                self._log_lift(request, f"{place}: {client}")
-                self.message_user(request, _("%(client)s is let in again.") % {"client": client})
+            scope, client = request.POST.get("scope", ""), request.POST.get("client", "")
+            if gcra.lift(scope, client):
+                self._log_lift(request, f"{scope}: {client}")
+                self.message_user(request, _("%(client)s is unblocked.") % {"client": client})
             return HttpResponseRedirect(reverse("admin:groupbuy_switch_blocked"))
         context = self.admin_site.each_context(request) | {
             "title": _("Blocked clients"),
-            "blocks": throttling.blocks(),
+            "blocks": gcra.blocks(throttling.scopes()),
         }
         return render(request, "admin/blocked.html", context)
 

@@ -12,12 +12,12 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from groupbuy.models import Switch
-from groupbuy.throttling import Limit, Throttle, client_address
+from groupbuy.throttling import Throttle, client_address, limits_of
 from pages import problems
 from pages.headers import dress
 from pages.problems import ProblemError
 
-PAGES = "pages"  # where the limit counts
+PAGES = "pages"  # the scope of the limit
 
 
 class PageThrottle(Throttle):
@@ -25,7 +25,8 @@ class PageThrottle(Throttle):
 
     def allow_request(self, request: Any, view: object = None) -> bool:
         address = client_address(self.get_ident(request))
-        return self.take(PAGES, Limit(Switch.Key.PAGE_ADDRESS, f"address {address}", False))
+        client = f"address {address}"
+        return self.acquire(PAGES, limits_of(Switch.Key.PAGE_ADDRESS, client, may_block=False))
 
 
 def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

@@ -20,7 +20,8 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 import groupbuy.redis
-from groupbuy import changes, ids, snapshots, sweeps, throttling
+from groupbuy import changes, ids, snapshots, sweeps
+from groupbuy.gcra import limiter
 from tag import crowd
 from tests import factories
 from trade import gate
@@ -43,7 +44,7 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     snapshots.confirm_subscription(0)
     crowd._number.cache_clear()  # the next test numbers its users anew
     crowd._strangers.clear()
-    throttling._tallies.clear()
+    limiter.clear()
     gate.refusals.clear()
 
 

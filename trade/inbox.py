@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from groupbuy import switches, throttling
+from groupbuy import gcra, switches, throttling
 from groupbuy.models import Switch
 from trade.expire import GRACE
 from trade.models import NotifyTask, Order, Team, Transport
@@ -137,7 +137,7 @@ def _failing() -> Iterator[Problem]:
 
 
 def _blocked() -> Iterator[Problem]:
-    if count := len(throttling.blocks() or ()):
+    if count := len(gcra.blocks(throttling.scopes()) or ()):
         text = ngettext(
             "%(count)d client is blocked for too many requests.",
             "%(count)d clients are blocked for too many requests.",
