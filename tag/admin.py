@@ -85,12 +85,16 @@ def save_changed(obj: Model, form: Any, change: bool) -> None:
 @admin.register(CrowdTag)
 class CrowdTagAdmin(ModelAdmin):
     form = CrowdTagForm
-    list_display = ["tag_id", "name", "size"]
+    list_display = ["tag_id", "name", "members"]
     search_fields = ["tag_id", "name"]
     fields = ["tag_id", "name", "description", "new_members", "members_file"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: CrowdTag | None = None) -> list[str]:
         return ["tag_id"] if obj else []
+
+    @admin.display(description=_("members"), ordering="size")
+    def members(self, tag: CrowdTag) -> Any:
+        return _("counting") if tag.size is None else tag.size
 
     def save_model(self, request: HttpRequest, obj: CrowdTag, form: Any, change: bool) -> None:
         save_changed(obj, form, change)

@@ -14,6 +14,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from activity.models import Activity
 from groupbuy import switches
 from groupbuy.models import ApiKey, Switch, digest
+from tag import bitmaps, crowd
 from tag.crowd import members_of
 from tag.models import CrowdTag
 from tests.factories import (
@@ -193,6 +194,20 @@ def test_members_are_added_from_a_file(operator: Client, monkeypatch: pytest.Mon
         CrowdTag.objects.all().delete()
         upload(text.encode())
         assert sorted(members.all()) == people
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_crowd_is_counted_after_members_were_added(operator: Client) -> None:
+    tag = CrowdTag.objects.create(tag_id="RQ", name="crowd")
+
+    def shown() -> str:
+        return operator.get(reverse("admin:tag_crowdtag_changelist")).content.decode()
+
+    crowd.add_members(tag, ["a", "b"])
+    assert "counting" in shown()
+
+    bitmaps.refresh()
+    assert "counting" not in shown()
 
 
 def test_a_team_is_found_by_its_id(operator: Client) -> None:
