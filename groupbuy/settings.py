@@ -175,6 +175,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         ("trade", "end overdue teams", 10),
         ("trade", "expire activities", 60),
         ("tag", "refresh bitmaps", 10),
+        ("tag", "forget old files", 600),
         ("trade", "work on crowds", 5),
         ("pages", "forget used links", 600),
     )

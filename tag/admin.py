@@ -1,27 +1,37 @@
 """Console pages of crowds."""
 
-import csv
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
+from itertools import islice
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
-from tag import crowd
-from tag.models import CrowdJob, CrowdMember, CrowdTag
+from tag import crowd, files
+from tag.models import CrowdFile, CrowdJob, CrowdMember, CrowdTag
 
-LONGEST_FILE = 200_000  # lines; more would hold up the console
-HEADER = re.compile(r"user[ _-]?id|用户\s?(id|编号)?", re.IGNORECASE)
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 SEPARATORS = re.compile(r"[\s,，;；、]+")
+SHOWN = 10  # user ids of a file
+ENCODINGS = {
+    "utf-8": "UTF-8",
+    "utf-16-le": "UTF-16",
+    "utf-16-be": "UTF-16",
+    "gb18030": "GB18030 (GBK)",
+    "big5": "Big5",
+}
 
 
 class CrowdTagForm(forms.ModelForm):
@@ -35,45 +45,28 @@ class CrowdTagForm(forms.ModelForm):
     members_file = forms.FileField(
         label=_("Members from a file"),
         required=False,
-        widget=UnfoldAdminFileFieldWidget,
+        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,.txt"}),
         help_text=_(
-            "CSV or text, UTF-8, a user id at the start of each line; up to 200,000. A first line"
-            " that says user_id is left out."
+            "CSV or text, up to 200,000 rows and 8 MB. User ids are in the first column, or in the"
+            " one with the header user_id. You see them before they are added."
         ),
     )
 
     def clean_new_members(self) -> list[str]:
-        return _checked(SEPARATORS.split(self.cleaned_data["new_members"]))
-
-    def clean_members_file(self) -> list[str]:
-        file = self.cleaned_data["members_file"]
-        try:
-            lines = file.read().decode("utf-8-sig").splitlines() if file else []
-        except UnicodeDecodeError as exc:
-            raise ValidationError(_("The file is not UTF-8.")) from exc
-        if len(lines) > LONGEST_FILE:
-            raise ValidationError(_("The file has more than 200,000 lines: split it."))
-        first = lines[0] if lines else ""
-        delimiter = next((mark for mark in ",;\t" if mark in first), ",")
-        try:
-            user_ids = [row[0].strip() for row in csv.reader(lines, delimiter=delimiter) if row]
-        except csv.Error as exc:
+        found = [each for each in SEPARATORS.split(self.cleaned_data["new_members"]) if each]
+        if wrong := [each for each in found if not files.is_user_id(each)]:
             raise ValidationError(
-                _("The file is no CSV: %(error)s."), params={"error": exc}
-            ) from exc
-        if user_ids and HEADER.fullmatch(user_ids[0]):
-            del user_ids[0]
-        return _checked(user_ids)
+                _("“%(user_id)s…” is longer than 64 characters or has control characters."),
+                params={"user_id": wrong[0][:20]},
+            )
+        return found
 
-
-def _checked(user_ids: Iterable[str]) -> list[str]:
-    found = [user_id for user_id in user_ids if user_id]
-    if wrong := [each for each in found if len(each) > 64 or CONTROLS.search(each)]:
-        raise ValidationError(
-            _("“%(user_id)s…” is longer than 64 characters or has control characters."),
-            params={"user_id": wrong[0][:20]},
-        )
-    return found
+    def clean_members_file(self) -> CrowdFile | None:
+        file = self.cleaned_data["members_file"]
+        if file is None:
+            return None
+        files.check_size(file.size)
+        return CrowdFile(name=file.name, content=file.read())
 
 
 def save_changed(obj: Model, form: Any, change: bool) -> None:
@@ -87,20 +80,104 @@ class CrowdTagAdmin(ModelAdmin):
     form = CrowdTagForm
     list_display = ["tag_id", "name", "members"]
     search_fields = ["tag_id", "name"]
-    fields = ["tag_id", "name", "description", "new_members", "members_file"]
+
+    def get_fields(self, request: HttpRequest, obj: CrowdTag | None = None) -> list[str]:
+        may_confirm = self.has_change_permission(request, obj)
+        fields = ["tag_id", "name", "description", "new_members"]
+        return [*fields, "members_file"] if may_confirm else fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: CrowdTag | None = None) -> list[str]:
         return ["tag_id"] if obj else []
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.confirm_file)
+        return [path("file/<int:file_id>/", view, name="tag_crowdtag_file"), *super().get_urls()]
 
     @admin.display(description=_("members"), ordering="size")
     def members(self, tag: CrowdTag) -> Any:
         return _("counting") if tag.size is None else tag.size
 
-    def save_model(self, request: HttpRequest, obj: CrowdTag, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         save_changed(obj, form, change)
-        new = [*form.cleaned_data["new_members"], *form.cleaned_data["members_file"]]
-        count = crowd.add_members(obj, new)
+        if new := form.cleaned_data["new_members"]:
+            count = crowd.add_members(obj, new)
+            self.message_user(request, _("The crowd has %(count)d members.") % {"count": count})
+        if file := form.cleaned_data["members_file"]:
+            form.changed_data.remove("members_file")  # nothing is added yet
+            file.tag, file.by, file.uploaded_at = obj, request.user.get_username(), timezone.now()
+            file.save()
+            obj.file_to_confirm = file
+
+    def response_add(self, request: HttpRequest, obj: CrowdTag, *args: Any) -> HttpResponse:
+        return _to_file(obj) or super().response_add(request, obj, *args)
+
+    def response_change(self, request: HttpRequest, obj: CrowdTag) -> HttpResponse:
+        return _to_file(obj) or super().response_change(request, obj)
+
+    def confirm_file(self, request: HttpRequest, file_id: int) -> HttpResponse:
+        """Show what a file contains; add its members once its uploader has agreed.
+
+        The file is read here and not with the form, which is saved in a transaction.
+        """
+        file = files.find(file_id, by=request.user.get_username(), now=timezone.now())
+        if file is None:
+            text = _("This file was added or discarded, or an hour has passed: upload it again.")
+            self.message_user(request, text, messages.WARNING)
+            return redirect("admin:tag_crowdtag_changelist")
+        if not self.has_change_permission(request, file.tag):
+            raise PermissionDenied
+        if "discard" in request.POST:
+            return self._close(file)
+        try:
+            contents = files.read(bytes(file.content), request.GET.get("encoding", ""))
+        except ValidationError as exc:
+            self.message_user(request, f"{file.name}: {exc.messages[0]}", messages.ERROR)
+            return redirect("admin:tag_crowdtag_change", quote(file.tag_id))
+        if request.method == "POST":
+            self._add(request, file, contents.user_ids)
+            return self._close(file)
+        context = self.admin_site.each_context(request) | _preview(file, contents)
+        return render(request, "admin/crowd_file.html", context)
+
+    def _add(self, request: HttpRequest, file: CrowdFile, user_ids: Collection[str]) -> None:
+        """Repeating it changes nothing."""
+        count = crowd.add_members(file.tag, user_ids)
+        text = ngettext(
+            "Added %(count)d user of %(name)s.", "Added %(count)d users of %(name)s.", len(user_ids)
+        )
+        self.log_change(request, file.tag, text % {"count": len(user_ids), "name": file.name})
         self.message_user(request, _("The crowd has %(count)d members.") % {"count": count})
+
+    def _close(self, file: CrowdFile) -> HttpResponse:
+        file.delete()
+        return redirect("admin:tag_crowdtag_changelist")
+
+
+def _to_file(tag: Any) -> HttpResponse | None:
+    """To the file that was uploaded with the form."""
+    file = getattr(tag, "file_to_confirm", None)
+    return redirect("admin:tag_crowdtag_file", file.pk) if file else None
+
+
+def _preview(file: CrowdFile, contents: files.Contents) -> dict[str, Any]:
+    return {
+        "title": _("Members from a file"),
+        "file": file,
+        "encoding": ENCODINGS[contents.encoding],
+        "rows": [(row, user_id) for user_id, row in islice(contents.user_ids.items(), SHOWN)],
+        "count": len(contents.user_ids),
+        "more": max(0, len(contents.user_ids) - SHOWN),
+        "repeated": contents.repeated,
+        "others": [
+            (other.encoding, ENCODINGS[other.encoding], _first_difference(other, contents))
+            for other in files.other_readings(bytes(file.content), contents)
+        ],
+    }
+
+
+def _first_difference(other: files.Contents, contents: files.Contents) -> str:
+    """A user id that shows the difference."""
+    return next((each for each in other.user_ids if each not in contents.user_ids), "")
 
 
 @admin.register(CrowdMember)

@@ -38,6 +38,27 @@ class CrowdTag(models.Model):
         return self.name
 
 
+class CrowdFile(models.Model):
+    """An uploaded file of user ids (名单文件), kept until its uploader confirms or discards it.
+
+    After an hour it is deleted (tag/files.py).
+    """
+
+    tag = models.ForeignKey(CrowdTag, verbose_name=_("crowd tag"), on_delete=models.CASCADE)
+    by = models.CharField(_("uploaded by"), max_length=150)
+    name = models.CharField(_("file name"), max_length=255)
+    content = models.BinaryField(_("content"))
+    uploaded_at = models.DateTimeField(_("uploaded at"), db_index=True)
+
+    class Meta:
+        verbose_name = _("file of user ids")
+        verbose_name_plural = _("files of user ids")
+        default_permissions = ()  # those of CrowdTag apply
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class CrowdUser(models.Model):
     """The dense number (pk) of a user id; it never changes."""
 

@@ -6,7 +6,6 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -160,40 +159,6 @@ def test_members_are_added_to_a_crowd(operator: Client) -> None:
     response = operator.post(url, {"name": "crowd", "new_members": "x" * 65})
     assert list(response.context["adminform"].form.errors) == ["new_members"]
     assert members_of(tag.pk).count() == 4
-
-
-def test_members_are_added_from_a_file(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = reverse("admin:tag_crowdtag_add")
-
-    def upload(content: bytes) -> Any:
-        file = SimpleUploadedFile("members.csv", content)
-        return operator.post(url, {"tag_id": "RQ", "name": "crowd", "members_file": file})
-
-    monkeypatch.setattr("tag.admin.LONGEST_FILE", 4)
-    for content, error in (
-        ("小傅哥".encode("gbk"), "The file is not UTF-8."),
-        (b"a\nb\nc\nd\ne", "The file has more than 200,000 lines: split it."),
-        (b"x" * 65, "longer than 64 characters or has control characters."),
-        (b"a\x00b", "longer than 64 characters or has control characters."),
-        (b'"' + b"x" * 200_000 + b'"', "The file is no CSV: field larger than field limit"),
-    ):
-        errors = upload(content).context["adminform"].form.errors
-        assert list(errors) == ["members_file"]
-        assert error in errors["members_file"][0]
-        assert not CrowdTag.objects.exists()
-
-    upload("\ufeffa,1\r\n\r\n小傅哥,2\r\n a ,3".encode())
-
-    members = members_of("RQ").values_list("user_id", flat=True)
-    assert sorted(members) == ["a", "小傅哥"]
-    for text, people in (
-        ("User_ID,name\nb,1", ["b"]),
-        ("用户ID;x\nc;2\nd;3", ["c", "d"]),
-        ('"userId"\te\nuserId\t\n家👪\t1', ["userId", "家👪"]),  # only a first line is a header
-    ):
-        CrowdTag.objects.all().delete()
-        upload(text.encode())
-        assert sorted(members.all()) == people
 
 
 @pytest.mark.usefixtures("redis")
