@@ -1,9 +1,9 @@
-"""User ids from a file that an operator uploads (名单文件): text or CSV.
+"""User ids from a file that an operator uploads (名单文件): text, CSV or an Excel workbook.
 
 A text is UTF-8, UTF-16, GB18030 (as Excel in Chinese saves it; GBK is a part of it) or Big5, with
-or without a byte order mark; commas, semicolons or tabs separate its columns. The ids are in the
-column whose first cell says user_id or 用户ID, else in the first column. Empty cells are left out,
-and repeated ids.
+or without a byte order mark; commas, semicolons or tabs separate its columns. A workbook is .xlsx,
+and its first sheet is read (workbooks.py). The ids are in the column whose first cell says user_id
+or 用户ID, else in the first column. Empty cells are left out, and repeated ids.
 
 A file that cannot be read raises ValidationError, with the row and what to do about it.
 """
@@ -12,6 +12,7 @@ import csv
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from io import StringIO
@@ -21,7 +22,9 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from tag import workbooks
 from tag.models import CrowdFile
+from tag.workbooks import Unreadable
 
 LARGEST = 8_000_000  # bytes; MySQL's max_allowed_packet of 16 MB fits them with each byte escaped
 KEPT = timedelta(hours=1)  # between upload and confirmation, at most
@@ -29,8 +32,9 @@ MOST_ROWS = 200_000  # more would hold up the console
 HEADER = re.compile(r"user[ _-]?id|用户\s?(id|编号)?", re.IGNORECASE)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 SHORTENED = re.compile(r"\d(\.\d+)?E\+\d+")  # 123456789012, as Excel shows it in a narrow column
+WORKBOOK = "xlsx"  # the "encoding" of a workbook
 MARKS = {BOM_UTF8: "utf-8", BOM_UTF16_LE: "utf-16-le", BOM_UTF16_BE: "utf-16-be"}
-NO_TEXT = _("The file is not text. Save it as CSV in UTF-8.")
+NO_TEXT = _("The file is neither text nor an Excel workbook. Save it as .xlsx, or as CSV in UTF-8.")
 ALIKE = ("utf-8", "gb18030", "big5")  # the same bytes may be valid in each of these
 
 
@@ -51,6 +55,9 @@ def check_size(size: int) -> None:
 
 def read(content: bytes, encoding: str = "") -> Contents:
     """A text is read in the encoding if that is one of ALIKE, else in the likeliest one."""
+    if workbooks.is_workbook(content):
+        with closing(workbooks.rows(content)) as rows:
+            return _contents(WORKBOOK, rows)
     encoding = encoding if encoding in ALIKE else _guess(content)
     return _contents(encoding, _rows_of_text(_decode(content, encoding)))
 
@@ -107,7 +114,7 @@ def _decode(content: bytes, encoding: str) -> str:
         raise ValidationError(NO_TEXT)
     if text.lstrip().startswith("<"):
         raise ValidationError(
-            _("The file is a web page or XML: open it in Excel and save it as CSV.")
+            _("The file is a web page or XML: open it in Excel and save it as .xlsx or as CSV.")
         )
     return text
 
@@ -154,7 +161,7 @@ def _user_id(row: Sequence[str], column: int, number: int) -> str:
     """The user id in this row, "" for none."""
     cell = row[column] if column < len(row) else ""
     user_id = cell.strip()
-    if fault := _fault(user_id):
+    if fault := cell if isinstance(cell, Unreadable) else _fault(user_id):
         raise ValidationError(_("Row %(row)d: %(fault)s"), params={"row": number, "fault": fault})
     return user_id
 

@@ -1,7 +1,10 @@
 """Members of a crowd from a file: uploaded, looked at, added, all through the console's pages."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from io import BytesIO
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import time_machine
@@ -10,8 +13,9 @@ from django.contrib.auth.models import Permission, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
+from openpyxl import Workbook
 
-from tag import files, tasks
+from tag import files, tasks, workbooks
 from tag.crowd import members_of
 from tag.models import CrowdFile, CrowdTag
 
@@ -60,8 +64,32 @@ def members() -> list[str]:
     return sorted(members_of("RQ").values_list("user_id", flat=True))
 
 
+def workbook(*rows: list[Any]) -> bytes:
+    book = Workbook()
+    sheet: Any = book.active
+    for row in rows:
+        sheet.append(row)
+    return saved(book)
+
+
+def saved(book: Workbook) -> bytes:
+    content = BytesIO()
+    book.save(content)
+    return content.getvalue()
+
+
+def with_part(content: bytes, name: str, change: Callable[[bytes], bytes]) -> bytes:
+    """A workbook one of whose parts is another."""
+    changed = BytesIO()
+    with ZipFile(BytesIO(content)) as old, ZipFile(changed, "w", ZIP_DEFLATED) as new:
+        for part in old.namelist():
+            new.writestr(part, change(old.read(part)) if part == name else old.read(part))
+    return changed.getvalue()
+
+
 CHINESE = "用户ID,姓名\r\n小傅哥,王伟\r\nu2,李娜\r\n"
 WANTED = ["u2", "小傅哥"]
+SHEET = "xl/worksheets/sheet1.xml"
 
 
 @pytest.mark.usefixtures("_crowd")
@@ -75,8 +103,9 @@ WANTED = ["u2", "小傅哥"]
         (CHINESE.encode("utf-16-le"), "UTF-16"),
         (b"\xfe\xff" + CHINESE.encode("utf-16-be"), "UTF-16"),
         (CHINESE.encode("utf-16-be"), "UTF-16"),
+        (workbook(["用户ID", "姓名"], ["小傅哥", "王伟"], ["u2", "李娜"]), "Excel"),
     ],
-    ids=["utf-8", "bom", "gbk", "utf-16", "utf-16-le", "utf-16-be bom", "utf-16-be"],
+    ids=["utf-8", "bom", "gbk", "utf-16", "utf-16-le", "utf-16-be bom", "utf-16-be", "xlsx"],
 )
 def test_nothing_is_added_before_the_preview_is_confirmed(
     operator: Client, content: bytes, encoding: str
@@ -183,8 +212,9 @@ def test_a_preview_shows_the_first_rows_only(operator: Client) -> None:
     assert "and 15 more" in page.content.decode()
 
 
-NO_TEXT = "The file is not text. Save it as CSV in UTF-8."
+NO_TEXT = "The file is neither text nor an Excel workbook. Save it as .xlsx, or as CSV in UTF-8."
 CONTROLS = "longer than 64 characters or has control characters."
+OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 
 
 @pytest.mark.usefixtures("_crowd")
@@ -208,7 +238,12 @@ CONTROLS = "longer than 64 characters or has control characters."
         ),
         (
             "<html><table><tr><td>张三".encode("gbk"),
-            "The file is a web page or XML: open it in Excel and save it as CSV.",
+            "The file is a web page or XML: open it in Excel and save it as .xlsx or as CSV.",
+        ),
+        (OLD, "The file is an old Excel workbook (.xls): save it as .xlsx."),
+        (
+            OLD + "EncryptedPackage".encode("utf-16-le") + bytes(96),
+            "The workbook has a password: save it without one.",
         ),
     ],
 )
@@ -235,6 +270,147 @@ def test_large_files_are_refused(operator: Client, monkeypatch: pytest.MonkeyPat
     message = "The file has more than 200,000 rows: split it."
     assert refusal(operator, b"a\nb\nc\nd\ne") == message
     assert operator.get(upload(operator, b"a\nb\nc\nd\n\n\n\n\n").url).context["count"] == 4
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_cells_of_a_workbook_are_read_as_they_are_shown(operator: Client) -> None:
+    book = Workbook()
+    sheet: Any = book.active
+    sheet.append(["no", "User ID", "date"])
+    values = [" a ", 12345, 12345.0, 123456789012345, 42, "0042", 1.5, "1.23e5", "=text", None, -7]
+    for n, value in enumerate(values):
+        sheet.append([n, value, date(2026, 1, 1)])
+    sheet["B6"].number_format = "00000"
+    sheet["B10"].data_type = "s"
+    book.create_sheet("other").append(["ignored"])
+
+    page = operator.get(upload(operator, saved(book), "m.xlsx").url)
+
+    found = [user_id for _row, user_id in page.context["rows"]]
+    assert found == [
+        *("a", "12345", "123456789012345", "00042", "0042", "1.5", "1.23e5", "=text", "-7")
+    ]
+    assert page.context["rows"][-1] == (12, "-7")
+    assert page.context["repeated"] == 1
+
+
+def one_cell(value: Any) -> bytes:
+    book = Workbook()
+    sheet: Any = book.active
+    sheet.append(["user_id"])
+    sheet.append([value])
+    return saved(book)
+
+
+NOT_AN_ID = "Row 2: The cell is neither text nor a number."
+ROUNDED = "Row 2: Excel has rounded the number 6.2222e+18: enter the ids as text."
+UNREADABLE = (
+    "This is no .xlsx workbook that can be read: copy the column of user ids into a new one."
+)
+
+
+@pytest.mark.usefixtures("_crowd")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (one_cell(6222200000000000001), ROUNDED),
+        (one_cell(date(2026, 1, 2)), NOT_AN_ID),
+        (one_cell(True), NOT_AN_ID),
+        (one_cell("#N/A"), NOT_AN_ID),
+        (
+            one_cell('=A1&"x"'),
+            "Row 2: The cell has a formula: copy the column, paste it as values.",
+        ),
+        (one_cell("1.23457E+11"), "Row 2: Excel has shortened a number to 1.23457E+11."),
+        (one_cell("x" * 65), f"Row 2: “{'x' * 20}…” is {CONTROLS}"),
+        (workbook(["user_id"]), "The file has no user ids."),
+        (workbook(), "The file has no user ids."),
+        (workbook(["a"])[:-200], UNREADABLE),
+        (b"PK\x03\x04" + bytes(100), UNREADABLE),
+        (with_part(workbook(["a"]), SHEET, lambda xml: xml[:-50]), UNREADABLE),
+        (with_part(workbook(["a"]), "xl/workbook.xml", lambda xml: b""), UNREADABLE),
+    ],
+)
+def test_a_workbook_that_cannot_be_read_is_refused(
+    operator: Client, content: bytes, message: str
+) -> None:
+    assert refusal(operator, content, "members.xlsx").startswith(message)
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_a_zip_that_is_no_workbook_is_refused(operator: Client) -> None:
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:
+        archive.writestr("members.csv", "a\nb\n")
+
+    assert refusal(operator, content.getvalue(), "members.zip") == UNREADABLE
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_a_workbook_is_not_unpacked_beyond_its_bound(operator: Client) -> None:
+    """40 kB that unpack to 40 MB; then a part that is listed with a smaller size than it has."""
+    spaces = b" " * (40 * 1024 * 1024)
+    bomb = with_part(workbook(["a"]), SHEET, lambda xml: spaces + xml)
+    assert len(bomb) < 100_000
+    message = "The workbook is larger than 32 MB unpacked:"
+    assert refusal(operator, bomb).startswith(message)
+
+    with ZipFile(BytesIO(bomb)) as archive:
+        size = archive.getinfo(SHEET).file_size
+    lying = bomb.replace(size.to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    assert lying != bomb
+    assert refusal(operator, lying) == UNREADABLE
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_reading_a_workbook_takes_limited_memory(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of a million cells, 5 kB zipped, takes more than 300 MB."""
+    monkeypatch.setattr(workbooks, "MEMORY", 150 * 1024 * 1024)
+    cells = b"<c/>" * 1_000_000
+    wide = with_part(workbook(["a"]), SHEET, lambda xml: xml.replace(b"</row>", cells + b"</row>"))
+
+    assert refusal(operator, wide) == UNREADABLE
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_reading_a_workbook_takes_limited_time(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four million empty rows, 40 kB zipped, take a quarter of a minute."""
+    monkeypatch.setattr(workbooks, "SECONDS", 1)
+    rows = b"<row/>" * 4_000_000
+    long = with_part(
+        workbook(["a"]), SHEET, lambda xml: xml.replace(b"</sheetData>", rows + b"</sheetData>")
+    )
+
+    assert refusal(operator, long) == UNREADABLE
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_entities_of_a_workbook_are_not_expanded(operator: Client) -> None:
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 9))
+    doctype = f'<!DOCTYPE x [<!ENTITY e0 "aaaaaaaaaa">{entities}]>'
+
+    def laughing(xml: bytes) -> bytes:
+        sheet = xml.decode().replace("<v>1</v>", "<v>&e8;</v>")
+        return (doctype + sheet).encode()
+
+    content = with_part(workbook([1]), SHEET, laughing)
+    assert refusal(operator, content) == UNREADABLE
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_the_size_that_a_sheet_claims_is_not_believed(operator: Client) -> None:
+    claims = with_part(
+        workbook(["a"], ["b"]),
+        SHEET,
+        lambda xml: xml.replace(b"A1:A2", b"A1:XFD1048576").replace(b'r="2"', b'r="99999999999"'),
+    )
+    page = operator.get(upload(operator, claims).url)
+
+    assert page.context["rows"] == [(1, "a")]
 
 
 @pytest.mark.usefixtures("_crowd")
