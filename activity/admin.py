@@ -17,11 +17,13 @@ from activity.explain import explain
 from activity.models import Activity, Discount, Offer, Sku
 from activity.trial import TrialQuery
 from groupbuy.admin import MomentInput
+from groupbuy.deletion import UsedRowsStay
 from groupbuy.models import Channel
 
 
 @admin.register(Sku)
-class SkuAdmin(ModelAdmin):
+class SkuAdmin(UsedRowsStay):
+    instead = _("Remove its offers first.")
     list_display = ["image", "goods_id", "name", "original_price"]
     list_display_links = ["goods_id", "name"]
     search_fields = ["goods_id", "name"]
@@ -35,7 +37,8 @@ class SkuAdmin(ModelAdmin):
 
 
 @admin.register(Discount)
-class DiscountAdmin(ModelAdmin):
+class DiscountAdmin(UsedRowsStay):
+    instead = _("Give its activities another discount first.")
     list_display = ["name", "plan", "expression", "crowd"]
     list_filter = ["plan"]
     list_select_related = ["crowd"]
@@ -83,7 +86,8 @@ class TrialForm(forms.Form):
 
 
 @admin.register(Activity)
-class ActivityAdmin(ModelAdmin):
+class ActivityAdmin(UsedRowsStay):
+    instead = _("To end it, set its status to abandoned.")
     list_display = [
         "id",
         "name",

@@ -28,6 +28,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from groupbuy import gcra, switches, throttling
+from groupbuy.deletion import UsedRowsStay
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 
@@ -38,7 +39,8 @@ class MomentInput(UnfoldAdminTextInputWidget):
 
 
 @admin.register(Channel)
-class ChannelAdmin(ModelAdmin):
+class ChannelAdmin(UsedRowsStay):
+    instead = _("To stop selling there, switch off its API keys and remove its offers.")
     list_display = ["source", "channel", "name", "refund_notify_url", "allow_without_key"]
     list_filter = ["allow_without_key"]
     search_fields = ["source", "channel", "name"]
@@ -191,7 +193,9 @@ for model in (
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, UsedRowsStay):
+    instead = _("To keep this user out, clear the mark “Active”.")
+    also_kept_by = ["logentry"]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

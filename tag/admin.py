@@ -20,6 +20,7 @@ from django.utils.translation import ngettext
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
+from groupbuy.deletion import UsedRowsStay
 from tag import crowd, files
 from tag.models import CrowdFile, CrowdJob, CrowdMember, CrowdTag
 
@@ -77,7 +78,8 @@ def save_changed(obj: Model, form: Any, change: bool) -> None:
 
 
 @admin.register(CrowdTag)
-class CrowdTagAdmin(ModelAdmin):
+class CrowdTagAdmin(UsedRowsStay):
+    instead = _("Delete its jobs, and take it out of discounts and activities first.")
     form = CrowdTagForm
     list_display = ["tag_id", "name", "members"]
     search_fields = ["tag_id", "name"]
@@ -154,6 +156,17 @@ class CrowdTagAdmin(ModelAdmin):
         file.delete()
         return redirect("admin:tag_crowdtag_changelist")
 
+    def delete_model(self, request: HttpRequest, obj: CrowdTag) -> None:
+        crowd.discard(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CrowdTag]) -> None:
+        for tag in queryset:
+            crowd.discard(tag)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Without the members: there may be millions."""
+        return [str(tag) for tag in objs], {}, set(), []
+
 
 def _to_file(tag: Any) -> HttpResponse | None:
     """To the file that was uploaded with the form."""
@@ -208,6 +221,7 @@ class CrowdMemberAdmin(ModelAdmin):
         return False
 
     def delete_model(self, request: HttpRequest, obj: CrowdMember) -> None:
+        assert obj.part.tag is not None  # the part is live
         crowd.remove_members(obj.part.tag, [obj.user.user_id])
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[CrowdMember]) -> None:
@@ -215,4 +229,5 @@ class CrowdMemberAdmin(ModelAdmin):
         for member in queryset.select_related("part__tag", "user"):
             leaving[member.part.tag].append(member.user.user_id)
         for tag, user_ids in leaving.items():
+            assert tag is not None
             crowd.remove_members(tag, user_ids)

@@ -79,6 +79,17 @@ def remove_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
     return members_of(tag.pk).count()
 
 
+def discard(tag: CrowdTag) -> None:
+    """Delete the crowd at once; the rows of its members go bit by bit (tag/jobs.py).
+
+    Raises ProtectedError while a job, a discount or an activity refers to it.
+    """
+    with transaction.atomic():
+        give_new_version(tag.pk)
+        CrowdPart.objects.filter(tag=tag).update(tag=None, is_live=False)
+        tag.delete()
+
+
 def members_of(tag_id: str) -> QuerySet[CrowdUser]:
     """Distinct users."""
     live = CrowdMember.objects.filter(part__tag=tag_id, part__is_live=True)

@@ -167,11 +167,15 @@ class CrowdPart(models.Model):
 
     Only live parts count. A run fills a part that is not live, by the rule that its job had at the
     start, and then swaps it for the previous part in one transaction. A part that is neither live
-    nor being filled is retired; its members are deleted in batches.
+    nor being filled is retired, also when its crowd is deleted; its members are deleted in batches.
     """
 
     tag = models.ForeignKey(
-        CrowdTag, verbose_name=_("crowd tag"), on_delete=models.CASCADE, related_name="parts"
+        CrowdTag,
+        verbose_name=_("crowd tag"),
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="parts",
     )
     job = models.ForeignKey(
         CrowdJob, verbose_name=_("crowd job"), null=True, on_delete=models.PROTECT
