@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from activity.models import Activity
 from groupbuy.celery import app
@@ -205,6 +206,18 @@ def test_a_database_that_is_away_ends_the_sweep(
     with pytest.raises(OperationalError):
         sweep(END + GRACE)
     assert Order.objects.get().status == Order.Status.LOCKED
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="MariaDB scans small tables")
+def test_due_holds_are_read_in_the_order_of_an_index() -> None:
+    with CaptureQueriesContext(connection) as captured:
+        holds(END)
+
+    [sql] = [each["sql"] for each in captured if "trade_order" in each["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+        [step] = [row[-1] for row in cursor.fetchall()]
+    assert step.endswith("order_by_state (status=? AND close_reason=? AND pay_deadline<?)")
 
 
 def test_every_scheduled_task_exists_and_expires_within_its_period() -> None:

@@ -186,6 +186,7 @@ def test_the_newer_of_two_overlapping_activities_wins() -> None:
         (Order, {"hold_no": None}),
         (Order, {"status": Order.Status.PAID}),
         (Order, {"seat_of": "somebody else"}),
+        (Order, {"close_reason": "refunded"}),
         (Activity, {"end_at": NOW - timedelta(days=9)}),
         (Activity, {"target_count": 0}),
         (Sku, {"original_price": "0.00"}),

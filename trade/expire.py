@@ -33,7 +33,8 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
     closed, failed = 0, set[int]()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
-        due = Order.objects.filter(status=Order.Status.LOCKED, pay_deadline__lte=clock())
+        held = Order.objects.filter(status=Order.Status.LOCKED, close_reason="")  # order_by_state
+        due = held.filter(pay_deadline__lte=clock())
         window = due.exclude(pk__in=failed).order_by("pay_deadline")
         holds = list(window.values_list("pk", "team_id")[:WINDOW])
         random.shuffle(holds)

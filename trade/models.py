@@ -221,8 +221,14 @@ class Order(models.Model):
                 condition=Q(status=0, hold_no__isnull=False) | Q(status__gt=0, hold_no=None),
                 name="order_is_a_hold_while_unpaid",
             ),
+            models.CheckConstraint(
+                condition=Q(status__lt=2, close_reason="") | Q(status=2, close_reason__gt=""),
+                name="order_has_a_reason_once_closed",
+            ),
         ]
-        indexes = [models.Index(fields=["status", "pay_deadline"], name="order_by_deadline")]
+        indexes = [
+            models.Index(fields=["status", "close_reason", "pay_deadline"], name="order_by_state")
+        ]
 
     def __str__(self) -> str:
         return self.out_trade_no
