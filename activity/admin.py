@@ -101,6 +101,7 @@ class ActivityAdmin(UsedRowsStay):
     ]
     list_display_links = ["id", "name"]
     list_filter = ["status", "group_type", "start_at", "crowd"]
+    list_per_page = 50
     list_select_related = ["discount", "crowd"]
     search_fields = ["=id", "name"]
     inlines = [OfferInline]

@@ -110,6 +110,7 @@ class SwitchForm(forms.ModelForm):
 class SwitchChangeInline(TabularInline):
     model = SwitchChange
     extra = 0
+    per_page = 25
     hide_title = True
     fields = ["at", "by", "before", "after"]
     readonly_fields = fields

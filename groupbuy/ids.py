@@ -8,6 +8,7 @@ between processes is a primary-key conflict; the insert is retried with a new id
 import secrets
 import threading
 import time
+from datetime import datetime
 
 EPOCH_MS = 1_704_067_200_000
 RANDOM_BITS = 22
@@ -24,6 +25,11 @@ def new_code() -> str:
     """Ten random characters for a link, 50 bits: neither countable nor guessable."""
     number = secrets.randbits(50)
     return "".join(CODE_LETTERS[number >> shift & 31] for shift in range(0, 50, 5))
+
+
+def first_id(moment: datetime) -> int:
+    """The smallest id that new_id() may give at this moment."""
+    return (int(moment.timestamp() * 1000) - EPOCH_MS) << RANDOM_BITS
 
 
 def new_id() -> int:

@@ -10,19 +10,19 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
+from groupbuy.biglists import BigListAdmin
 from groupbuy.deletion import UsedRowsStay
 from tag import crowd, files
-from tag.models import CrowdFile, CrowdJob, CrowdMember, CrowdTag
+from tag.models import CrowdFile, CrowdJob, CrowdMember, CrowdPart, CrowdTag, CrowdUser
 
 SEPARATORS = re.compile(r"[\s,，;；、]+")
 SHOWN = 10  # user ids of a file
@@ -195,18 +195,40 @@ def _first_difference(other: files.Contents, contents: files.Contents) -> str:
     return next((each for each in other.user_ids if each not in contents.user_ids), "")
 
 
+class CrowdFilter(admin.SimpleListFilter):
+    title = _("crowd tag")
+    parameter_name = "tag"
+
+    def lookups(self, request: HttpRequest, page: Any) -> list[tuple[str, str]]:
+        return [(tag.pk, tag.name) for tag in CrowdTag.objects.order_by("pk")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(_in_live_parts(tag=self.value())) if self.value() else queryset
+
+
+def _in_live_parts(**of: Any) -> Q:
+    """Their keys and not a join: a part that is being filled or deleted may have a million rows."""
+    parts = CrowdPart.objects.filter(is_live=True, **of)
+    return Q(part__in=list(parts.values_list("pk", flat=True)))
+
+
 @admin.register(CrowdMember)
-class CrowdMemberAdmin(ModelAdmin):
+class CrowdMemberAdmin(BigListAdmin):
     list_display = ["user", "crowd", "job"]
-    list_filter = ["part__tag"]
+    list_filter = [CrowdFilter]
     list_select_related = ["user", "part__tag", "part__job"]
-    search_fields = ["=user__user_id"]
+    search_fields = ["user__user_id"]
+    search_help_text = _("A user id, complete")
+    ordering = ["-part_id", "-user_id"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CrowdMember]:
         members: QuerySet[CrowdMember] = super().get_queryset(request)
-        return members.filter(part__is_live=True)
+        return members.filter(_in_live_parts())
 
-    @admin.display(description=_("crowd tag"), ordering="part__tag")
+    def exactly(self, term: str) -> list[Q]:
+        return [Q(user__in=CrowdUser.objects.filter(user_id=term))]
+
+    @admin.display(description=_("crowd tag"))
     def crowd(self, member: CrowdMember) -> str:
         return str(member.part.tag)
 

@@ -1,28 +1,33 @@
 """Console pages of teams, orders and notifications, the inbox, the invariants, the replay.
 
-All rows are read-only: rules change them. Dates are filters and not date_hierarchy, which asks
-MySQL for time zone tables that many servers do not have.
+All rows are read-only: rules change them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from groupbuy.admin import MomentInput
-from trade import crowd_admin  # noqa: F401  registers itself
+from groupbuy.biglists import BigListAdmin, StateFilter
+from groupbuy.fields import read_id
+from trade import (
+    crowd_admin,  # noqa: F401  registers itself
+    lists,
+)
 from trade.inbox import problems
 from trade.invariants import check_all
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
@@ -55,6 +60,8 @@ class ReadOnly:
 class OrderInline(ReadOnly, TabularInline):
     model = Order
     extra = 0
+    per_page = 100
+    ordering = ["pk"]
     fields = [
         "out_trade_no",
         "user_id",
@@ -68,7 +75,7 @@ class OrderInline(ReadOnly, TabularInline):
 
 
 @admin.register(Team)
-class TeamAdmin(ReadOnly, ModelAdmin):
+class TeamAdmin(ReadOnly, BigListAdmin):
     list_display = [
         "id",
         "activity",
@@ -79,12 +86,20 @@ class TeamAdmin(ReadOnly, ModelAdmin):
         "created_at",
         "expires_at",
     ]
-    list_filter = ["status", "completed_by_shop", "created_at", "channel", "activity"]
+    states = lists.TEAMS
+    list_filter = [StateFilter, lists.TeamCreated, "channel", "activity"]
+    filter_groups = [["state", "activity"], ["channel"]]
     list_select_related = ["activity"]
-    search_fields = ["=id", "=goods_id"]
+    search_fields = ["id", "orders__user_id", "orders__out_trade_no"]
+    search_help_text = _("A team id, a user id or a mall's order number, complete")
     ordering = ["-id"]
     inlines = [OrderInline]
     actions_list = ["invariants"]
+
+    def exactly(self, term: str) -> Sequence[Q]:
+        by = (Q(user_id=term), lists.of_mall_order(term))
+        orders = (Order.objects.filter(each) for each in by)
+        return [Q(pk=read_id(term)), *(Q(pk__in=found.values("team")) for found in orders)]
 
     @admin.display(description=_("paid / taken / of"))
     def seats(self, team: Team) -> str:
@@ -107,7 +122,7 @@ class TeamAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnly, ModelAdmin):
+class OrderAdmin(ReadOnly, BigListAdmin):
     list_display = [
         "out_trade_no",
         "user_id",
@@ -119,15 +134,30 @@ class OrderAdmin(ReadOnly, ModelAdmin):
         "team",
         "created_at",
     ]
-    list_filter = ["status", "close_reason", "created_at", "channel", "activity"]
+    states = lists.ORDERS
+    list_filter = [StateFilter, lists.OrderCreated, "channel", "activity"]
+    filter_groups = [["state"], ["channel"], ["activity"]]
     list_select_related = ["channel", "team"]
-    search_fields = ["=id", "=out_trade_no", "=user_id", "=team__id", "=code"]
+    search_fields = ["out_trade_no", "user_id", "id", "team__id", "code"]
+    search_help_text = _(
+        "A mall's order number, a user id, an order id, a team id or an invitation code, complete"
+    )
     ordering = ["-id"]
+
+    def exactly(self, term: str) -> Sequence[Q]:
+        return [
+            Q(pk=read_id(term)),
+            Q(team=read_id(term)),
+            Q(user_id=term),
+            Q(code=term),
+            lists.of_mall_order(term),
+        ]
 
 
 class AttemptInline(ReadOnly, TabularInline):
     model = NotifyAttempt
     extra = 0
+    per_page = 25
     fields = ["number", "started_at", "duration_ms", "status_code", "error"]
     ordering = ["-id"]
 
@@ -156,7 +186,7 @@ class ReplayForm(forms.Form):
 
 
 @admin.register(NotifyTask)
-class NotifyTaskAdmin(ReadOnly, ModelAdmin):
+class NotifyTaskAdmin(ReadOnly, BigListAdmin):
     list_display = [
         "key",
         "event",
@@ -167,14 +197,18 @@ class NotifyTaskAdmin(ReadOnly, ModelAdmin):
         "next_attempt_at",
         "last_error",
     ]
-    list_filter = ["state", "event", "created_at", "channel"]
+    states = lists.PROMISES
+    list_filter = [StateFilter]
     list_select_related = ["channel"]
-    search_fields = ["^key"]
-    search_help_text = _("The beginning of a key: team_success-<team>, team_refund-<order>")
+    search_fields = ["key"]
+    search_help_text = _("A team id, an order id or a key, complete")
     ordering = ["-id"]
     inlines = [AttemptInline]
     actions = ["send_again"]
     actions_list = ["replay"]
+
+    def exactly(self, term: str) -> Sequence[Q]:
+        return [Q(key__in=lists.promise_keys(term))]
 
     def has_send_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("trade.change_notifytask")

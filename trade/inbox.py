@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import urlencode
 
 from django.db.models import Count, QuerySet
@@ -12,11 +12,10 @@ from django.utils.translation import ngettext
 
 from groupbuy import gcra, switches, throttling
 from groupbuy.models import Switch
-from trade.expire import GRACE
+from trade import lists
 from trade.models import NotifyTask, Order, Team, Transport
 from trade.notify import outbox
 
-PATIENCE = timedelta(minutes=2)  # how long a job may be overdue before it is reported
 State = NotifyTask.State
 
 
@@ -91,17 +90,16 @@ def _given_up() -> Iterator[Problem]:
 
 def _nobody_works(now: datetime) -> Iterator[Problem]:
     """Work that is overdue because no worker does it."""
-    late = now - PATIENCE
-    notifications = NotifyTask.objects.filter(next_attempt_at__lt=late)
-    if outbox.served_since(late):  # then they wait for a failing endpoint
+    notifications = NotifyTask.objects.filter(lists.overdue_promises(now))
+    if outbox.served_since(now - lists.PATIENCE):  # then they wait for a failing endpoint
         notifications = notifications.none()
-    holds = Order.objects.filter(status=Order.Status.LOCKED, pay_deadline__lt=late)
-    teams = Team.objects.filter(status=Team.Status.FORMING, expires_at__lt=late - GRACE)
+    holds = Order.objects.filter(lists.overdue_holds(now))
+    teams = Team.objects.filter(lists.overdue_teams(now))
     for count, text, link in (
         (
             notifications.count(),
             _("%(count)d notifications are overdue: do worker and beat run?"),
-            reverse("admin:trade_notifytask_changelist"),
+            reverse("admin:trade_notifytask_changelist") + "?state=overdue",
         ),
         (
             holds.count(),
@@ -109,12 +107,12 @@ def _nobody_works(now: datetime) -> Iterator[Problem]:
                 "%(count)d orders were not paid in time and still hold their seats: do worker and"
                 " beat run?"
             ),
-            reverse("admin:trade_order_changelist") + "?status__exact=0",
+            reverse("admin:trade_order_changelist") + "?state=overdue",
         ),
         (
             teams.count(),
             _("%(count)d teams are past their end and still forming: do worker and beat run?"),
-            reverse("admin:trade_team_changelist") + "?status__exact=0",
+            reverse("admin:trade_team_changelist") + "?state=overdue",
         ),
     ):
         if count:
@@ -129,7 +127,7 @@ def _failing() -> Iterator[Problem]:
             "%(count)d notifications to %(endpoint)s have failed and are tried again.",
             count,
         )
-        query = {"state__exact": State.RETRYING.value, "endpoint": endpoint}
+        query = {"state": State.RETRYING.name.lower(), "endpoint": endpoint}
         yield Problem(
             text % {"count": count, "endpoint": endpoint},
             f"{reverse('admin:trade_notifytask_changelist')}?{urlencode(query)}",

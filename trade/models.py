@@ -47,7 +47,9 @@ class Team(models.Model):
     activity = models.ForeignKey(
         Activity, verbose_name=_("activity"), on_delete=models.PROTECT, db_index=False
     )
-    channel = models.ForeignKey(Channel, verbose_name=_("channel"), on_delete=models.PROTECT)
+    channel = models.ForeignKey(
+        Channel, verbose_name=_("channel"), on_delete=models.PROTECT, db_index=False
+    )
     goods_id = models.CharField(_("goods id"), max_length=32)
     status = models.PositiveSmallIntegerField(
         _("status"), choices=Status.choices, default=Status.FORMING
@@ -103,6 +105,8 @@ class Team(models.Model):
                 name="team_by_listing",
             ),
             models.Index(fields=["status", "expires_at"], name="team_by_end"),
+            models.Index(fields=["channel", "id"], name="team_list_of_channel"),
+            models.Index(fields=["activity", "id"], name="team_list_of_activity"),
         ]
 
     def __str__(self) -> str:
@@ -227,7 +231,9 @@ class Order(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["status", "close_reason", "pay_deadline"], name="order_by_state")
+            models.Index(fields=["status", "close_reason", "pay_deadline"], name="order_by_state"),
+            models.Index(fields=["channel", "id"], name="order_list_of_channel"),
+            models.Index(fields=["activity", "id"], name="order_list_of_activity"),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,110 @@
+"""Console lists of tables that grow with every order: every page of them is served by an index.
+
+Such a list counts no more than MOST rows, finds exact values only, has one order, and offers only
+those combinations of filters that one index serves. benchmarks/console.py measures all of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import reduce
+from operator import or_
+from typing import Any, NamedTuple, cast
+
+from django.contrib.admin import ShowFacets, SimpleListFilter
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.functional import Promise, cached_property
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
+
+MOST = 1_000  # rows of a list that can be paged through
+
+
+class State(NamedTuple):
+    """A choice of the filter by state: its rows, and the order in which an index has them."""
+
+    label: Promise | str
+    rows: Callable[[datetime], Q]
+    order: Sequence[str]
+
+
+class BoundedPaginator(Paginator):
+    """Counts up to MOST rows and has no pages beyond them."""
+
+    template_name = "admin/bounded_pagination.html"
+
+    @cached_property
+    def count(self) -> int:
+        rows = cast("QuerySet", self.object_list)
+        counted = rows.order_by()[: MOST + 1].count()
+        self.has_more = counted > MOST
+        return min(counted, MOST)
+
+
+class BigChangeList(ChangeList):
+    def apply_select_related(self, queryset: QuerySet) -> QuerySet:
+        """Prefetch: to join, MariaDB may start at the small table and sort the whole large one."""
+        return queryset.prefetch_related(*self.list_select_related)
+
+    def get_query_string(self, new_params: Any = None, remove: Any = None) -> str:
+        """A link to a filter of one group removes the filters of the other groups."""
+        chosen = {name.partition("__")[0] for name in new_params or ()}
+        groups = self.model_admin.filter_groups
+        others = [group for group in groups if chosen.isdisjoint(group)]
+        if len(others) == len(groups):  # no filter that is in a group
+            others = []
+        removed = [*(remove or ()), *(name for group in others for name in group)]
+        query: str = super().get_query_string(new_params, removed)
+        return query
+
+
+class BigListAdmin(ModelAdmin):
+    filter_groups: Sequence[Sequence[str]] = ()  # no index serves filters of two groups together
+    states: Mapping[str, State] = {}
+    paginator = BoundedPaginator
+    show_facets = ShowFacets.NEVER
+    show_full_result_count = False
+    sortable_by = ()
+    list_per_page = 50
+    list_max_show_all = 0
+    list_disable_select_all = True
+
+    def exactly(self, term: str) -> Sequence[Q]:
+        """The conditions that the search tries, each served by an index."""
+        raise NotImplementedError
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet, search_term: str
+    ) -> tuple[QuerySet, bool]:
+        """Keep only conditions that find a row: then no index has to serve an OR of all."""
+        if not (term := search_term.strip()):
+            return queryset, False
+        rows = self.model._default_manager
+        found = [each for each in self.exactly(term) if rows.filter(each).exists()]
+        return (queryset.filter(reduce(or_, found)) if found else queryset.none()), False
+
+    def get_ordering(self, request: HttpRequest) -> Sequence[str]:
+        state = self.states.get(request.GET.get("state", ""))
+        return state.order if state else super().get_ordering(request)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BigChangeList
+
+
+class StateFilter(SimpleListFilter):
+    title = _("status")
+    parameter_name = "state"
+
+    def __init__(self, request: HttpRequest, params: Any, model: Any, admin: BigListAdmin) -> None:
+        self.states = admin.states
+        super().__init__(request, params, model, admin)
+
+    def lookups(self, request: HttpRequest, admin: Any) -> list[tuple[str, Any]]:
+        return [(name, state.label) for name, state in self.states.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        state = self.states.get(self.value() or "")
+        return queryset.filter(state.rows(timezone.now())) if state else queryset
