@@ -173,6 +173,17 @@ class Switch(models.Model):
         TRADE_USER = "tradeUserLimit", _("tradeUserLimit: trials and locks of a shopper")
         TRADE_CHANNEL = "tradeChannelLimit", _("tradeChannelLimit: calls of a channel")
         HOLDS = "holdLimit", _("holdLimit: seats that a shopper may hold unpaid")
+        KEEP_SESSIONS = "keepSessions", _("keepSessions: days that ended console sessions are kept")
+        KEEP_NOTIFICATIONS = (
+            "keepNotifications",
+            _("keepNotifications: days that delivered notifications are kept"),
+        )
+        KEEP_RUNS = "keepStoppedRuns", _("keepStoppedRuns: days that a stopped crowd run is kept")
+        KEEP_LOG = "keepLogEntries", _("keepLogEntries: days that the console's history is kept")
+        KEEP_CHANGES = (
+            "keepSwitchChanges",
+            _("keepSwitchChanges: days that changes of switches are kept"),
+        )
 
     key = models.CharField(_("key"), max_length=32, primary_key=True, choices=Key.choices)
     value = models.CharField(_("value"), max_length=1000, blank=True)

@@ -177,6 +177,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         ("tag", "refresh bitmaps", 10),
         ("tag", "forget old files", 600),
         ("trade", "work on crowds", 5),
+        ("trade", "delete old rows", 600),
         ("pages", "forget used links", 600),
     )
 }

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 Key = Switch.Key
 MOST_HOLDS = 30_000  # the limit while holdLimit is off; Order.hold_no has room for it
+EVENTS_KEPT = timedelta(days=90)  # the lower bound that the integration guide promises
 OTHER_SPELLINGS = {"scBlackList": Key.BLACKLIST}
 
 
@@ -52,6 +54,17 @@ def _rate(default: str) -> Setting:
         "off|[1-9][0-9]{0,6}/[1-9][0-9]{0,4}",
         lambda text: None if text == "off" else Rate(*map(int, text.split("/"))),
         _("requests/seconds: 30/10 is a burst of 30, refilled over 10 seconds; or off"),
+    )
+
+
+def _days(
+    default: str, pattern: str = "[1-9][0-9]{0,3}", expects: Promise | None = None
+) -> Setting:
+    return Setting(
+        default,
+        f"off|{pattern}",
+        lambda text: None if text == "off" else int(text),
+        expects or _("days, 1 to 9999; or off: kept for ever"),
     )
 
 
@@ -88,6 +101,13 @@ SWITCHES: Mapping[Key, Setting] = {
         lambda text: MOST_HOLDS if text == "off" else int(text),
         _("seats of one shopper on one channel, 1 to 9999; or off"),
     ),
+    Key.KEEP_SESSIONS: _days("30"),
+    Key.KEEP_NOTIFICATIONS: _days(
+        "400", "9[0-9]|[1-9][0-9]{2,3}", _("days, 90 to 9999; or off: kept for ever")
+    ),
+    Key.KEEP_RUNS: _days("30"),
+    Key.KEEP_LOG: _days("400"),
+    Key.KEEP_CHANGES: _days("400"),
 }
 
 
@@ -161,6 +181,12 @@ def rate(key: Key) -> Rate | None:
 def hold_limit() -> int:
     """How many unpaid seats a shopper may hold on a channel."""
     return int(_value(Key.HOLDS))
+
+
+def days_kept(key: Key) -> int | None:
+    """How many days this kind of rows is kept; None: for ever."""
+    days: int | None = _value(key)
+    return days
 
 
 def _value(key: Key) -> Any:

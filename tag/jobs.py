@@ -103,6 +103,18 @@ def resume(job_id: int) -> bool:
     return bool(stopped.update(status=Status.RUNNING))
 
 
+def drop_stopped_runs(before: datetime) -> int:
+    """Drop stopped runs that were started earlier; work() deletes their members.
+
+    Their jobs are as new: they can be started, not resumed.
+    """
+    stopped = CrowdJob.objects.filter(status=Status.RESET)
+    old = list(stopped.filter(run__started_at__lt=before).values_list("pk", "run"))
+    return sum(
+        stopped.filter(pk=pk, run=run).update(run=None, status=Status.NEW) for pk, run in old
+    )
+
+
 def discard(job: CrowdJob) -> None:
     """Delete the job. Members that only it had found leave the crowd; work() deletes their rows."""
     with transaction.atomic():

@@ -40,6 +40,7 @@ def test_rows_are_locked_where_the_order_of_locks_is_known() -> None:
         "trade/notify/outbox.py",
         "groupbuy/switches.py",
         "tag/jobs.py",  # job before crowd before part before slice
+        "trade/retention.py",
     }
 
 
@@ -53,7 +54,15 @@ def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
     assert found.pop("tag/crowd.py") == ["", "", ""]
     assert found.pop("groupbuy/switches.py") == [""]
     assert found.pop("tag/jobs.py") == ["", "", *["durable=True"] * 4]
-    use_cases = {"lock", "settle", "refund", "expire", "notify/outbox", "notify/events"}
+    use_cases = {
+        "lock",
+        "settle",
+        "refund",
+        "expire",
+        "notify/outbox",
+        "notify/events",
+        "retention",
+    }
     assert set(found) == {f"trade/{name}.py" for name in use_cases}
     assert {argument for arguments in found.values() for argument in arguments} == {"durable=True"}
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from tag import jobs
-from trade import expire, history
+from trade import expire, history, retention
 from trade.notify import endpoints, outbox
 
 
@@ -41,6 +41,11 @@ def expire_activities() -> None:
 @shared_task
 def deliver_due_notifications() -> None:
     outbox.deliver_due(clock=timezone.now)
+
+
+@shared_task
+def delete_old_rows() -> None:
+    retention.delete_old_rows(now=timezone.now())
 
 
 @shared_task

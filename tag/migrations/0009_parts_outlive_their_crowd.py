@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tag', '0007_plain_help_texts'),
+        ('tag', '0008_crowd_files'),
     ]
 
     operations = [

@@ -17,7 +17,7 @@ def drop(apps, editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("groupbuy", "0009_page_limit_has_a_row"),
+        ("groupbuy", "0010_plain_labels"),
         ("admin", "0003_logentry_add_action_flag_choices"),
     ]
     atomic = False  # MySQL ends a transaction at each of these statements
