@@ -24,11 +24,11 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.response import Response
 
 from groupbuy import rows
+from groupbuy.bodies import MAX_BODY, BodyError, decode
 from groupbuy.errors import ErrorCode, GroupBuyError
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY = 64 * 1024  # bytes; the longest honest request is under 2 kB
 BY_STATUS = {
     401: ErrorCode.UNAUTHENTICATED,
     403: ErrorCode.FORBIDDEN,
@@ -97,9 +97,10 @@ class OrjsonParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        body = stream.read(MAX_BODY + 1)
-        if len(body) > MAX_BODY:
-            raise exceptions.ParseError(_("the body is larger than 64 KiB"))
+        request: Any = (parser_context or {})["request"]
+        coding = request.META.get("HTTP_CONTENT_ENCODING", "")
+        charset = request.content_params.get("charset", "utf-8")
+        body = decode(stream.read(MAX_BODY + 1), coding, charset)
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as exc:
@@ -129,13 +130,12 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
             response = refusal(ErrorCode.ILLEGAL_PARAMETER, "; ".join(_flatten(exc.detail)))
         case exceptions.APIException():  # no key, not JSON, wrong method or media type, too often
             response = _fault(exc)
+        case BodyError():
+            response = refusal(ErrorCode.ILLEGAL_PARAMETER, exc.message, exc.status)
         case Http404():
             response = refusal(ErrorCode.ILLEGAL_PARAMETER, _("no such path"), 404)
-        case OperationalError() if rows.is_collision(exc):
-            response = refusal(ErrorCode.TRY_AGAIN)
         case OperationalError() | InterfaceError():
-            logger.error("database away: %s", exc)
-            response = refusal(ErrorCode.UNKNOWN, status=503)
+            response = _database_fault(exc)
         case _:
             logger.error("bug in %s", _path(context), exc_info=exc)
             response = refusal(ErrorCode.UNKNOWN)
@@ -145,6 +145,13 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
 def _path(context: Mapping[str, Any]) -> str:
     """For the log: a caller's line breaks stay percent signs."""
     return escape_uri_path(context["request"].path)[:200]
+
+
+def _database_fault(exc: OperationalError | InterfaceError) -> Response:
+    if isinstance(exc, OperationalError) and rows.is_collision(exc):
+        return refusal(ErrorCode.TRY_AGAIN)
+    logger.error("database away: %s", exc)
+    return refusal(ErrorCode.UNKNOWN, status=503)
 
 
 def _fault(exc: exceptions.APIException) -> Response:
