@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
+from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.encoding import escape_uri_path
@@ -32,7 +33,10 @@ logger = logging.getLogger(__name__)
 BY_STATUS = {
     401: ErrorCode.UNAUTHENTICATED,
     403: ErrorCode.FORBIDDEN,
+    408: ErrorCode.TRY_AGAIN,
     429: ErrorCode.RATE_LIMITED,
+    500: ErrorCode.UNKNOWN,
+    503: ErrorCode.UNKNOWN,
 }
 
 
@@ -121,7 +125,7 @@ class AlwaysJson(BaseContentNegotiation):
         return renderer, renderer.media_type
 
 
-def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
+def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | None:
     match exc:
         case GroupBuyError():
             response = refusal(exc.error, exc.detail)
@@ -132,6 +136,8 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
             response = _fault(exc)
         case BodyError():
             response = refusal(ErrorCode.ILLEGAL_PARAMETER, exc.message, exc.status)
+        case SuspiciousOperation():
+            return None  # for Django, which answers 400; faults.py adds the envelope
         case Http404():
             response = refusal(ErrorCode.ILLEGAL_PARAMETER, _("no such path"), 404)
         case OperationalError() | InterfaceError():

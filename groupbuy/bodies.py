@@ -7,15 +7,21 @@ from enum import Enum
 from django.utils.translation import gettext, gettext_noop
 
 MAX_BODY = 64 * 1024  # bytes, packed and unpacked; the longest honest request is under 2 kB
+MAX_UPLOAD = 32 * 1024 * 1024  # bytes; a file that an operator uploads to the console
+FAULT = "groupbuy.body_fault"  # the server leaves a BodyError under this name in WSGI's environ
 
 
 class BodyFault(Enum):
     """Why a body cannot be read: the HTTP status, and a text for its sender."""
 
+    CUT_OFF = 400, gettext_noop("the body was cut off or is broken")
     NOT_GZIP = 400, gettext_noop("Content-Encoding: the body is not gzip")
+    SLOW = 408, gettext_noop("the body did not arrive in time, please send it again")
     TOO_LARGE = 413, gettext_noop("the body is larger than 64 KiB")
+    UPLOAD_TOO_LARGE = 413, gettext_noop("the upload is larger than 32 MiB")
     CODING = 415, gettext_noop("Content-Encoding: %(name)s is not supported, only gzip")
     CHARSET = 415, gettext_noop("Content-Type: charset %(name)s is not supported, only UTF-8")
+    BUSY = 503, gettext_noop("too many uploads at once, please try again")
 
 
 class BodyError(Exception):

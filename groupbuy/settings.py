@@ -66,8 +66,9 @@ INSTALLED_APPS = [
     "pages",
 ]
 MIDDLEWARE = [
-    *(["groupbuy.embedded.loopback_only"] if EMBEDDED else []),
     "corsheaders.middleware.CorsMiddleware",
+    "groupbuy.faults.envelope_faults",
+    *(["groupbuy.embedded.loopback_only"] if EMBEDDED else []),
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
