@@ -44,6 +44,8 @@ SECRET_KEY = env.secret_key("SECRET_KEY", VAR_DIR / "secret_key" if EMBEDDED els
 # Callbacks go to public addresses; a mall inside one's own network needs that network here.
 CALLBACK_NETWORKS = env.networks("CALLBACK_NETWORKS", "127.0.0.0/8" if EMBEDDED else "")
 
+WEB_THREADS = env.number("WEB_THREADS", 4, at_least=1, at_most=99)  # of each web process
+
 # --- Django ---------------------------------------------------------------------------------
 
 INSTALLED_APPS = [

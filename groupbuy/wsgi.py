@@ -1,25 +1,75 @@
-"""The WSGI application that granian serves."""
+"""Django's WSGI application, and how one of granian's RSGI requests runs through it."""
 
 import os
-from collections.abc import Callable, Iterable
+import sys
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
+from granian.rsgi import HTTPProtocol, Scope
 
 from groupbuy import changes
+from groupbuy.bodies import FAULT, BodyError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "groupbuy.settings")
 
-LONGEST_CHUNKED = 1024 * 1024  # bytes; the API refuses bodies far shorter than that
+ENVIRON = {
+    "SCRIPT_NAME": "",
+    "wsgi.version": (1, 0),
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+}
 
-django = get_wsgi_application()
+application = get_wsgi_application()
 changes.start_listener()
 
 
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Django, for which a body without Content-Length is empty: some Java clients send those."""
-    if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
-        body = environ["wsgi.input"].read(LONGEST_CHUNKED)
-        environ |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body)}
-    return django(environ, start_response)
+def respond(scope: Scope, protocol: HTTPProtocol, body: bytes, fault: BodyError | None) -> None:
+    """Answer a request whose body is whole, or faulty."""
+    head: list[tuple[int, list[tuple[str, str]]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
+        head.append((int(status[:3]), headers))
+
+    response = application(_environ(scope, body) | {FAULT: fault}, start_response)
+    try:
+        protocol.response_bytes(*head[0], b"".join(response))
+    finally:
+        response.close()
+
+
+def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
+    host, _, port = scope.server.rpartition(":")
+    environ = ENVIRON | {
+        "REQUEST_METHOD": scope.method,
+        "PATH_INFO": _as_wsgi(scope.path),
+        "QUERY_STRING": _as_wsgi(scope.query_string),
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": BytesIO(body),
+    }
+    for header, value in scope.headers.items():
+        if name := _environ_name(header):
+            environ[name] = f"{environ[name]},{value}" if name in environ else value
+    environ["CONTENT_LENGTH"] = str(len(body))
+    return environ
+
+
+@lru_cache(1000)
+def _environ_name(header: str) -> str:
+    """WSGI's name; "" for a header with an underscore, which would pass for one with a dash."""
+    if "_" in header:
+        return ""
+    name = header.upper().replace("-", "_")
+    return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+
+
+def _as_wsgi(text: str) -> str:
+    """WSGI's form of a text: each of its UTF-8 bytes as one character."""
+    return text.encode().decode("latin-1")

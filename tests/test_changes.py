@@ -24,6 +24,7 @@ from groupbuy.snapshots import Snapshot
 from tag.crowd import add_members, remove_members
 from tag.models import CrowdTag
 from tests.factories import NOW, make_activity, make_channel, set_switch
+from tests.stack import web
 from trade.expire import expire_activities
 
 ROOT = Path(__file__).parent.parent
@@ -155,6 +156,7 @@ class Processes:
         self.ports, self.redis_port = [free_port(), free_port()], free_port()
         redis_url = f"redis://127.0.0.1:{self.redis_port}/0"
         self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "VAR_DIR": str(directory),
             "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
             "REDIS_URL": redis_url,
@@ -166,6 +168,7 @@ class Processes:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.seen = directory / "seen-by-the-worker"
         self.seen.write_text("")
+        (directory / "static").mkdir()
         self.redis = self.start_redis()
 
     def begin(self) -> None:
@@ -173,9 +176,8 @@ class Processes:
         self.manage("seed_demo")
         self.mall = self.manage("create_api_key", "s01", "c01").split()[-1]
         self.operator = self.manage("create_api_key", "--operator", "tests").split()[-1]
-        granian = ["granian", "--interface", "wsgi", "--no-ws", "groupbuy.wsgi:application"]
         for port in self.ports:
-            self.processes.append(self.start(*granian, "--port", str(port)))
+            self.processes.append(self.start("sh", "-c", web(port, workers=1)))
         celery = ["celery", "-A", "tests.watching_worker"]
         self.processes.append(self.start(*celery, "worker", "--pool", "threads"))
         self.start(*celery, "call", "watch", "--args", json.dumps([str(self.seen)])).wait(20)
@@ -183,7 +185,7 @@ class Processes:
 
     def start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [str(Path(sys.executable).parent / program), *arguments],
+            [program, *arguments],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("var_dir")
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {  # each reads the settings in its own way
     "manage.py": [sys.executable, "manage.py", "check"],
-    "granian": ["granian", "--interface", "wsgi", "--port", "0", "groupbuy.wsgi:application"],
+    "granian": ["granian", "--interface", "rsgi", "--port", "0", "groupbuy.rsgi:application"],
     "worker": ["celery", "--app", "groupbuy", "worker", "--beat"],
     "pytest": ["pytest", "tests/test_ids.py"],
 }
@@ -45,6 +45,7 @@ RUBBISH = [
     ("CSRF_TRUSTED_ORIGINS", "console.example.com", ORIGINS),
     ("CALLBACK_NETWORKS", "10.0.0.1/8", NETWORKS),
     ("CALLBACK_NETWORKS", "intranet", NETWORKS),
+    ("WEB_THREADS", "many", "expected a number from 1 to 99"),
     ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     ("DATABASE_URL", "groupbuy", DATABASE),
     ("DATABASE_URL", "postgres://u:secret@h/groupbuy", DATABASE),
@@ -72,7 +73,6 @@ RUN_RUBBISH = [
     ("PORT", "http", "expected a number from 1 to 65535"),
     ("PORT", "65536", "expected a number from 1 to 65535"),
     ("WEB_WORKERS", "0", "expected a number from 1 to 99"),
-    ("WEB_THREADS", "many", "expected a number from 1 to 99"),
 ]
 
 

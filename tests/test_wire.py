@@ -3,13 +3,11 @@
 import json
 import re
 from datetime import timedelta
-from io import BytesIO
 from typing import Any
 
 import pytest
 import time_machine
 from django.db import OperationalError, connection
-from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
@@ -17,7 +15,6 @@ from activity.models import Offer, Sku
 from groupbuy import snapshots
 from groupbuy.errors import ErrorCode
 from groupbuy.models import ApiKey, Channel
-from groupbuy.wsgi import application
 from tests.factories import (
     GOODS,
     NOW,
@@ -542,23 +539,6 @@ def test_transport_faults_carry_the_envelope(mall: APIClient) -> None:
     for response in (not_json, form, wrong_method, nowhere):
         assert set(response.json()) == {"code", "info", "data"}
         assert response.json()["data"] is None
-
-
-@pytest.mark.usefixtures("_one_connection")
-def test_a_chunked_body_is_read(mall: APIClient) -> None:
-    make_activity()
-    body = json.dumps(lock_body()).encode()
-    started: list[str] = []
-    environ = RequestFactory().post(LOCK, content_type="application/json").environ | {
-        "wsgi.input": BytesIO(body),
-        "CONTENT_LENGTH": "",
-        "HTTP_TRANSFER_ENCODING": "chunked",
-        "HTTP_AUTHORIZATION": mall._credentials["HTTP_AUTHORIZATION"],  # type: ignore[attr-defined]
-    }
-
-    answer = b"".join(application(environ, lambda status, headers: started.append(status)))
-
-    assert (started, json.loads(answer)["code"]) == (["200 OK"], "0000")
 
 
 def test_json_is_answered_whatever_is_accepted(mall: APIClient) -> None:

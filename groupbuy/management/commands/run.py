@@ -27,7 +27,6 @@ class Command(BaseCommand):
         variables = {
             "PORT": port,
             "WEB_WORKERS": environment.number("WEB_WORKERS", 2, at_least=1, at_most=99),
-            "WEB_THREADS": environment.number("WEB_THREADS", 4, at_least=1, at_most=99),
             "VAR_DIR": settings.VAR_DIR,
         }
         processes = ["web", "worker"]
