@@ -10,6 +10,9 @@ bin/chromium.sh || echo "The tests of the pages in a browser are skipped."
 echo "== SQLite"
 env -u DATABASE_URL -u AMQP_URL .venv/bin/pytest -q "$@" || exit 1
 
+echo "== The reference mall"
+[ $# -gt 0 ] || (cd examples/mall && ../../.venv/bin/pytest -q) || exit 1
+
 echo "== MariaDB and RabbitMQ"
 trap 'bin/services.sh stop >/dev/null' EXIT
 make --no-print-directory .venv/mysql && bin/services.sh start mariadb rabbitmq

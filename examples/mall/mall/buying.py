@@ -1,0 +1,177 @@
+"""Place an order (下单): one row, then a seat in a team, then the form that asks for the money.
+
+Nothing talks to the network inside a transaction. A process that dies in between leaves a row that
+the loop closes, and a seat that the loop gives back.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from groupbuy_client import GroupBuyError
+from mall import alipay, market, orders, returning
+from mall.alipay import AlipayError, Form
+from mall.models import Goods, Order, Shopper
+
+FIRST_LOOK = timedelta(seconds=30)  # until Alipay is asked, or an order half placed is closed
+AGAIN = ""  # the code of a refusal that may not last
+
+
+class RefusedError(Exception):
+    """The order is refused; `code` is the platform's, or one of ours, `text` is for the shopper."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code} {text}")
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a shopper wants to buy. Nothing in it is trusted but the shopper and the goods."""
+
+    shopper: Shopper
+    goods: Goods
+    kind: Order.Kind
+    activity_id: int | None = None  # None: the one that the platform sells now
+    team_id: str = ""  # "" opens a team
+    shown: Decimal | None = None  # the price that the shopper has seen
+
+
+def place(wish: Wish, *, now: datetime) -> Order:
+    """The order, waiting for its payment. A repeat returns the same one. Raises RefusedError."""
+    if not wish.goods.on_sale:
+        raise RefusedError("SOLD_OUT", _("This is sold out."))
+    order = _open_order(wish, now)
+    if order.status == Order.Status.CREATE:
+        _hold(order, wish, now)
+    return order
+
+
+def pay_form(order: Order, *, now: datetime) -> Form:
+    """A fresh form. One that cannot be made gives the seat back and raises RefusedError."""
+    if order.status != Order.Status.PAY_WAIT or order.amount is None or order.pay_by is None:
+        raise RefusedError("NOT_OPEN", _("This order does not wait for a payment any more."))
+    if order.pay_by <= now:
+        raise RefusedError("TOO_LATE", _("The time to pay for this order is over."))
+    try:
+        return alipay.pay_form(
+            number=order.number,
+            amount=order.amount,
+            subject=order.goods_name,
+            pay_by=order.pay_by,
+            return_url=f"{settings.MALL_URL}/paid",
+            now=now,
+        )
+    except AlipayError as error:
+        returning.give_up(order, "no_form", now=now)
+        text = _("We cannot take payments just now. Your seat is free again.")
+        raise RefusedError("NO_FORM", text) from error
+
+
+def reason(error: GroupBuyError) -> RefusedError:
+    """The platform's refusal in the shopper's language."""
+    if error.retryable:
+        return RefusedError(AGAIN, _("The group offer does not answer just now. Try again."))
+    texts = {
+        "E0003": _("Group buying pauses at the moment."),
+        "E0004": _("The offer is not open to you yet."),
+        "E0005": _("Somebody took the last seat a moment ago."),
+        "E0006": _("This team is full."),
+        "E0007": _("The offer is for invited customers."),
+        "E0008": _("Somebody took the last seat a moment ago."),
+        "E0009": _("You are in this team already."),
+        "E0010": _("This team takes nobody in any more."),
+        "E0101": _("The offer is not in effect."),
+        "E0102": _("The offer has not begun, or has ended."),
+        "E0103": _("You have taken part as often as this offer allows."),
+        "E0107": _("You hold too many seats without having paid. Pay for one, or give one back."),
+    }
+    return RefusedError(error.code, texts.get(error.code, _("There is no group offer for this.")))
+
+
+def _open_order(wish: Wish, now: datetime) -> Order:
+    """The shopper's one open order of this kind; the unique key decides between two requests."""
+    key = {
+        "shopper": wish.shopper,
+        "goods": wish.goods,
+        "kind": wish.kind,
+        "wanted_team": wish.team_id,
+        "is_open": True,
+    }
+    try:
+        with transaction.atomic(durable=True):
+            return Order.objects.create(
+                **key,
+                number=orders.new_number(now),
+                goods_name=wish.goods.name,
+                price=wish.goods.price,
+                created_at=now,
+                due_at=now + FIRST_LOOK,
+            )
+    except IntegrityError:
+        order = Order.objects.filter(**key).first()
+    if order is None:
+        raise RefusedError(AGAIN, _("Your earlier order was just closed. Try again."))
+    return order
+
+
+def _hold(order: Order, wish: Wish, now: datetime) -> None:
+    """Hold a seat, and let the order wait for its payment. Alone there is nothing to hold."""
+    held = (
+        _seat(order, wish, now)
+        if order.in_team
+        else {"amount": order.price, "pay_by": now + settings.PAY_WITHIN}
+    )
+    if orders.take(orders.AWAIT_PAYMENT, order, due_at=now + FIRST_LOOK, **held):
+        return
+    order.refresh_from_db()  # another request of the shopper's was faster, or the loop closed it
+    if order.status == Order.Status.CLOSE:
+        returning.release(order)
+        raise RefusedError(AGAIN, _("This took too long. Try again."))
+
+
+def _seat(order: Order, wish: Wish, now: datetime) -> dict[str, object]:
+    """What the platform says of the seat. A refusal closes the order, unless it may not last."""
+    try:
+        activity_id = wish.activity_id or _activity(wish)
+        seat = market.client().lock(
+            user_id=wish.shopper.user_id,
+            goods_id=wish.goods.goods_id,
+            activity_id=activity_id,
+            out_trade_no=order.number,
+            notify_url=market.notify_url(),
+            team_id=wish.team_id or None,
+        )
+        pay_by = market.client().order(order.number).pay_deadline
+    except GroupBuyError as error:
+        refused = reason(error)
+        if refused.code != AGAIN:
+            orders.take(orders.REFUSE, order, due_at=None, close_reason=refused.code)
+        raise refused from error
+    if wish.shown is not None and seat.pay_price > wish.shown:
+        returning.give_up(order, "price", now=now)
+        text = _("The team price has changed to ¥%(price)s. Look again before you buy.")
+        raise RefusedError("PRICE", text % {"price": seat.pay_price})
+    return {
+        "amount": seat.pay_price,
+        "price": seat.original_price,
+        "activity_id": activity_id,
+        "team_id": seat.team_id,
+        "pay_by": pay_by,
+    }
+
+
+def _activity(wish: Wish) -> int:
+    """The activity that the platform sells these goods in now."""
+    trial = market.client().trial(user_id=wish.shopper.user_id, goods_id=wish.goods.goods_id)
+    if trial.refusals or trial.activity_id is None:
+        first = trial.refusals[0] if trial.refusals else None
+        raise GroupBuyError(
+            first.code if first else "E0002", first.info if first else "", status=200
+        )
+    return trial.activity_id

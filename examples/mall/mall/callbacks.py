@@ -1,0 +1,84 @@
+"""What the platform's notifications change (回调): by HTTP, by RabbitMQ or asked for.
+
+The id of each is stored with its effect, so that copies change nothing.
+"""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from groupbuy_client import TeamRefund, TeamSuccess
+from mall import market, orders, returning
+from mall.models import Cursor, Message, Order, Received
+
+log = logging.getLogger(__name__)
+NIGHTLY = timedelta(days=1)
+Notification = TeamSuccess | TeamRefund
+
+
+def apply(notification: Notification, payload: Any, *, via: str, now: datetime) -> bool:
+    """Change what it says, once. False for a copy."""
+    try:
+        with transaction.atomic(durable=True):
+            Received.objects.create(key=notification.id, via=via, payload=payload, received_at=now)
+            _change(notification, now)
+    except IntegrityError:
+        if Received.objects.filter(key=notification.id).exists():
+            return False
+        raise
+    return True
+
+
+def catch_up(*, now: datetime) -> int:
+    """Apply everything that was missed; how many of it was new. Raises GroupBuyError."""
+    cursor, _ = Cursor.objects.get_or_create(pk=1)
+    missed = 0
+    for event in market.client().events(after=cursor.after):
+        try:
+            notification = event.notification
+        except ValueError:
+            log.warning("event %s is not known here: %s", event.no, event.event)
+        else:
+            missed += apply(notification, event.payload, via="events", now=now)
+        Cursor.objects.filter(pk=1, after__lt=event.no).update(after=event.no)
+    return missed
+
+
+def claim_catch_up(*, now: datetime) -> bool:
+    """Is it this process that catches up tonight?"""
+    Cursor.objects.get_or_create(pk=1)
+    stale = Q(read_at=None) | Q(read_at__lte=now - NIGHTLY)
+    return Cursor.objects.filter(stale, pk=1).update(read_at=now) == 1
+
+
+def catch_up_again(*, at: datetime) -> None:
+    """The platform did not answer: the next time is not tomorrow."""
+    Cursor.objects.filter(pk=1).update(read_at=at - NIGHTLY)
+
+
+def _change(notification: Notification, now: datetime) -> None:
+    """Malls of one platform share the exchange: orders of others are not found here."""
+    match notification:
+        case TeamSuccess(out_trade_no_list=numbers):
+            for order in Order.objects.filter(number__in=numbers):
+                _complete(order, now)
+        case TeamRefund(out_trade_no=number):
+            for order in Order.objects.filter(number=number):
+                _let_go(order, notification, now)
+
+
+def _complete(order: Order, now: datetime) -> None:
+    """Nothing for an order whose refund came first: that one has left PAY_SUCCESS."""
+    if orders.take(orders.COMPLETE, order, due_at=now):
+        orders.tell(order, Message.Kind.COMPLETE, now=now)
+
+
+def _let_go(order: Order, refund: TeamRefund, now: datetime) -> None:
+    if refund.money_is_due:
+        returning.owe_order(order, refund.type, now=now)
+    else:  # the seat is gone; Alipay is asked before the order is closed
+        waiting = Order.objects.filter(pk=order.pk, status=Order.Status.PAY_WAIT)
+        waiting.update(pay_by=now, due_at=now, tries=0)

@@ -1,0 +1,107 @@
+"""Log in (登录): a QR code that is scanned with WeChat, or again by this browser's own secret.
+
+A ticket is random, good for three minutes, for one scan and for one login, in the browser that it
+was made for. The traceless login (无痕登录) is a random secret in an HttpOnly cookie, bound to a
+person at a scan; a fingerprint of the browser would be the same for two equal phones.
+"""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.conf import settings
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+
+from mall import wechat
+from mall.models import Device, Shopper, Ticket
+
+GOOD_FOR = timedelta(minutes=3)
+REMEMBER = timedelta(days=180)
+SHOPPER, TICKET = "shopper", "ticket"  # keys of the session
+
+
+class State(StrEnum):
+    """What has become of a ticket."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    EXPIRED = "expired"  # or used, or of another browser
+
+
+def new_ticket(request: HttpRequest, *, now: datetime) -> Ticket:
+    """A ticket for this browser. Raises WeChatError where WeChat has to draw it and does not."""
+    name = secrets.token_urlsafe(24)
+    drawn = wechat.draw(name, GOOD_FOR) if settings.WECHAT_APP_ID else ""
+    ticket = Ticket.objects.create(ticket=name, wechat_ticket=drawn, expires_at=now + GOOD_FOR)
+    request.session[TICKET] = name
+    return ticket
+
+
+def scan(name: str, user_id: str, *, now: datetime) -> bool:
+    """A person has scanned it. The first scan counts; late ones and unknown tickets do not."""
+    shopper, _ = Shopper.objects.get_or_create(user_id=user_id)
+    fresh = Ticket.objects.filter(ticket=name, shopper=None, expires_at__gt=now)
+    return fresh.update(shopper=shopper) == 1
+
+
+def check(request: HttpRequest, name: str, *, now: datetime) -> tuple[State, Shopper | None]:
+    """Log in by a ticket that was scanned. `name`: ours, or WeChat's for the same."""
+    name = name.replace(" ", "+")  # old pages do not encode the "+" of WeChat's tickets
+    wanted = Q(ticket=name) | (Q(wechat_ticket=name) if name else Q())
+    ticket = Ticket.objects.filter(wanted).select_related("shopper").first()
+    own = settings.BELIEVE_USER_ID or (ticket and request.session.get(TICKET) == ticket.ticket)
+    if ticket is None or not own or ticket.expires_at <= now or ticket.used_at:
+        return State.EXPIRED, None
+    if ticket.shopper is None:
+        return State.WAITING, None
+    if Ticket.objects.filter(pk=ticket.pk, used_at=None).update(used_at=now) != 1:
+        return State.EXPIRED, None
+    enter(request, ticket.shopper)
+    return State.DONE, ticket.shopper
+
+
+def enter(request: HttpRequest, shopper: Shopper) -> None:
+    request.session.cycle_key()  # a session id that was planted before is worth nothing
+    request.session.pop(TICKET, None)
+    request.session[SHOPPER] = shopper.pk
+
+
+def remember(response: HttpResponse, shopper: Shopper) -> None:
+    """Bind this browser to the person, by a secret that only the browser keeps."""
+    secret = secrets.token_urlsafe(32)
+    Device.objects.create(digest=_digest(secret), shopper=shopper)
+    response.set_cookie(
+        settings.DEVICE_COOKIE_NAME,
+        secret,
+        max_age=REMEMBER,
+        httponly=True,
+        samesite="Lax",
+        secure=settings.SESSION_COOKIE_SECURE,
+    )
+
+
+def remembered(request: HttpRequest, *, now: datetime) -> Shopper | None:
+    """The person whose browser this is."""
+    secret = request.COOKIES.get(settings.DEVICE_COOKIE_NAME, "")
+    known = Device.objects.filter(digest=_digest(secret), created_at__gt=now - REMEMBER)
+    device = known.select_related("shopper").first() if secret else None
+    return device.shopper if device else None
+
+
+def leave(request: HttpRequest, response: HttpResponse) -> None:
+    """Log out, and forget the browser."""
+    secret = request.COOKIES.get(settings.DEVICE_COOKIE_NAME, "")
+    Device.objects.filter(digest=_digest(secret)).delete()
+    request.session.flush()
+    response.delete_cookie(settings.DEVICE_COOKIE_NAME, samesite="Lax")
+
+
+def shopper_of(request: HttpRequest) -> Shopper | None:
+    key = request.session.get(SHOPPER)
+    return Shopper.objects.filter(pk=key).first() if key else None
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,56 @@
+"""Headers of every page, what every page shows, and the demo's limit to this machine."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+
+from mall.login import shopper_of
+from mall.models import Message
+
+Handler = Callable[[HttpRequest], HttpResponse]
+
+
+def loopback_only(get_response: Handler) -> Handler:
+    """The demo answers this machine only, whatever address its server is bound to."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1"):
+            return get_response(request)
+        return HttpResponseForbidden("This is a demo, for the machine it runs on.\n")
+
+    return middleware
+
+
+def headers(get_response: Handler) -> Handler:
+    """Nothing inline; forms go to us and to Alipay, whose gateway leads on within its domain."""
+    pictures = f"https: {_origin(settings.PLATFORM_URL)}"
+    alipay = f"{_origin(settings.ALIPAY_GATEWAY)} https://*.alipay.com https://*.alipaydev.com"
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        f"img-src 'self' data: {pictures}; form-action 'self' {alipay}; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    )
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.setdefault("Content-Security-Policy", policy)
+        response.setdefault("Cache-Control", "no-store")
+        response.setdefault("X-Frame-Options", "DENY")
+        return response
+
+    return middleware
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """Template context: who is logged in, and how many messages are new."""
+    shopper = shopper_of(request) if hasattr(request, "session") else None
+    unread = Message.objects.filter(shopper=shopper, read_at=None).count() if shopper else 0
+    return {"shopper": shopper, "unread": unread, "demo": settings.DEMO}
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,57 @@
+"""The statuses of an order, and every change between them.
+
+CREATE → PAY_WAIT → PAY_SUCCESS → MARKET → DEAL_DONE, and WAIT_REFUND → CLOSE. Each change is one
+conditional UPDATE that names the statuses it comes from: of two that race one is made, and the
+other changes nothing.
+"""
+
+import secrets
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.utils import timezone
+
+from mall.models import Message, Order
+
+Status = Order.Status
+
+
+class Step(NamedTuple):
+    was: tuple[Order.Status, ...]
+    to: Order.Status
+
+
+AWAIT_PAYMENT = Step((Status.CREATE,), Status.PAY_WAIT)
+REFUSE = Step((Status.CREATE,), Status.CLOSE)
+PAY = Step((Status.PAY_WAIT,), Status.PAY_SUCCESS)
+CLOSE_UNPAID = Step((Status.PAY_WAIT,), Status.CLOSE)
+COMPLETE = Step((Status.PAY_SUCCESS,), Status.MARKET)
+DELIVER = Step((Status.MARKET,), Status.DEAL_DONE)
+DELIVER_ALONE = Step((Status.PAY_SUCCESS,), Status.DEAL_DONE)
+OWE = Step((Status.PAY_SUCCESS, Status.MARKET, Status.DEAL_DONE), Status.WAIT_REFUND)
+REPAID = Step((Status.WAIT_REFUND,), Status.CLOSE)
+OPEN = (Status.CREATE, Status.PAY_WAIT)
+
+
+def take(step: Step, order: Order, *, due_at: datetime | None, **changes: Any) -> bool:
+    """Make this change of status, unless the order has left the statuses it starts from."""
+    changes |= {"status": step.to, "due_at": due_at, "tries": 0}
+    if step.to not in OPEN:
+        changes["is_open"] = None
+    made = Order.objects.filter(pk=order.pk, status__in=step.was).update(**changes) == 1
+    if made:
+        for name, value in changes.items():
+            setattr(order, name, value)
+    return made
+
+
+def tell(order: Order, kind: Message.Kind, *, now: datetime) -> None:
+    """Put a message into the shopper's box, once."""
+    Message.objects.get_or_create(
+        order=order, kind=kind, defaults={"shopper_id": order.shopper_id, "created_at": now}
+    )
+
+
+def new_number(now: datetime) -> str:
+    """20 digits: the day in Shanghai, and 12 that cannot be guessed."""
+    return f"{timezone.localdate(now):%Y%m%d}{secrets.randbelow(10**12):012}"

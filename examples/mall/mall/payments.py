@@ -1,0 +1,106 @@
+"""What a payment changes (支付), and Alipay's notifications of one.
+
+The first payment of an order that waits for one is the order's. Any other goes back: of an order
+that was closed, or a second one.
+"""
+
+import logging
+from datetime import datetime
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import transaction
+
+from mall import alipay, orders, returning
+from mall.alipay import AlipayError, Trade
+from mall.models import Message, Notice, Order
+
+log = logging.getLogger(__name__)
+
+
+def record(order: Order, trade: Trade, *, now: datetime) -> str:
+    """Store a payment; what became of it, in a word. Sent again it changes nothing."""
+    with transaction.atomic(durable=True):
+        return _record(order, trade, now)
+
+
+def look(order: Order, *, now: datetime) -> Trade | None:
+    """Ask Alipay. A payment is recorded; returns a trade that is not paid. Raises AlipayError."""
+    trade = alipay.query(order.number, now=now)
+    if trade is None or not trade.is_paid:
+        return trade
+    verdict = record(order, trade, now=now)
+    if verdict == "other amount":
+        raise AlipayError(f"order {order.number}: {trade.amount} paid instead of {order.amount}")
+    return None
+
+
+def close_unpaid(order: Order, reason: str, *, now: datetime) -> None:
+    """Close at Alipay, then at the platform, then here. A payment that Alipay has wins.
+
+    Raises AlipayError or GroupBuyError: nothing is closed here then, and it is tried again.
+    """
+    trade = look(order, now=now)
+    if order.status != Order.Status.PAY_WAIT:
+        return
+    if trade is not None and trade.status == "WAIT_BUYER_PAY":
+        alipay.close(order.number, now=now)
+    returning.release(order)
+    with transaction.atomic(durable=True):
+        if orders.take(orders.CLOSE_UNPAID, order, due_at=None, close_reason=reason):
+            orders.tell(order, Message.Kind.CANCELLED, now=now)
+
+
+def receive(body: bytes, *, now: datetime) -> str:
+    """A notification of Alipay's: the verdict that was stored. Raises ForgedError."""
+    fields = alipay.read_notice(body)
+    with transaction.atomic(durable=True):
+        notice, is_new = Notice.objects.get_or_create(
+            notify_id=fields.get("notify_id", fields["sign"])[:128],
+            defaults={
+                "received_at": now,
+                "out_trade_no": fields.get("out_trade_no", "")[:64],
+                "trade_no": fields.get("trade_no", "")[:64],
+                "trade_status": fields.get("trade_status", "")[:32],
+                "total_amount": fields.get("total_amount", "")[:32],
+                "fields": fields,
+            },
+        )
+        if is_new:
+            notice.verdict = _judge(fields, now)
+            notice.save(update_fields=["verdict"])
+    if notice.verdict not in ("paid", "repeated", "nothing"):
+        log.warning("notice %s of order %s: %s", notice.pk, notice.out_trade_no, notice.verdict)
+    return notice.verdict
+
+
+def _judge(fields: dict[str, str], now: datetime) -> str:
+    if fields.get("app_id") != settings.ALIPAY_APP_ID:
+        return "other app"
+    if fields.get("seller_id") != settings.ALIPAY_SELLER_ID:
+        return "other seller"
+    try:
+        trade = alipay.trade_of(fields)
+    except AlipayError:
+        return "not readable"
+    order = Order.objects.filter(number=trade.out_trade_no).first()
+    if order is None or order.amount is None:
+        return "unknown order"
+    if not trade.is_paid:
+        return "nothing"
+    return _record(order, trade, now)
+
+
+def _record(order: Order, trade: Trade, now: datetime) -> str:
+    """Called within a transaction."""
+    if trade.amount != (order.amount or Decimal(0)):
+        return "other amount"
+    paid = {"trade_no": trade.trade_no, "paid_at": trade.paid_at or now}
+    if orders.take(orders.PAY, order, due_at=now, **paid):
+        return "paid"
+    order.refresh_from_db()
+    if order.trade_no == trade.trade_no:
+        return "repeated"
+    cause = "second payment" if order.trade_no else "paid after closing"
+    is_new = returning.owe(order, trade.trade_no, trade.amount, cause, now=now)
+    return cause if is_new else "repeated"

@@ -1,0 +1,113 @@
+"""Orders that are given back (退单) or never paid, and the money that is due back (退款).
+
+A refund is a row: requested, sent, confirmed. Its out_request_no and amount are the same at each
+try, so that Alipay returns the money once.
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db import transaction
+
+from groupbuy_client import GroupBuyError
+from mall import alipay, market, orders
+from mall.models import Message, Order, Refund
+
+UNKNOWN = "E0104"  # the platform has no such order, or it is closed there
+ASK_AFTER = timedelta(seconds=10)  # Alipay: ask no sooner than this after a refund
+
+
+def give_back(order: Order, *, now: datetime) -> None:
+    """The shopper does not want the order any more. The loop does the rest, and at once."""
+    own = Order.objects.filter(pk=order.pk).exclude(status__in=("CREATE", "WAIT_REFUND", "CLOSE"))
+    own.filter(wants_back=False).update(wants_back=True, due_at=now, tries=0)
+
+
+def give_up(order: Order, reason: str, *, now: datetime) -> None:
+    """Close an order that nobody could have paid, and give its seat back; the loop if it fails."""
+    step = orders.REFUSE if order.status == Order.Status.CREATE else orders.CLOSE_UNPAID
+    try:
+        release(order)
+    except GroupBuyError:
+        Order.objects.filter(pk=order.pk).update(wants_back=True, due_at=now)
+    else:
+        orders.take(step, order, due_at=None, close_reason=reason)
+
+
+def release(order: Order) -> None:
+    """Give the seat back. Raises GroupBuyError when that is not sure."""
+    if not order.in_team:
+        return
+    try:
+        market.client().refund(user_id=order.shopper.user_id, out_trade_no=order.number)
+    except GroupBuyError as error:
+        if error.code != UNKNOWN:
+            raise
+
+
+def owe(order: Order, trade_no: str, amount: Decimal, cause: str, *, now: datetime) -> bool:
+    """Write down that this payment goes back, once; the loop sends it."""
+    _refund, is_new = Refund.objects.get_or_create(
+        trade_no=trade_no,
+        defaults={
+            "order": order,
+            "out_request_no": f"{order.number}-{trade_no}"[:64],
+            "amount": amount,
+            "cause": cause,
+            "requested_at": now,
+            "due_at": now,
+        },
+    )
+    return is_new
+
+
+def owe_order(order: Order, cause: str, *, now: datetime) -> bool:
+    """The order's own payment goes back. Called within a transaction; twice it changes nothing."""
+    if order.amount is None or not orders.take(orders.OWE, order, due_at=None):
+        return False
+    return owe(order, order.trade_no, order.amount, cause, now=now)
+
+
+def send(refund: Refund, *, now: datetime) -> datetime | None:
+    """One step of a refund; when the next one is due. Raises AlipayError or GroupBuyError."""
+    _tell_why(refund.order, now)
+    if refund.state == Refund.State.SENT and alipay.is_refunded(
+        trade_no=refund.trade_no, out_request_no=refund.out_request_no, now=now
+    ):
+        _confirm(refund, now)
+        return None
+    # Sent, and not carried out: the same request again, which cannot pay twice.
+    alipay.refund(
+        trade_no=refund.trade_no,
+        amount=refund.amount,
+        out_request_no=refund.out_request_no,
+        now=now,
+    )
+    own = Refund.objects.filter(pk=refund.pk, state=Refund.State.REQUESTED)
+    own.update(state=Refund.State.SENT, sent_at=now, problem="", tries=0)
+    return now + ASK_AFTER
+
+
+def _confirm(refund: Refund, now: datetime) -> None:
+    order = refund.order
+    with transaction.atomic(durable=True):
+        sent = Refund.objects.filter(pk=refund.pk, state=Refund.State.SENT)
+        if sent.update(state=Refund.State.CONFIRMED, confirmed_at=now, problem="", due_at=None):
+            if refund.trade_no == order.trade_no:
+                orders.take(orders.REPAID, order, due_at=None)
+            orders.tell(order, Message.Kind.RETURNED, now=now)
+
+
+def _tell_why(order: Order, now: datetime) -> None:
+    """Failed or cancelled: the wire's paid_unformed does not say, the platform's order does."""
+    if order.status != Order.Status.WAIT_REFUND or order.close_reason:
+        return
+    reason = "refunded"
+    if order.in_team:
+        reason = market.client().order(order.number).close_reason or reason
+    failed = reason == "team_ended"
+    with transaction.atomic(durable=True):
+        if Order.objects.filter(pk=order.pk, close_reason="").update(close_reason=reason):
+            kind = Message.Kind.FAILED if failed else Message.Kind.CANCELLED
+            orders.tell(order, kind, now=now)
+    order.close_reason = reason

@@ -1,0 +1,152 @@
+"""Settings. Everything that differs by machine is a variable MALL_…; README.md lists them."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from mall import environment as env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- This machine ---------------------------------------------------------------------------
+
+# The loopback demo: pretend phone, debug pages, a secret key of its own. For this machine only.
+DEMO = DEBUG = env.flag("MALL_DEMO")
+VAR_DIR = Path(env.text("MALL_VAR_DIR", str(BASE_DIR / "var"))).resolve()
+VAR_DIR.mkdir(parents=True, exist_ok=True)
+SECRET_KEY = env.secret_key("MALL_SECRET_KEY", VAR_DIR / "secret_key", may_make=DEMO)
+MALL_URL = env.url("MALL_URL", "http://127.0.0.1:8100")  # as shoppers, Alipay and platform see it
+ALLOWED_HOSTS = env.words("MALL_ALLOWED_HOSTS", "127.0.0.1,localhost")
+CSRF_TRUSTED_ORIGINS = [MALL_URL]
+# Origins of old static pages that call /api/v1/ from another host.
+CORS_ALLOWED_ORIGINS = env.words("MALL_CORS_ORIGINS")
+CORS_URLS_REGEX = r"^/api/v1/(login|alipay)/"
+# Old static pages send the user id in the body and have no session. Whoever can reach the mall can
+# then order as anybody: for a demo, and for networks where that is acceptable.
+BELIEVE_USER_ID = env.flag("MALL_BELIEVE_USER_ID")
+
+# --- The platform ---------------------------------------------------------------------------
+
+_credentials = env.json_file("MALL_CREDENTIALS")  # what the platform's demo writes
+PLATFORM_URL = env.url("MALL_PLATFORM_URL", "http://127.0.0.1:8000")
+SOURCE = env.text("MALL_SOURCE", "s01")
+CHANNEL = env.text("MALL_CHANNEL", "c01")
+API_KEY = env.text("MALL_API_KEY") or _credentials.get("api_key", "")
+WEBHOOK_SECRET = env.text("MALL_WEBHOOK_SECRET") or _credentials.get("webhook_secret", "")
+PAGE_SECRET = env.text("MALL_PAGE_SECRET") or _credentials.get("page_secret", "")
+# RabbitMQ; empty: the platform calls back by HTTP.
+AMQP_URL = env.text("MALL_AMQP_URL")
+QUEUES = {
+    "topic.team_success": env.text(
+        "MALL_QUEUE_TEAM_SUCCESS", "s_pay_mall_queue_2_topic_team_success"
+    ),
+    "topic.team_refund": env.text("MALL_QUEUE_TEAM_REFUND", "s_pay_mall_queue_2_topic_team_refund"),
+}
+DEAD_LETTERS = env.text("MALL_QUEUE_DEAD_LETTERS", f"mall_{SOURCE}_{CHANNEL}_dead_letters")
+
+# --- Alipay ---------------------------------------------------------------------------------
+
+ALIPAY_GATEWAY = env.url("MALL_ALIPAY_GATEWAY", "https://openapi.alipay.com/gateway.do")
+ALIPAY_APP_ID = env.text("MALL_ALIPAY_APP_ID")
+ALIPAY_SELLER_ID = env.text("MALL_ALIPAY_SELLER_ID")
+ALIPAY_PRIVATE_KEY = env.key("MALL_ALIPAY_PRIVATE_KEY")  # of the application: we sign with it
+ALIPAY_PUBLIC_KEY = env.key("MALL_ALIPAY_PUBLIC_KEY")  # Alipay's own: it signs with its private one
+PAY_WITHIN = timedelta(minutes=30)  # an order bought alone; in a team the seat decides
+
+# --- WeChat; without it people log in on the demo's pretend phone only ------------------------
+
+WECHAT_TOKEN = env.text("MALL_WECHAT_TOKEN") or ("demo" if DEMO else "")
+WECHAT_APP_ID = env.text("MALL_WECHAT_APP_ID")
+WECHAT_SECRET = env.text("MALL_WECHAT_SECRET")
+WECHAT_API = env.url("MALL_WECHAT_API", "https://api.weixin.qq.com")
+
+# --- Django ---------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "mall",
+]
+MIDDLEWARE = [
+    *(["mall.middleware.loopback_only"] if DEMO else []),
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "mall.middleware.headers",
+]
+ROOT_URLCONF = "mall.urls"
+WSGI_APPLICATION = "mall.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "mall.middleware.frame",
+            ],
+        },
+    },
+]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": env.text("MALL_DATABASE", str(VAR_DIR / "mall.sqlite3")),
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 10,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+        "TEST": {"NAME": str(VAR_DIR / "test.sqlite3")},  # a file, so that threads can race on it
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Browsers -------------------------------------------------------------------------------
+
+# Cookies ignore the port: platform and mall, or two malls, share 127.0.0.1 in the demo.
+COOKIES = f"mall_{SOURCE}_{CHANNEL}"
+SESSION_COOKIE_NAME = f"{COOKIES}_session"
+CSRF_COOKIE_NAME = f"{COOKIES}_csrf"
+DEVICE_COOKIE_NAME = f"{COOKIES}_device"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = MALL_URL.startswith("https:")
+SESSION_COOKIE_SAMESITE = "Lax"  # the return from Alipay is a GET, so the session survives it
+CSRF_FAILURE_VIEW = "mall.views.problems.csrf_failure"
+if env.flag("MALL_BEHIND_HTTPS_PROXY"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- People ---------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "zh-hans"
+LANGUAGES = [("zh-hans", "简体中文"), ("en", "English")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+TIME_ZONE = "Asia/Shanghai"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        "django.request": {"level": "ERROR"},
+        "pika": {"level": "CRITICAL"},
+    },
+    "root": {"handlers": ["console"], "level": env.text("MALL_LOG_LEVEL", "WARNING")},
+}

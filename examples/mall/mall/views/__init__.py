@@ -1,0 +1,1 @@
+"""What is served: pages for shoppers, and endpoints for the old pages, Alipay, WeChat, platform."""

@@ -1,0 +1,144 @@
+"""A shopper's own pages: orders, one order, messages, and the return from Alipay."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from mall import buying, login, market, returning
+from mall.buying import RefusedError
+from mall.models import Message, Order, Refund, Shopper
+from mall.views.entry import to_login
+from mall.views.shop import platform_link
+from mall.views.wire import ask_again
+
+NEWEST = 50
+Status = Order.Status
+OVER = (Status.WAIT_REFUND, Status.CLOSE)
+
+
+def own(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A page of a shopper's own; others log in first, and come back to it."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        shopper = login.shopper_of(request)
+        if shopper is None:
+            return to_login(request.get_full_path() if request.method != "POST" else "/orders")
+        return view(request, shopper, *args, **kwargs)
+
+    return wrapped
+
+
+@require_safe
+@own
+def orders(request: HttpRequest, shopper: Shopper) -> HttpResponse:
+    found = Order.objects.filter(shopper=shopper).select_related("goods").order_by("-pk")
+    return render(request, "orders.html", {"orders": found[:NEWEST]})
+
+
+@require_safe
+@own
+def order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
+    """One order: what happens now, the money, and a fresh payment form while it can be paid."""
+    found, form, refused = _own(shopper, number), None, None
+    if found.status == Status.PAY_WAIT and not found.wants_back:
+        try:
+            form = buying.pay_form(found, now=timezone.now())
+        except RefusedError as refusal:
+            refused = refusal
+    refund = Refund.objects.filter(order=found).order_by("-pk").first()
+    context = {
+        "order": found,
+        "form": form,
+        "refused": refused,
+        "refund": refund,
+        "state": _state(found, refund),
+        "in_wechat": "MicroMessenger" in request.headers.get("User-Agent", ""),
+        "may_give_back": not (found.wants_back or found.status in (Status.CREATE, *OVER)),
+        "messages": Message.objects.filter(order=found).order_by("pk"),
+    }
+    return render(request, "order.html", context)
+
+
+@require_safe
+@own
+def state(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
+    """What the page polls: it is loaded again when this changes."""
+    found = _own(shopper, number)
+    refund = Refund.objects.filter(order=found).order_by("-pk").first()
+    return JsonResponse({"state": _state(found, refund)})
+
+
+@require_POST
+@own
+def give_back(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
+    returning.give_back(_own(shopper, number), now=timezone.now())
+    return HttpResponseRedirect(reverse("order", args=[number]), status=303)
+
+
+@require_safe
+@own
+def messages(request: HttpRequest, shopper: Shopper) -> HttpResponse:
+    """Newest first; seen once, a message is no longer new."""
+    found = Message.objects.filter(shopper=shopper).select_related("order").order_by("-pk")
+    box = list(found[:NEWEST])
+    response = render(request, "messages.html", {"box": box, "unread": 0})
+    Message.objects.filter(pk__in=[each.pk for each in box], read_at=None).update(
+        read_at=timezone.now()
+    )
+    return response
+
+
+@require_safe
+@own
+def go_order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
+    """To the platform's page of the team; it waits where the payment is still being settled."""
+    found = _own(shopper, number)
+    waiting = found.status == Status.PAY_SUCCESS and found.settled_at is None
+    return platform_link(request, market.order_path(found.number, paid=waiting))
+
+
+@require_safe
+def paid(request: HttpRequest) -> HttpResponse:
+    """Back from Alipay. It asks, and believes nothing of the URL; it needs no session."""
+    found = _returned(request)
+    ask_again(Order.objects.filter(pk=found.pk, status=Status.PAY_WAIT))
+    context = {"order": found, "state": _paid_state(found)}
+    return render(request, "paid.html", context)
+
+
+@require_safe
+def paid_state(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"state": _paid_state(_returned(request))})
+
+
+def _returned(request: HttpRequest) -> Order:
+    found = Order.objects.filter(number=request.GET.get("out_trade_no", "")[:32]).first()
+    if found is None or found.status == Status.CREATE:
+        raise Http404
+    return found
+
+
+def _paid_state(order: Order) -> str:
+    """Nothing more of it is shown to somebody who is not logged in."""
+    if order.status == Status.PAY_WAIT:
+        return "waiting"
+    return "paid" if order.trade_no else "closed"
+
+
+def _own(shopper: Shopper, number: str) -> Order:
+    found = Order.objects.select_related("goods").filter(shopper=shopper, number=number).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _state(order: Order, refund: Refund | None) -> str:
+    settled = "settled" if order.settled_at else ""
+    return ".".join((order.status, settled, str(order.wants_back), refund.state if refund else ""))

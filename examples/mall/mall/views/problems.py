@@ -1,0 +1,26 @@
+"""Pages that say what went wrong, and lead on."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+
+def problem(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+    return render(request, "problem.html", {"title": title, "text": text}, status=status)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return problem(request, 404, _("Not here"), _("Nothing is found at this address."))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    text = _("Your browser did not send the shop's cookie. Allow cookies, go back, and try again.")
+    return problem(request, 403, _("That did not come from this page"), text)
+
+
+def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
+    """Without templates and database, which may be what has failed."""
+    text = "Something went wrong. Your orders are safe. 出错了，您的订单不受影响，请稍后再试。"
+    return HttpResponse(text, status=500, content_type="text/plain; charset=utf-8")

@@ -1,0 +1,167 @@
+"""The shop: its front, one of its goods, and the checkout that the platform's pages lead to."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_safe
+
+from groupbuy_client import GroupBuyError, Market
+from mall import buying, login, market
+from mall.buying import RefusedError, Wish
+from mall.models import Goods, Order, Shopper
+from mall.views.entry import to_login
+
+GUEST = "guest"  # whom the platform prices an offer for while nobody is logged in
+OWN_ORDER = ("pay", "return", "view")  # actions of the checkout URL that are about an order
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a checkout is about; wishes, not facts: anybody can write such a URL."""
+
+    goods: Goods
+    kind: Order.Kind
+    activity_id: int | None
+    team_id: str
+
+
+@require_safe
+def front(request: HttpRequest) -> HttpResponse:
+    return render(request, "front.html", {"goods": Goods.objects.order_by("goods_id")})
+
+
+@require_safe
+def goods_page(request: HttpRequest, goods_id: str) -> HttpResponse:
+    goods = _goods(goods_id)
+    shopper = login.shopper_of(request)
+    context = {"goods": goods, "offer": _offer(goods, shopper)}
+    return render(request, "goods.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def checkout(request: HttpRequest) -> HttpResponse:
+    """GET shows what it would cost; POST places the order and leads to its page, to pay there."""
+    given = request.POST if request.method == "POST" else request.GET
+    if given.get("action") in OWN_ORDER and given.get("outTradeNo"):
+        return redirect("order", given["outTradeNo"])
+    asked = _asked(given.dict())
+    shopper = login.shopper_of(request)
+    if shopper is None:
+        return to_login(request.get_full_path() if request.method != "POST" else "/")
+    if request.method == "POST":
+        return _place(request, asked, shopper, _price(given.get("price", "")))
+    return _show(request, asked, shopper, None, now=timezone.now())
+
+
+def _place(
+    request: HttpRequest, asked: Asked, shopper: Shopper, shown: Decimal | None
+) -> HttpResponse:
+    now = timezone.now()
+    wish = Wish(shopper, asked.goods, asked.kind, asked.activity_id, asked.team_id, shown)
+    try:
+        order = buying.place(wish, now=now)
+    except RefusedError as refused:
+        return _show(request, asked, shopper, refused, now=now)
+    return HttpResponseRedirect(reverse("order", args=[order.number]), status=303)
+
+
+def _show(
+    request: HttpRequest,
+    asked: Asked,
+    shopper: Shopper,
+    refused: RefusedError | None,
+    *,
+    now: datetime,
+) -> HttpResponse:
+    """The price of the platform's trial; a refusal, with its reason, beside "buy alone"."""
+    price, activity_id = asked.goods.price, asked.activity_id
+    if asked.kind == Order.Kind.TEAM:
+        try:
+            trial = market.client().trial(
+                user_id=shopper.user_id,
+                goods_id=asked.goods.goods_id,
+                activity_id=asked.activity_id,
+            )
+            if trial.goods:
+                price, activity_id = trial.goods.pay_price, trial.activity_id
+            # A team outlives its offer's window, so only the lock knows whether it can be joined.
+            if trial.refusals and not asked.team_id:
+                first = trial.refusals[0]
+                error = GroupBuyError(first.code, first.info, status=200)
+                refused = refused or buying.reason(error)
+        except GroupBuyError as error:
+            refused = refused or buying.reason(error)
+    context = {
+        "asked": asked,
+        "price": price,
+        "activity_id": activity_id,
+        "in_team": asked.kind == Order.Kind.TEAM,
+        "refused": refused,
+        "now": now,
+    }
+    return render(request, "checkout.html", context, status=409 if refused else 200)
+
+
+def _asked(given: dict[str, str]) -> Asked:
+    goods = _goods(given.get("goodsId", ""))
+    activity, team = given.get("activityId", ""), given.get("teamId", "")
+    numbers = all(len(each) <= 19 and (not each or _is_number(each)) for each in (activity, team))
+    if given.get("action") not in ("alone", "open", "join") or not numbers:
+        raise Http404
+    kind = Order.Kind.ALONE if given["action"] == "alone" else Order.Kind.TEAM
+    joins = given["action"] == "join"
+    if joins and not team:
+        raise Http404
+    return Asked(goods, kind, int(activity) if activity else None, team if joins else "")
+
+
+def _goods(goods_id: str) -> Goods:
+    goods = Goods.objects.filter(goods_id=goods_id).first()
+    if goods is None:
+        raise Http404
+    return goods
+
+
+def _offer(goods: Goods, shopper: Shopper | None) -> Market | None:
+    """What the platform offers for these goods; None: nothing now, or it does not answer."""
+    user_id = shopper.user_id if shopper else GUEST
+    try:
+        offer = market.client().query_market(user_id=user_id, goods_id=goods.goods_id)
+    except GroupBuyError:
+        return None
+    return offer if offer.visible else None
+
+
+def _price(text: str) -> Decimal | None:
+    try:
+        return Decimal(text) if text else None
+    except InvalidOperation:
+        return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def platform_link(request: HttpRequest, to: str) -> HttpResponse:
+    """To a page of the platform; a shopper who is logged in is handed over."""
+    shopper = login.shopper_of(request)
+    if shopper is None or not settings.PAGE_SECRET:
+        return HttpResponseRedirect(settings.PLATFORM_URL + to)
+    return HttpResponseRedirect(market.handover_url(shopper.user_id, to, now=timezone.now()))
+
+
+@require_safe
+def go_offers(request: HttpRequest) -> HttpResponse:
+    return platform_link(request, market.offers_path())
+
+
+@require_safe
+def go_offer(request: HttpRequest, goods_id: str) -> HttpResponse:
+    return platform_link(request, market.offer_path(_goods(goods_id).goods_id))

@@ -1,0 +1,144 @@
+"""The loop (定时任务): everything that happens without a request.
+
+Orders and refunds that are due are claimed by a conditional UPDATE, so any number of loops may run.
+A claim is a lease: where its process dies, the row is due again after LEASE.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from django.db.models import F
+
+from groupbuy_client import GroupBuyError
+from mall import callbacks, market, orders, payments, returning
+from mall.alipay import AlipayError
+from mall.models import Message, Order, Refund
+
+log = logging.getLogger(__name__)
+LEASE = timedelta(minutes=1)
+PAUSES = [timedelta(seconds=each) for each in (5, 15, 30, 60, 120, 300, 600)]
+BATCH = 50
+Status = Order.Status
+Row = TypeVar("Row", Order, Refund)
+
+
+def work(*, now: datetime, clock: Callable[[], datetime]) -> int:
+    """Do whatever is due; how many rows there were. `clock` tells each row's own moment."""
+    done = 0
+    for order in _claim(Order, now):
+        done += _attempt(order, _step, clock)
+    for refund in _claim(Refund, now):
+        done += _attempt(refund, returning.send, clock)
+    return done
+
+
+def catch_up(*, now: datetime, at_start: bool = False) -> None:
+    """Ask the platform for missed notifications, at the start and once a day."""
+    if not (callbacks.claim_catch_up(now=now) or at_start):
+        return
+    try:
+        missed = callbacks.catch_up(now=now)
+    except GroupBuyError as error:
+        log.warning("events could not be read: %s", error)
+        callbacks.catch_up_again(at=now + PAUSES[3])
+    else:
+        log.info("%s missed notifications", missed)
+
+
+def _step(order: Order, *, now: datetime) -> datetime | None:
+    """What an order needs next; when to look again, None: not before something happens."""
+    match order.status:
+        case Status.CREATE:
+            returning.release(order)  # whoever placed it has died, or had no answer
+            orders.take(orders.REFUSE, order, due_at=None, close_reason="not_placed")
+        case Status.PAY_WAIT:
+            return _look_for_payment(order, now)
+        case Status.PAY_SUCCESS if not order.in_team:
+            _deliver_alone(order, now)
+        case Status.PAY_SUCCESS if order.settled_at is None and not order.settle_code:
+            return _settle(order, now)
+        case Status.PAY_SUCCESS | Status.DEAL_DONE if order.wants_back:
+            _give_back(order, now)
+        case Status.MARKET:
+            if order.wants_back:
+                _give_back(order, now)
+            else:
+                orders.take(orders.DELIVER, order, due_at=None)
+    return None
+
+
+def _look_for_payment(order: Order, now: datetime) -> datetime | None:
+    if order.wants_back or order.pay_by is None or order.pay_by <= now:
+        reason = "refunded" if order.wants_back else "hold_timeout"
+        payments.close_unpaid(order, reason, now=now)
+        return None
+    Order.objects.filter(pk=order.pk).update(asked_at=now)
+    payments.look(order, now=now)
+    return min(order.pay_by, now + _pause(order))
+
+
+def _settle(order: Order, now: datetime) -> datetime | None:
+    """Settle until it is done or finally refused. Money comes back on team_refund only."""
+    if order.paid_at is None:
+        raise ValueError(f"order {order.number} is paid, but nobody knows when")
+    try:
+        market.client().settle(
+            user_id=order.shopper.user_id, out_trade_no=order.number, paid_at=order.paid_at
+        )
+    except GroupBuyError as error:
+        if error.code not in market.FINAL:
+            raise
+        Order.objects.filter(pk=order.pk).update(settle_code=error.code)
+        return None
+    Order.objects.filter(pk=order.pk).update(settled_at=now)
+    kind = Message.Kind.JOINED if order.wanted_team else Message.Kind.OPENED
+    orders.tell(order, kind, now=now)
+    return now if order.wants_back else None
+
+
+def _deliver_alone(order: Order, now: datetime) -> None:
+    if order.wants_back:
+        returning.owe_order(order, "refunded", now=now)
+    else:
+        orders.take(orders.DELIVER_ALONE, order, due_at=None)
+
+
+def _give_back(order: Order, now: datetime) -> None:
+    if order.in_team:
+        returning.release(order)  # the money follows on team_refund
+    else:
+        returning.owe_order(order, "refunded", now=now)
+
+
+def _claim(model: type[Row], now: datetime) -> Iterator[Row]:
+    for row in model.objects.filter(due_at__lte=now).order_by("due_at")[:BATCH]:
+        lease = now + LEASE
+        claimed = model.objects.filter(pk=row.pk, due_at=row.due_at)
+        if claimed.update(due_at=lease, tries=F("tries") + 1):
+            row.due_at, row.tries = lease, row.tries + 1
+            yield row
+
+
+def _attempt(row: Row, step: Callable[..., datetime | None], clock: Callable[[], datetime]) -> bool:
+    """One row's trouble stops no other row."""
+    lease, problem = row.due_at, ""
+    try:
+        due_at = step(row, now=clock())
+    except (GroupBuyError, AlipayError) as error:
+        problem, due_at = str(error), clock() + _pause(row)
+        log.warning("%s: %s", row, error)
+    except Exception as error:
+        problem, due_at = repr(error), clock() + _pause(row)
+        log.exception("%s", row)
+    # Unless somebody has asked for another look meanwhile, or the step has chosen a moment.
+    mine = type(row)._default_manager.filter(pk=row.pk, due_at=lease)
+    mine.update(due_at=due_at)
+    if problem and isinstance(row, Refund):
+        Refund.objects.filter(pk=row.pk).update(problem=problem[:255])
+    return True
+
+
+def _pause(row: Row) -> timedelta:
+    return PAUSES[min(row.tries, len(PAUSES)) - 1]

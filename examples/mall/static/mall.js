@@ -1,0 +1,65 @@
+/* Looks whether the page is still true, counts down, logs in after a scan, sends a form once. */
+"use strict";
+(() => {
+  const PAUSES = [2000, 3000, 5000, 8000, 10000];
+  const polled = document.querySelector("[data-poll]");
+  const login = document.querySelector("[data-login]");
+  let tries = 0, timer = 0;
+
+  function soon(wait) {
+    clearTimeout(timer);
+    timer = setTimeout(look, wait);
+  }
+
+  async function look() {
+    if (document.hidden || !(polled || login)) return;
+    try {
+      if (login ? await scanned() : await changed()) return;
+    } catch {
+      /* the shop does not answer: asked again, more slowly */
+    }
+    soon(PAUSES[Math.min(tries++, PAUSES.length - 1)]);
+  }
+
+  async function changed() {
+    const answer = await fetch(polled.dataset.poll, { cache: "no-store", redirect: "error" });
+    if (!answer.ok || (await answer.json()).state === polled.dataset.state) return false;
+    location.reload();
+    return true;
+  }
+
+  async function scanned() {
+    const form = login.querySelector("form");
+    const headers = { Accept: "application/json" };
+    const answer = await fetch(form.action, { method: "POST", body: new FormData(form), headers });
+    const { state, next } = await answer.json();
+    if (state === "done") location.assign(next);
+    if (state === "expired") {
+      login.querySelector("[data-expired]").hidden = false;
+      form.hidden = true;
+    }
+    return state !== "waiting";
+  }
+
+  function tick() {
+    for (const each of document.querySelectorAll("[data-until]")) {
+      const left = Math.max(0, Math.floor((Date.parse(each.dataset.until) - Date.now()) / 1000));
+      const two = (n) => String(n).padStart(2, "0");
+      each.textContent = `${two(Math.floor(left / 60))}:${two(left % 60)}`;
+    }
+  }
+
+  document.addEventListener("submit", (event) => {
+    if (event.target.dataset.sent) event.preventDefault();
+    event.target.dataset.sent = "1";
+  });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) { tries = 0; soon(0); } });
+  addEventListener("pageshow", (event) => {
+    for (const form of document.forms) delete form.dataset.sent;
+    if (event.persisted) location.reload(); // restored by the back button: it may be old
+  });
+
+  tick();
+  setInterval(tick, 500);
+  soon(PAUSES[0]);
+})();

@@ -1,0 +1,136 @@
+"""A mall with one of goods and one shopper, a platform that answers as told, a pretend Alipay."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from mall import alipay, buying, work
+from mall.alipay import Trade
+from mall.buying import Wish
+from mall.keys import make_demo_keys
+from mall.models import Goods, Order, Shopper
+from pretend_alipay.__main__ import APP_ID, SELLER_ID, Alipay
+from tests.platform import ACTIVITY, Platform
+
+Place = Callable[..., Order]
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        assert str(address[0]).startswith("127."), f"a test tried to reach {address}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("keys")
+    make_demo_keys(directory)
+    return directory
+
+
+@pytest.fixture
+def platform(settings: Any) -> Iterator[Platform]:
+    server = Platform()
+    settings.PLATFORM_URL = server.url
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def gateway(settings: Any, keys: Path, tmp_path: Path) -> Iterator[Alipay]:
+    """The pretend Alipay, which loses its notifications unless a test wants them."""
+    for name in ("alipay_private.pem", "app_public.pem"):
+        (tmp_path / name).write_text((keys / name).read_text())
+    server = Alipay(0, tmp_path)
+    server.notices.knobs.lose = True
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    settings.ALIPAY_GATEWAY = f"{server.url}/gateway.do"
+    settings.ALIPAY_APP_ID, settings.ALIPAY_SELLER_ID = APP_ID, SELLER_ID
+    settings.ALIPAY_PRIVATE_KEY = (keys / "app_private.pem").read_text()
+    settings.ALIPAY_PUBLIC_KEY = (keys / "alipay_public.pem").read_text()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def goods(db: None) -> Goods:
+    return Goods.objects.create(goods_id="9890001", name="a book", price=Decimal("100.00"))
+
+
+@pytest.fixture
+def shopper(db: None) -> Shopper:
+    return Shopper.objects.create(user_id="xiaofuge")
+
+
+@pytest.fixture
+def browser(shopper: Shopper) -> Client:
+    """Of the shopper, who is logged in; in English."""
+    client = Client(headers={"Accept-Language": "en"})
+    log_in(client, shopper)
+    return client
+
+
+@pytest.fixture
+def place(platform: Platform, gateway: Alipay, goods: Goods, shopper: Shopper) -> Place:
+    """An order that waits for its payment, in a team or alone."""
+
+    def placed(
+        kind: Order.Kind = Order.Kind.TEAM, *, team_id: str = "", who: Shopper = shopper
+    ) -> Order:
+        activity = ACTIVITY if kind == Order.Kind.TEAM else None
+        return buying.place(Wish(who, goods, kind, activity, team_id), now=timezone.now())
+
+    return placed
+
+
+def log_in(client: Client, shopper: Shopper) -> None:
+    session = client.session
+    session["shopper"] = shopper.pk
+    session.save()
+
+
+def open_form(gateway: Alipay, order: Order) -> str:
+    """Post the payment form, as a browser does; Alipay's number of the trade."""
+    form = buying.pay_form(order, now=timezone.now())
+    gateway.trades.open(
+        {"notify_url": "", "return_url": ""}
+        | {"out_trade_no": order.number, "total_amount": str(order.amount), "subject": "a book"}
+        | {"time_expire": alipay.local(order.pay_by or timezone.now())}
+    )
+    assert form.fields["method"] == "alipay.trade.page.pay"
+    return str(gateway.trades.find(out_trade_no=order.number)["trade_no"])
+
+
+def pay(gateway: Alipay, order: Order) -> str:
+    trade_no = open_form(gateway, order)
+    assert gateway.trades.pay(trade_no)
+    return trade_no
+
+
+def trade(order: Order, trade_no: str = "2026", amount: str = "80.00") -> Trade:
+    """A payment that Alipay reports."""
+    return Trade(order.number, trade_no, "TRADE_SUCCESS", Decimal(amount), timezone.now())
+
+
+def run_loop(after: timedelta = timedelta(0)) -> datetime:
+    """The loop until nothing is due, so much later than now."""
+    now = timezone.now() + after
+    while work.work(now=now, clock=lambda: now):
+        pass
+    return now

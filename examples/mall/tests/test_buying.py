@@ -1,0 +1,222 @@
+"""Place an order: one open order of a kind, a seat before the form, refusals with their reason."""
+
+import threading
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import requests
+from django.db import connection
+from django.utils import timezone, translation
+
+from mall import buying, orders
+from mall.buying import RefusedError, Wish
+from mall.models import Goods, Order, Shopper
+from pretend_alipay.__main__ import Alipay
+from tests.conftest import Place, run_loop
+from tests.platform import ACTIVITY, Platform
+
+Status, ALONE, IN_TEAM = Order.Status, Order.Kind.ALONE, Order.Kind.TEAM
+pytestmark = pytest.mark.django_db
+
+
+def test_a_seat_is_locked_and_its_price_asked_for(place: Place, platform: Platform) -> None:
+    order = place(team_id="7")
+
+    [lock] = platform.called("lock")
+    assert lock == {
+        "userId": "xiaofuge", "goodsId": "9890001", "activityId": ACTIVITY, "teamId": "7",
+        "outTradeNo": order.number, "source": "s01", "channel": "c01", "key": "Bearer gbm_tests",
+        "notifyConfigVO": {
+            "notifyType": "HTTP",
+            "notifyUrl": "http://127.0.0.1:8100/api/v1/alipay/group_buy_notify",
+        },
+    }  # fmt: skip
+    order.refresh_from_db()
+    assert (order.status, order.amount, order.price) == (
+        Status.PAY_WAIT, Decimal("80.00"), Decimal("100.00"))  # fmt: skip
+    assert (order.team_id, order.activity_id, order.pay_by) == (
+        "7", ACTIVITY, platform.pay_deadline)  # fmt: skip
+    assert (len(order.number), order.number.isdigit()) == (20, True)
+
+
+def test_bought_alone_nothing_is_locked(place: Place, platform: Platform) -> None:
+    order = place(ALONE)
+    assert (order.status, order.amount) == (Status.PAY_WAIT, Decimal("100.00"))
+    assert order.pay_by is not None
+    assert timedelta(minutes=29) < order.pay_by - timezone.now() <= timedelta(minutes=30)
+    assert platform.calls == []
+
+
+def test_without_an_activity_the_trial_names_it(
+    place: Place, goods: Goods, shopper: Shopper, platform: Platform
+) -> None:
+    order = buying.place(Wish(shopper, goods, IN_TEAM), now=timezone.now())
+    assert order.activity_id == ACTIVITY
+    assert len(platform.called("trial")) == 1
+
+
+def test_a_repeat_is_the_same_order_with_a_fresh_form(place: Place, platform: Platform) -> None:
+    first, second = place(), place()
+    assert second.pk == first.pk
+    assert len(platform.called("lock")) == 1
+    earlier, later = timezone.now(), timezone.now() + timedelta(seconds=1)
+    forms = [buying.pay_form(second, now=now).fields for now in (earlier, later)]
+    assert forms[0]["biz_content"] == forms[1]["biz_content"]
+    assert forms[0]["timestamp"] != forms[1]["timestamp"]
+
+
+def test_another_team_another_kind_and_another_shopper_are_other_orders(place: Place) -> None:
+    friend = Shopper.objects.create(user_id="liergou")
+    found = [place(), place(team_id="7"), place(team_id="8"), place(ALONE), place(who=friend)]
+    assert len({order.number for order in found}) == 5
+
+
+def test_once_paid_or_closed_the_next_one_is_new(place: Place) -> None:
+    first = place(ALONE)
+    assert orders.take(orders.PAY, first, due_at=None, trade_no="1")
+    assert first.is_open is None
+    second = place(ALONE)
+    assert second.pk != first.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_one_order_is_made(place: Place, platform: Platform) -> None:
+    """Two clicks, two tabs: the unique key decides."""
+    barrier, found = threading.Barrier(4), []
+
+    def click() -> None:
+        barrier.wait()
+        try:
+            found.append(place().number)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=click) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len(set(found)) == 1
+    order = Order.objects.get()
+    assert (order.status, order.number) == (Status.PAY_WAIT, found[0])
+    assert {call["outTradeNo"] for call in platform.called("lock")} == {order.number}
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("E0006", "This team is full."),
+        ("E0103", "You have taken part as often as this offer allows."),
+        ("E0002", "There is no group offer for this."),
+    ],
+)
+def test_a_refused_lock_refuses_the_order(
+    place: Place, platform: Platform, code: str, says: str
+) -> None:
+    platform.refusals["lock"] = code
+    with translation.override("en"), pytest.raises(RefusedError, match=says) as refused:
+        place()
+    assert refused.value.code == code
+    order = Order.objects.get()
+    assert (order.status, order.amount, order.close_reason, order.is_open, order.due_at) == (
+        Status.CLOSE, None, code, None, None)  # fmt: skip
+
+
+def test_a_platform_that_is_away_refuses_and_the_loop_clears_up(
+    place: Place, platform: Platform
+) -> None:
+    platform.refusals["lock"] = "0001"
+    with pytest.raises(RefusedError) as refused:
+        place()
+    assert refused.value.code == ""
+    assert Order.objects.get().status == Status.CREATE
+
+    run_loop(timedelta(seconds=31))
+
+    order = Order.objects.get()
+    assert (order.status, order.close_reason, order.due_at) == (Status.CLOSE, "not_placed", None)
+    assert len(platform.called("refund")) == 1  # it may have been locked after all
+
+
+def test_a_second_try_takes_the_same_order_on(place: Place, platform: Platform) -> None:
+    platform.refusals["lock"] = "0001"
+    with pytest.raises(RefusedError):
+        place()
+    platform.refusals.clear()
+    assert place().status == Status.PAY_WAIT
+    numbers = [call["outTradeNo"] for call in platform.called("lock")]
+    assert numbers[0] == numbers[1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_order_closed_while_it_is_placed_gives_the_seat_back(
+    place: Place, platform: Platform
+) -> None:
+    def close() -> None:
+        Order.objects.update(status=Status.CLOSE, is_open=None)
+        connection.close()
+
+    platform.during["lock"] = close
+    with pytest.raises(RefusedError):
+        place()
+    assert Order.objects.get().status == Status.CLOSE
+    assert len(platform.called("refund")) == 1
+
+
+def test_a_dearer_seat_than_was_shown_is_given_back(
+    place: Place, platform: Platform, goods: Goods, shopper: Shopper
+) -> None:
+    wish = Wish(shopper, goods, IN_TEAM, ACTIVITY, shown=Decimal("79.99"))
+    with pytest.raises(RefusedError) as refused:
+        buying.place(wish, now=timezone.now())
+    assert refused.value.code == "PRICE"
+    assert (Order.objects.get().status, len(platform.called("refund"))) == (Status.CLOSE, 1)
+
+
+def test_a_form_that_cannot_be_made_gives_the_seat_back(
+    place: Place, platform: Platform, settings: Any
+) -> None:
+    order = place()
+    settings.ALIPAY_PRIVATE_KEY = "wrong"
+    with pytest.raises(RefusedError) as refused:
+        buying.pay_form(order, now=timezone.now())
+    assert refused.value.code == "NO_FORM"
+    order.refresh_from_db()
+    assert (order.status, order.close_reason) == (Status.CLOSE, "no_form")
+    assert len(platform.called("refund")) == 1
+
+
+def test_what_is_sold_out_is_not_ordered(place: Place, goods: Goods) -> None:
+    goods.on_sale = False
+    with pytest.raises(RefusedError, match="SOLD_OUT"):
+        place()
+    assert Order.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_talks_to_the_network_inside_a_transaction(
+    place: Place, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, request = [], requests.Session.request
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        assert not connection.in_atomic_block
+        seen.append(args)
+        return request(*args, **kwargs)
+
+    monkeypatch.setattr(requests.Session, "request", checked)
+    place()
+    run_loop(timedelta(hours=1))
+    assert len(seen) >= 4
+
+
+def test_a_form_is_not_made_for_what_is_over(place: Place, gateway: Alipay) -> None:
+    order = place(ALONE)
+    with pytest.raises(RefusedError, match="TOO_LATE"):
+        buying.pay_form(order, now=timezone.now() + timedelta(minutes=31))
+    assert orders.take(orders.PAY, order, due_at=None, trade_no="1")
+    with pytest.raises(RefusedError, match="NOT_OPEN"):
+        buying.pay_form(order, now=timezone.now())
