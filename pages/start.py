@@ -31,6 +31,7 @@ def start(request: HttpRequest) -> HttpResponse:
         context["demo"] = json.loads(DEMO_FILE.read_text("utf-8"))
         if channel := channels.find(*DEMO_CHANNEL):
             context |= {
+                "mall": links.shop(channel),
                 "wall": links.wall(channel),
                 "offer": links.offer(channel, DEMO_GOODS),
                 "shoppers": DEMO_SHOPPERS,

@@ -32,8 +32,9 @@ EMBEDDED = dict.fromkeys(VARIABLES, "")  # the defaults, whatever is set outside
 @contextmanager
 def embedded(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The stack of `make run`, whatever is set outside: its address and the demo's credentials."""
-    port = free_port()
-    environment = EMBEDDED | {"PORT": str(port), "VAR_DIR": str(var_dir)}
+    port, mall, alipay = free_port(), free_port(), free_port()
+    ports = {"PORT": str(port), "MALL_PORT": str(mall), "ALIPAY_PORT": str(alipay)}
+    environment = EMBEDDED | ports | {"VAR_DIR": str(var_dir)}
     stack = Processes({"stack": "exec bin/run.sh"}, environment, var_dir / "stack.log")
     with stack.running():
         stack.wait_until_up(port)

@@ -71,6 +71,21 @@ def test_seed_demo_repeated_adds_nothing_and_keeps_what_was_changed() -> None:
     assert Activity.objects.get(pk=100123).target_count == 5
 
 
+def test_seed_demo_connects_the_mall_and_keeps_what_an_operator_has_entered() -> None:
+    refund, checkout = "http://127.0.0.1:{}/api/v1/alipay/group_buy_refund_notify", "/checkout"
+    for port in ("8100", "8200"):  # the mall has moved
+        urls = refund.format(port), f"http://127.0.0.1:{port}{checkout}"
+        run("seed_demo", "--refund-url", urls[0], "--checkout-url", urls[1])
+        channel = Channel.objects.get(source="s01", channel="c01")
+        assert (channel.refund_notify_url, channel.checkout_url) == urls
+
+    own = ("http://127.0.0.1:9000/refunds", "https://shop.example.com/checkout")
+    Channel.objects.filter(pk=channel.pk).update(refund_notify_url=own[0], checkout_url=own[1])
+    run("seed_demo", "--refund-url", refund.format("8100"), "--checkout-url", checkout)
+    channel.refresh_from_db()
+    assert (channel.refund_notify_url, channel.checkout_url) == own
+
+
 def test_credentials_are_made_in_the_demo_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
@@ -88,6 +103,9 @@ def test_credentials_are_made_in_the_demo_only(
     assert authenticate(username=demo["user"], password=demo["password"]) is not None
     assert ApiKey.objects.get().digest == digest(demo["api_key"])
     assert path.stat().st_mode & 0o777 == 0o600
+    channel = Channel.objects.get(source="s01", channel="c01")
+    secrets = {"webhook_secret": channel.webhook_secret, "page_secret": channel.page_secret}
+    assert {name: demo[name] for name in secrets} == secrets
 
 
 def test_a_channels_key_is_printed_once() -> None:

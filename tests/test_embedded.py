@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from groupbuy.embedded import loopback_only
+from tests.stack import free_port
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 60  # seconds
@@ -81,18 +82,26 @@ def test_commands_say_that_the_database_is_away(
     )
 
 
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
 class Stack:
     """`manage.py run` of a VAR_DIR too long for a socket, on a free port."""
 
     def __init__(self, var_dir: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port, mall, alipay = free_port(), free_port(), free_port()
+        ports = {"PORT": self.port, "MALL_PORT": mall, "ALIPAY_PORT": alipay}
+        self.mall_port = mall
         self.log = var_dir.parent / "run.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "manage.py"), "run"],
                 cwd=var_dir.parent,  # from any directory
-                env=os.environ | {"PORT": str(self.port)},
+                env=os.environ | {name: str(port) for name, port in ports.items()},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -100,10 +109,7 @@ class Stack:
 
     def is_up(self) -> bool:
         assert self.process.poll() is None, self.log.read_text("utf-8")
-        try:
-            return requests.get(f"http://127.0.0.1:{self.port}/", timeout=5).ok
-        except requests.ConnectionError:
-            return False
+        return answers(f"http://127.0.0.1:{self.port}/")
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -140,6 +146,10 @@ def test_the_whole_stack_runs_with_no_variable_set(stack: Stack) -> None:
     code, lines = manage("check_invariants")
     assert code == 0
     assert all(line.startswith("ok") for line in lines)
+    mall = f"http://127.0.0.1:{stack.mall_port}/"
+    assert f'href="{mall}"' in requests.get(f"http://127.0.0.1:{stack.port}/", timeout=5).text
+    wait_for(lambda: answers(mall), "the mall")
+    assert "拼团" in requests.get(mall, timeout=5).text
 
     code, [line] = manage("run")  # it would take the socket away
     assert code == 1
@@ -152,12 +162,15 @@ def test_the_whole_stack_runs_with_no_variable_set(stack: Stack) -> None:
     redis_socket.parent.rmdir()  # it was empty
 
 
-def test_a_taken_port_is_named(var_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["PORT", "MALL_PORT", "ALIPAY_PORT"])
+def test_a_taken_port_is_named(var_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for each in ("PORT", "MALL_PORT", "ALIPAY_PORT"):
+        monkeypatch.setenv(each, str(free_port()))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        monkeypatch.setenv("PORT", str(port))
+        monkeypatch.setenv(name, str(port))
         code, [line] = manage("run")
 
     assert code == 1
-    assert line.startswith(f"CommandError: PORT={port} cannot be used (Address already in use). ")
+    assert line.startswith(f"CommandError: {name}={port} cannot be used (Address already in use). ")
     assert not (var_dir / "db.sqlite3").exists()  # nothing was begun

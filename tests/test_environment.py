@@ -72,6 +72,8 @@ RUBBISH = [
 RUN_RUBBISH = [
     ("PORT", "http", "expected a number from 1 to 65535"),
     ("PORT", "65536", "expected a number from 1 to 65535"),
+    ("MALL_PORT", "0", "expected a number from 1 to 65535"),
+    ("ALIPAY_PORT", "-1", "expected a number from 1 to 65535"),
     ("WEB_WORKERS", "0", "expected a number from 1 to 99"),
 ]
 

@@ -39,9 +39,9 @@ def url(name: str, default: str = "") -> str:
     return value.rstrip("/")
 
 
-def key(name: str) -> str:
+def key(name: str, default: str = "") -> str:
     """A key in PEM or bare base64: the variable itself, or the file that it names."""
-    value = text(name)
+    value = text(name, default)
     if value.startswith(("/", "./", "../")):
         try:
             return Path(value).read_text("ascii")

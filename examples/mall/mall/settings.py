@@ -4,13 +4,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from mall import environment as env
+from mall.keys import make_demo_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- This machine ---------------------------------------------------------------------------
 
-# The loopback demo: pretend phone, debug pages, a secret key of its own. For this machine only.
-DEMO = DEBUG = env.flag("MALL_DEMO")
+# The loopback demo: pretend phone and Alipay, a secret key of its own. For this machine only.
+DEMO = env.flag("MALL_DEMO")
+DEBUG = env.flag("MALL_DEBUG")  # as with runserver; it shows tracebacks to everybody
 VAR_DIR = Path(env.text("MALL_VAR_DIR", str(BASE_DIR / "var"))).resolve()
 VAR_DIR.mkdir(parents=True, exist_ok=True)
 SECRET_KEY = env.secret_key("MALL_SECRET_KEY", VAR_DIR / "secret_key", may_make=DEMO)
@@ -45,11 +47,25 @@ DEAD_LETTERS = env.text("MALL_QUEUE_DEAD_LETTERS", f"mall_{SOURCE}_{CHANNEL}_dea
 
 # --- Alipay ---------------------------------------------------------------------------------
 
-ALIPAY_GATEWAY = env.url("MALL_ALIPAY_GATEWAY", "https://openapi.alipay.com/gateway.do")
-ALIPAY_APP_ID = env.text("MALL_ALIPAY_APP_ID")
-ALIPAY_SELLER_ID = env.text("MALL_ALIPAY_SELLER_ID")
-ALIPAY_PRIVATE_KEY = env.key("MALL_ALIPAY_PRIVATE_KEY")  # of the application: we sign with it
-ALIPAY_PUBLIC_KEY = env.key("MALL_ALIPAY_PUBLIC_KEY")  # Alipay's own: it signs with its private one
+_pretend = {"gateway": "", "app": "", "seller": "", "private": "", "public": ""}
+if DEMO:  # pretend_alipay, and key pairs for it and for us
+    _keys = VAR_DIR / "alipay"
+    make_demo_keys(_keys)
+    _pretend = {
+        "gateway": "http://127.0.0.1:8200/gateway.do",
+        "app": "9021000100000001",
+        "seller": "2088100000000001",
+        "private": str(_keys / "app_private.pem"),
+        "public": str(_keys / "alipay_public.pem"),
+    }
+ALIPAY_GATEWAY = env.url(
+    "MALL_ALIPAY_GATEWAY", _pretend["gateway"] or "https://openapi.alipay.com/gateway.do"
+)
+ALIPAY_APP_ID = env.text("MALL_ALIPAY_APP_ID", _pretend["app"])
+ALIPAY_SELLER_ID = env.text("MALL_ALIPAY_SELLER_ID", _pretend["seller"])
+# The application's own: we sign with it. And Alipay's: it verifies what Alipay signs.
+ALIPAY_PRIVATE_KEY = env.key("MALL_ALIPAY_PRIVATE_KEY", _pretend["private"])
+ALIPAY_PUBLIC_KEY = env.key("MALL_ALIPAY_PUBLIC_KEY", _pretend["public"])
 PAY_WITHIN = timedelta(minutes=30)  # an order bought alone; in a team the seat decides
 
 # --- WeChat; without it people log in on the demo's pretend phone only ------------------------

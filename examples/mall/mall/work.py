@@ -41,8 +41,9 @@ def catch_up(*, now: datetime, at_start: bool = False) -> None:
     try:
         missed = callbacks.catch_up(now=now)
     except GroupBuyError as error:
-        log.warning("events could not be read: %s", error)
-        callbacks.catch_up_again(at=now + PAUSES[3])
+        level = logging.INFO if error.retryable else logging.WARNING
+        log.log(level, "events could not be read: %s", error)
+        callbacks.catch_up_again(at=now + PAUSES[0])
     else:
         log.info("%s missed notifications", missed)
 

@@ -1,6 +1,6 @@
 """python -m pretend_alipay --port 8200 --dir DIR: the server.
 
-DIR holds its keys and the application's: keys.py of the mall writes them.
+DIR holds its keys and the application's: the mall writes them where MALL_DEMO is on.
 """
 
 import argparse

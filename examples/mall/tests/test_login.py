@@ -217,6 +217,7 @@ def test_the_pretend_phone_is_the_demos_only(settings: Any) -> None:
     assert client.get("/phone", {"ticket": ticket}).status_code == 404
     assert client.post("/phone", {"ticket": ticket, "user": "x"}).status_code == 404
     settings.DEMO = True
+    assert "Whose phone scans the code?" in client.get("/phone").content.decode()
     page = client.post("/phone", {"ticket": ticket, "user": "xfg01"})
     assert "xfg01 has scanned the code" in page.content.decode()
     assert client.post("/phone", {"ticket": ticket, "user": ""}).status_code == 400

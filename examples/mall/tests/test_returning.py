@@ -282,9 +282,9 @@ def test_a_platform_that_is_away_is_asked_again_soon(paid: Order, platform: Plat
     work.catch_up(now=timezone.now(), at_start=True)
     platform.refusals.clear()
     platform.calls.clear()
-    work.catch_up(now=timezone.now() + timedelta(seconds=30))
+    work.catch_up(now=timezone.now() + timedelta(seconds=3))
     assert platform.calls == []
-    work.catch_up(now=timezone.now() + timedelta(seconds=61))
+    work.catch_up(now=timezone.now() + timedelta(seconds=6))
     assert [name for name, _ in platform.calls] == ["events"]
 
 

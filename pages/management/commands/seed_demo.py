@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -83,14 +84,30 @@ TEAMS = [
 ]
 
 
+# Of the platform's dummy receiver, and of examples/mall.
+OWN_PATHS = (
+    "/api/v1/test/group_buy_notify",
+    "/api/v1/alipay/group_buy_refund_notify",
+    "/checkout",
+)
+
+
 class Command(BaseCommand):
     help = "Load demo goods, activities and a crowd; with DEMO=true also a console user and a key."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--refund-url", default="", help="where the mall hears of refunds")
+        parser.add_argument("--checkout-url", default="", help="where the mall's shoppers buy")
         parser.add_argument("--teams", metavar="URL", help="open teams; callbacks go to this URL")
 
-    def handle(self, *args: Any, refund_url: str, teams: str | None, **options: Any) -> None:
+    def handle(
+        self,
+        *args: Any,
+        refund_url: str,
+        checkout_url: str,
+        teams: str | None,
+        **options: Any,
+    ) -> None:
         with transaction.atomic():
             channel, _ = Channel.objects.get_or_create(
                 source="s01",
@@ -98,9 +115,9 @@ class Command(BaseCommand):
                 defaults={
                     "name": "演示商城",
                     "callback_hosts": "http://127.0.0.1\nhttp://localhost",
-                    "refund_notify_url": refund_url,
                 },
             )
+            _connect(channel, refund_notify_url=refund_url, checkout_url=checkout_url)
             Channel.objects.get_or_create(
                 source="s02", channel="c02", defaults={"name": "黑名单演示"}
             )
@@ -119,6 +136,16 @@ class Command(BaseCommand):
                 with suppress(GroupBuyError):  # an operator has changed its rules
                     opened += _open_team(*each, notify_url=teams)
             self.stdout.write(f"{opened} teams were opened.")
+
+
+def _connect(channel: Channel, **urls: str) -> None:
+    """The demo's mall may have moved to another port. What an operator has entered stays."""
+    for field, url in urls.items():
+        now = urlsplit(getattr(channel, field))
+        is_ours = now.hostname in (None, "127.0.0.1") and now.path in ("", *OWN_PATHS)
+        if url and is_ours:
+            setattr(channel, field, url)
+    channel.save(update_fields=list(urls))
 
 
 def _seed(demo: Demo, channel: Channel, crowd: CrowdTag) -> None:
@@ -209,7 +236,15 @@ def _name(demo: Demo) -> str:
 def _credentials(channel: Channel) -> None:
     """A console user and a channel key for this machine's demo, kept beside its database."""
     if DEMO_FILE.exists() and User.objects.filter(username="demo").exists():
-        return
+        demo = json.loads(DEMO_FILE.read_text("utf-8"))
+    else:
+        demo = _new_credentials(channel)
+        DEMO_FILE.touch(mode=0o600)
+    demo |= {"webhook_secret": channel.webhook_secret, "page_secret": channel.page_secret}
+    DEMO_FILE.write_text(json.dumps(demo, indent=2), "utf-8")
+
+
+def _new_credentials(channel: Channel) -> dict[str, str]:
     password = secrets.token_urlsafe(9)
     user, _ = User.objects.get_or_create(
         username="demo", defaults={"is_staff": True, "is_superuser": True}
@@ -218,11 +253,4 @@ def _credentials(channel: Channel) -> None:
     user.save()
     key, text = ApiKey.issue(channel=channel, name="demo")
     key.save()
-    DEMO_FILE.touch(mode=0o600)
-    demo = {
-        "user": "demo",
-        "password": password,
-        "api_key": text,
-        "webhook_secret": channel.webhook_secret,
-    }
-    DEMO_FILE.write_text(json.dumps(demo, indent=2), "utf-8")
+    return {"user": "demo", "password": password, "api_key": text}

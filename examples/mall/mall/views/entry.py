@@ -89,7 +89,7 @@ def phone(request: HttpRequest) -> HttpResponse:
         if not (0 < len(user_id) <= LONGEST_ID and user_id.isprintable()):
             text = _("A name has 1 to 64 characters.")
             return problem(request, 400, _("Nobody by this name"), text)
-        context |= {"scanned": _scan(name, user_id), "user": user_id}
+        context |= {"scanned": _scan(name, user_id), "scanner": user_id}
     return render(request, "phone.html", context)
 
 

@@ -1,27 +1,20 @@
-"""Make the mall ready to run: tables, static files, and goods; for the demo also its keys."""
+"""Make the mall ready to run: tables, static files, and goods."""
 
 import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand
 
-from mall.keys import make_demo_keys
 from mall.models import Goods
 
 
 class Command(BaseCommand):
     help = "Migrate, collect static files, load the demo's goods where there are none."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--demo-keys", metavar="DIR", help="make key pairs in this directory")
-
-    def handle(self, *args: Any, demo_keys: str | None, **options: Any) -> None:
-        if demo_keys:
-            make_demo_keys(Path(demo_keys))
+    def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
         if not Goods.objects.exists():
