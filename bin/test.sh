@@ -22,7 +22,9 @@ case $? in
      exit 0 ;;
 esac
 export DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy
-AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F .venv/bin/pytest -q "$@" || exit 1
+broker=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F
+AMQP_URL=$broker .venv/bin/pytest -q "$@" || exit 1
+[ $# -gt 0 ] || (cd examples/mall && MALL_TEST_AMQP_URL=$broker ../../.venv/bin/pytest -q tests/test_rabbitmq.py) || exit 1
 bin/services.sh stop
 [ $# -eq 0 ] || exit 0
 

@@ -7,6 +7,7 @@ alipay.py     Alipay's protocol: the payment form, query, close, refund (rsa2.py
 payments.py   what a payment changes; Alipay's notifications
 returning.py  orders given back, orders closed unpaid, refunds
 callbacks.py  what the platform's notifications change
+rabbitmq.py   the same notifications as messages
 work.py       the loop: everything that happens without a request
 market.py     the platform's client, and hand-over links to its pages
 login.py      login by WeChat's QR code (wechat.py), and again by this browser's secret
