@@ -31,14 +31,20 @@ EMBEDDED = dict.fromkeys(VARIABLES, "")  # the defaults, whatever is set outside
 
 @contextmanager
 def embedded(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The stack of `make run`, whatever is set outside: its address and the demo's credentials."""
+    """The stack of `make run`, whatever is set outside: its address and the demo's credentials.
+
+    Beside them are the addresses of the reference mall and of its pretend Alipay.
+    """
     port, mall, alipay = free_port(), free_port(), free_port()
     ports = {"PORT": str(port), "MALL_PORT": str(mall), "ALIPAY_PORT": str(alipay)}
     environment = EMBEDDED | ports | {"VAR_DIR": str(var_dir)}
     stack = Processes({"stack": "exec bin/run.sh"}, environment, var_dir / "stack.log")
     with stack.running():
-        stack.wait_until_up(port)
-        yield f"http://127.0.0.1:{port}", json.loads((var_dir / "demo.json").read_text("utf-8"))
+        for each in (port, mall, alipay):
+            stack.wait_until_up(each)
+        credentials = json.loads((var_dir / "demo.json").read_text("utf-8"))
+        others = {"mall": f"http://127.0.0.1:{mall}", "alipay": f"http://127.0.0.1:{alipay}"}
+        yield f"http://127.0.0.1:{port}", credentials | others
 
 
 class Services:
