@@ -17,6 +17,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bin.purchase import buy_in_the_mall
 from groupbuy_client import (
     Client,
     GroupBuyError,
@@ -46,6 +47,8 @@ def main() -> int:
             with embedded(Path(var_dir)) as (base, credentials):
                 print(f"   up at {base}")
                 play(Mall(base, credentials), Path(var_dir) / "db.sqlite3")
+                say(f"12. Two shoppers buy in the reference mall at {credentials['mall']}")
+                buy_in_the_mall(credentials["mall"])
         except (StepError, GroupBuyError, WebhookError, RuntimeError, TimeoutError) as failure:
             print(f"\nNOT as it should be: {failure}\n\nThe stack's log:")
             print((Path(var_dir) / "stack.log").read_text("utf-8"))

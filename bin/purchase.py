@@ -1,0 +1,52 @@
+"""The last part of make demo: two shoppers buy in the reference mall, as its old pages would."""
+
+import html
+import re
+from typing import Any
+
+from tests.stack import direct_session, wait_for
+
+COFFEE, ACTIVITY = "9890002", 100124  # a team of two
+
+
+class Shopper:
+    def __init__(self, user_id: str, mall: str) -> None:
+        self.user_id, self.number = user_id, ""
+        self._api = f"{mall}/api/v1/alipay"
+        self._browser = direct_session()
+
+    def order(self, team_id: str | None) -> None:
+        """Post the form that the mall answers with, and confirm on the pretend Alipay's page."""
+        fields = {"productId": COFFEE, "activityId": ACTIVITY, "teamId": team_id, "marketType": 1}
+        form = self._post("create_pay_order", **fields)
+        [action] = re.findall(r'action="(.*?)"', form)
+        inputs = re.findall(r'name="(\w+)" value="(.*?)"', form)
+        posted = {name: html.unescape(value) for name, value in inputs}
+        page = self._browser.post(html.unescape(action), data=posted, timeout=10)
+        self._browser.post(page.url, timeout=10, allow_redirects=False).raise_for_status()
+        self.number = self.row()["orderId"]
+
+    def row(self) -> Any:
+        """The order as the mall lists it."""
+        [row] = self._post("query_user_order_list", lastId=None, pageSize=10)["orderList"]
+        return row
+
+    def _post(self, name: str, **fields: Any) -> Any:
+        body = fields | {"userId": self.user_id}
+        answer = self._browser.post(f"{self._api}/{name}", json=body, timeout=10).json()
+        if answer["code"] != "0000":
+            raise RuntimeError(f"the mall answers {answer}")
+        return answer["data"]
+
+
+def buy_in_the_mall(mall: str) -> None:
+    leader, friend = Shopper("mall-leader", mall), Shopper("mall-friend", mall)
+    leader.order(None)
+    wait_for(lambda: leader.row()["status"] == "PAY_SUCCESS", "the leader's payment")
+    row = leader.row()
+    print(f"   mall-leader opens team {row['teamId']} and pays {row['payAmount']} with Alipay")
+    friend.order(row["teamId"])
+    print("   mall-friend joins it and pays")
+    for shopper in (leader, friend):
+        wait_for(lambda who=shopper: who.row()["status"] == "DEAL_DONE", "the goods")
+        print(f"   {shopper.number} of {shopper.user_id}: paid, complete, delivered")
