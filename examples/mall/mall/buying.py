@@ -4,6 +4,7 @@ Nothing talks to the network inside a transaction. A process that dies in betwee
 the loop closes, and a seat that the loop gives back.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,6 +18,7 @@ from mall import alipay, market, orders, returning
 from mall.alipay import AlipayError, Form
 from mall.models import Goods, Order, Shopper
 
+log = logging.getLogger(__name__)
 FIRST_LOOK = timedelta(seconds=30)  # until Alipay is asked, or an order half placed is closed
 AGAIN = ""  # the code of a refusal that may not last
 
@@ -91,6 +93,8 @@ def reason(error: GroupBuyError) -> RefusedError:
         "E0103": _("You have taken part as often as this offer allows."),
         "E0107": _("You hold too many seats without having paid. Pay for one, or give one back."),
     }
+    if not error.code.startswith("E"):  # our key, our channel or our request is wrong
+        log.error("the platform refuses a request of ours: %s", error)
     return RefusedError(error.code, texts.get(error.code, _("There is no group offer for this.")))
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 
@@ -88,6 +89,13 @@ def remembered(request: HttpRequest, *, now: datetime) -> Shopper | None:
     known = Device.objects.filter(digest=_digest(secret), created_at__gt=now - REMEMBER)
     device = known.select_related("shopper").first() if secret else None
     return device.shopper if device else None
+
+
+def forget(*, now: datetime) -> None:
+    """Delete tickets, browsers and sessions whose time is over."""
+    Ticket.objects.filter(expires_at__lt=now - GOOD_FOR).delete()
+    Device.objects.filter(created_at__lte=now - REMEMBER).delete()
+    SessionStore.clear_expired()
 
 
 def leave(request: HttpRequest, response: HttpResponse) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from django.db.models import F
 
 from groupbuy_client import GroupBuyError
-from mall import callbacks, market, orders, payments, returning
+from mall import callbacks, login, market, orders, payments, returning
 from mall.alipay import AlipayError
 from mall.models import Message, Order, Refund
 
@@ -34,10 +34,11 @@ def work(*, now: datetime, clock: Callable[[], datetime]) -> int:
     return done
 
 
-def catch_up(*, now: datetime, at_start: bool = False) -> None:
-    """Ask the platform for missed notifications, at the start and once a day."""
+def daily(*, now: datetime, at_start: bool = False) -> None:
+    """Once a day and at the start: ask for missed notifications, and tidy up."""
     if not (callbacks.claim_catch_up(now=now) or at_start):
         return
+    login.forget(now=now)
     try:
         missed = callbacks.catch_up(now=now)
     except GroupBuyError as error:

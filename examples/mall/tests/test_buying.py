@@ -111,6 +111,7 @@ def test_of_many_at_once_one_order_is_made(place: Place, platform: Platform) -> 
         ("E0006", "This team is full."),
         ("E0103", "You have taken part as often as this offer allows."),
         ("E0002", "There is no group offer for this."),
+        ("0403", "There is no group offer for this."),
     ],
 )
 def test_a_refused_lock_refuses_the_order(

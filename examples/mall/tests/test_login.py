@@ -211,6 +211,19 @@ def test_the_login_page_says_how_its_code_is() -> None:
     assert state() == {"state": "expired", "next": "/orders"}
 
 
+def test_what_is_over_is_deleted(shopper: Shopper) -> None:
+    now = timezone.now()
+    client = Client()
+    ticket = new_ticket(client)
+    login.remember(HttpResponse(), shopper)
+    login.forget(now=now + timedelta(minutes=5))
+    assert (Ticket.objects.filter(ticket=ticket).count(), Device.objects.count()) == (1, 1)
+    login.forget(now=now + timedelta(minutes=7))
+    assert (Ticket.objects.count(), Device.objects.count()) == (0, 1)
+    login.forget(now=now + timedelta(days=181))
+    assert Device.objects.count() == 0
+
+
 def test_the_pretend_phone_is_the_demos_only(settings: Any) -> None:
     client = Client(headers={"Accept-Language": "en"})
     ticket = new_ticket(client)

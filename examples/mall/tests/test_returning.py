@@ -265,26 +265,26 @@ def test_missed_notifications_are_asked_for(paid: Order, platform: Platform) -> 
          "createdAt": at},
         {"no": 2, "id": "n2", "event": "team_new", "payload": {"x": 1}, "createdAt": at},
     ]  # fmt: skip
-    work.catch_up(now=timezone.now(), at_start=True)
+    work.daily(now=timezone.now(), at_start=True)
     paid.refresh_from_db()
     assert (paid.status, Cursor.objects.get().after) == (Status.MARKET, 2)
     assert not notify(success(paid.number))  # the callback of the same, later
 
     platform.calls.clear()
-    work.catch_up(now=timezone.now() + timedelta(hours=23))
+    work.daily(now=timezone.now() + timedelta(hours=23))
     assert platform.calls == []
-    work.catch_up(now=timezone.now() + timedelta(hours=25))
+    work.daily(now=timezone.now() + timedelta(hours=25))
     assert [name for name, _ in platform.calls] == ["events"]
 
 
 def test_a_platform_that_is_away_is_asked_again_soon(paid: Order, platform: Platform) -> None:
     platform.refusals["events"] = "0001"
-    work.catch_up(now=timezone.now(), at_start=True)
+    work.daily(now=timezone.now(), at_start=True)
     platform.refusals.clear()
     platform.calls.clear()
-    work.catch_up(now=timezone.now() + timedelta(seconds=3))
+    work.daily(now=timezone.now() + timedelta(seconds=3))
     assert platform.calls == []
-    work.catch_up(now=timezone.now() + timedelta(seconds=6))
+    work.daily(now=timezone.now() + timedelta(seconds=6))
     assert [name for name, _ in platform.calls] == ["events"]
 
 

@@ -93,6 +93,11 @@ def test_a_body_that_is_no_object_is_refused(browser: Client, name: str, body: s
     assert (answer.status_code, answer.json()["code"]) == (400, "0002")
 
 
+def test_a_body_that_is_too_long_is_refused(browser: Client) -> None:
+    answer = post(browser, "refund_order", orderId="x" * 10_001)
+    assert (answer["code"], answer["info"]) == ("0002", "非法参数: the body is too long")
+
+
 @pytest.mark.parametrize("name", ["create_pay_order", "query_user_order_list", "refund_order"])
 def test_strict_the_session_decides(goods: Goods, shopper: Shopper, name: str) -> None:
     client = Client()

@@ -23,10 +23,10 @@ class Command(BaseCommand):
         stop = threading.Event()
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, lambda *_: stop.set())
-        work.catch_up(now=timezone.now(), at_start=True)
+        work.daily(now=timezone.now(), at_start=True)
         while True:
             work.work(now=timezone.now(), clock=timezone.now)
             if once or stop.wait(EVERY):
                 return
-            work.catch_up(now=timezone.now())
+            work.daily(now=timezone.now())
             close_old_connections()
