@@ -53,7 +53,7 @@ def check(request: HttpRequest, name: str, *, now: datetime) -> tuple[State, Sho
     wanted = Q(ticket=name) | (Q(wechat_ticket=name) if name else Q())
     ticket = Ticket.objects.filter(wanted).select_related("shopper").first()
     own = settings.BELIEVE_USER_ID or (ticket and request.session.get(TICKET) == ticket.ticket)
-    if ticket is None or not own or ticket.expires_at <= now or ticket.used_at:
+    if ticket is None or not own or ticket.expires_at <= now:
         return State.EXPIRED, None
     if ticket.shopper is None:
         return State.WAITING, None

@@ -159,6 +159,14 @@ def test_a_seat_that_is_gone_closes_the_order(place: Place, gateway: Alipay) -> 
     assert (order.status, order.close_reason) == (Status.CLOSE, "hold_timeout")
 
 
+def test_a_seat_that_is_gone_leaves_a_paid_order_to_its_settlement(paid: Order) -> None:
+    notify(refund_of(paid, "unpaid_unlock"))
+    before = (paid.status, paid.pay_by, paid.due_at)
+    paid.refresh_from_db()
+    assert (paid.status, paid.pay_by, paid.due_at) == before
+    assert Refund.objects.count() == 0
+
+
 def test_a_payment_on_its_way_when_the_seat_goes_is_settled(
     place: Place, gateway: Alipay, platform: Platform
 ) -> None:

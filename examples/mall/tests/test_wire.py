@@ -1,5 +1,6 @@
 """The endpoints of the existing static pages: shapes, strict and compatible, and bad input."""
 
+import json
 import re
 from datetime import timedelta
 from html import unescape
@@ -104,8 +105,9 @@ def test_strict_the_session_decides(goods: Goods, shopper: Shopper, name: str) -
     answer = post(client, name, **TEAM_ORDER, orderId="1")
     assert (answer["code"], answer["status"]) == ("0003", 401)
     log_in(client, shopper)
-    form = client.post(f"{ALIPAY}/{name}", {"userId": "xiaofuge"})  # what another site can send
-    assert (form.status_code, form.json()["code"]) == (400, "0002")
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):  # what another site can send
+        forged = client.post(f"{ALIPAY}/{name}", json.dumps(TEAM_ORDER), content_type=kind)
+        assert (forged.status_code, forged.json()["code"]) == (400, "0002")
     assert client.get(f"{ALIPAY}/{name}").status_code == 405
     assert Order.objects.count() == 0
 
