@@ -17,7 +17,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bin.purchase import buy_in_the_mall
 from groupbuy_client import (
     Client,
     GroupBuyError,
@@ -30,6 +29,7 @@ from groupbuy_client import (
     Webhook,
     WebhookError,
 )
+from tests.purchase import buy_in_the_mall
 from tests.sink import SUCCESS, Request, Sink, reply
 from tests.stack import EMBEDDED, ROOT, direct_session, embedded, wait_for
 
@@ -48,7 +48,8 @@ def main() -> int:
                 print(f"   up at {base}")
                 play(Mall(base, credentials), Path(var_dir) / "db.sqlite3")
                 say(f"12. Two shoppers buy in the reference mall at {credentials['mall']}")
-                buy_in_the_mall(credentials["mall"])
+                for line in buy_in_the_mall(credentials["mall"]):
+                    print(f"   {line}")
         except (StepError, GroupBuyError, WebhookError, RuntimeError, TimeoutError) as failure:
             print(f"\nNOT as it should be: {failure}\n\nThe stack's log:")
             print((Path(var_dir) / "stack.log").read_text("utf-8"))

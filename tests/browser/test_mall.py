@@ -8,7 +8,6 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import PHONE
 from tests.stack import embedded
 
 BOOK, TARGET = "9890001", 3
@@ -28,7 +27,7 @@ def shopper(chromium: Browser, stack: dict[str, str]) -> Iterator[Open]:
     contexts = []
 
     def log_in(name: str) -> Page:
-        context = chromium.new_context(viewport=PHONE, locale="en", base_url=stack["mall"])
+        context = chromium.new_context(locale="en", base_url=stack["mall"])
         contexts.append(context)
         page = context.new_page()
         page.goto("/login?next=/orders")

@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from tests.stack import direct_session, wait_for
@@ -39,14 +40,15 @@ class Shopper:
         return answer["data"]
 
 
-def buy_in_the_mall(mall: str) -> None:
+def buy_in_the_mall(mall: str) -> Iterator[str]:
+    """What happens, line by line. Raises where something is not as it should be."""
     leader, friend = Shopper("mall-leader", mall), Shopper("mall-friend", mall)
     leader.order(None)
     wait_for(lambda: leader.row()["status"] == "PAY_SUCCESS", "the leader's payment")
     row = leader.row()
-    print(f"   mall-leader opens team {row['teamId']} and pays {row['payAmount']} with Alipay")
+    yield f"mall-leader opens team {row['teamId']} and pays {row['payAmount']} with Alipay"
     friend.order(row["teamId"])
-    print("   mall-friend joins it and pays")
+    yield "mall-friend joins it and pays"
     for shopper in (leader, friend):
-        wait_for(lambda who=shopper: who.row()["status"] == "DEAL_DONE", "the goods")
-        print(f"   {shopper.number} of {shopper.user_id}: paid, complete, delivered")
+        wait_for(lambda who=shopper: who.row()["status"] == "DEAL_DONE", "the goods")  # type: ignore[misc]
+        yield f"{shopper.number} of {shopper.user_id}: paid, complete, delivered"
