@@ -1,7 +1,7 @@
 """The RSGI application that granian serves: an event loop reads requests, threads answer them.
 
 Under granian's WSGI a thread reads the body itself and waits for the slowest client. Here the event
-loop reads each body under a deadline, and a thread gets whole requests only (decision 15).
+loop reads each body under a deadline, and a thread gets whole requests only (decision 17).
 """
 
 import asyncio
