@@ -5,6 +5,7 @@ Alipay. It is a project of its own that gets its settings as variables. Before i
 the command migrates the database, loads the demo where DEMO is on, and collects the static files.
 """
 
+import logging
 import os
 import socket
 import subprocess
@@ -97,6 +98,7 @@ def _require_free(name: str, port: int) -> None:
 
 
 def _prepare(port: int, mall: dict[str, str]) -> None:
+    logging.getLogger("groupbuy.redis").disabled = True  # Redis starts later, with the rest
     call_command("migrate", verbosity=0)
     if mall:
         call_command(
