@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import socket
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from django.db import connection
 
 from groupbuy.bodies import MAX_BODY, MAX_UPLOAD
-from tests.stack import EMBEDDED, ROOT, Processes, free_port, web
+from tests.stack import EMBEDDED, ROOT, Processes, free_port, wait_for, web
 
 pytestmark = pytest.mark.skipif(
     connection.vendor == "mysql", reason="has a database of its own: run once"
@@ -111,6 +112,10 @@ def read_to_end(line: socket.socket) -> bytes:
     return received
 
 
+def answered(lines: list[socket.socket]) -> list[socket.socket]:
+    return select.select(lines, [], [], 0)[0]
+
+
 def parse(answer: bytes) -> tuple[int, bytes]:
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), body
@@ -151,7 +156,7 @@ def test_what_is_slow_is_cut_and_holds_no_thread(server: Server) -> None:
     chunked = server.head(Transfer__Encoding="chunked")
     upload = server.head(path="/admin/login/", Content__Length=MAX_UPLOAD)
     head = server.head()[:-2]
-    with_answer = [server.connect(sent) for sent in (body, body, chunked, chunked) * THREADS]
+    with_answer = [server.connect(sent) for sent in (body, body, chunked, chunked) * 50]
     without = [server.connect(sent) for sent in (b"", b"P", head, head)]
     upload_line = server.connect(upload)
     dripping = [(line, b"{") for line in with_answer[1::4]]
@@ -235,6 +240,32 @@ def test_files_for_the_console_may_be_long(server: Server) -> None:
     status, page = server.post(b"username=" + b"x" * MAX_BODY, **login)
     assert (status, b"CSRF" in page) == (403, True)
     assert server.send(server.head(Content__Length=MAX_UPLOAD + 1, **login))[0] == 413
+
+
+def test_long_bodies_share_a_bounded_memory(server: Server) -> None:
+    megabyte, number = 2**20, 40
+    most = MAX_UPLOAD // megabyte
+    upload = server.head(
+        path="/admin/login/",
+        Content__Length=megabyte,
+        Content__Type="application/x-www-form-urlencoded",
+    )
+
+    lines = [server.connect(upload) for _ in range(number)]
+    for line in lines:
+        with suppress(ConnectionError):  # it is refused already
+            line.sendall(b"x" * (megabyte - 1))
+    wait_for(lambda: len(answered(lines)) >= number - most, "refusals")
+    for line in lines:
+        with suppress(ConnectionError):
+            line.sendall(b"x")
+    statuses = [parse(read_to_end(line))[0] for line in lines]
+    for line in lines:
+        line.close()
+
+    assert set(statuses) == {403, 503}
+    assert statuses.count(403) <= most
+    assert server.send(upload + b"x" * megabyte)[0] == 403
 
 
 @pytest.mark.parametrize(
