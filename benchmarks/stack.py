@@ -101,13 +101,19 @@ def worker() -> Iterator[None]:
 
 
 def wrk(
-    path: str, bodies: list[dict[str, Any]], key: str, *, once: bool = False, code: str = "0000"
+    path: str,
+    bodies: list[dict[str, Any]],
+    key: str,
+    *,
+    once: bool = False,
+    code: str = "0000",
+    port: str = WEB_PORT,
 ) -> Run:
     """Load one path for some seconds; every answer must have this code."""
     lines = OUT / "bodies.jsonl"
     lines.write_text("\n".join(json.dumps(line) for line in bodies) + "\n")
     command = ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", "benchmarks/load.lua"]
-    command += [f"http://127.0.0.1:{WEB_PORT}/{path}", "--", str(lines), key]
+    command += [f"http://127.0.0.1:{port}/{path}", "--", str(lines), key]
     command += ["once" if once else "repeat", code]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found: Run = json.loads(run.stdout.strip().splitlines()[-1])
