@@ -237,8 +237,7 @@ def test_a_long_body_is_refused(server: Server) -> None:
 def test_files_for_the_console_may_be_long(server: Server) -> None:
     login = {"path": "/admin/login/", "Content__Type": "application/x-www-form-urlencoded"}
 
-    status, page = server.post(b"username=" + b"x" * MAX_BODY, **login)
-    assert (status, b"CSRF" in page) == (403, True)
+    assert server.post(b"username=" + b"x" * MAX_BODY, **login)[0] == 403  # has no CSRF token
     assert server.send(server.head(Content__Length=MAX_UPLOAD + 1, **login))[0] == 413
 
 
