@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from groupbuy.redis import Script, ask
+from groupbuy.redis import Script, try_redis
 from groupbuy.switches import Rate
 
 LARGE = 40  # requests; limits below this are always checked in Redis
@@ -89,7 +89,7 @@ limiter = Limiter()
 
 def blocks(scopes: Iterable[str]) -> list[Block] | None:
     """The clients that are blocked now, the longest block first; None while Redis is away."""
-    found = ask(lambda redis: list(_read_blocks(redis, scopes)))
+    found = try_redis(lambda redis: list(_read_blocks(redis, scopes)))
     return None if found is None else sorted(found, key=lambda block: block.until, reverse=True)
 
 
@@ -104,7 +104,7 @@ def lift(scope: str, client: str) -> bool:
         removed: int = commands.execute()[0]
         return removed
 
-    return bool(ask(forget))
+    return bool(try_redis(forget))
 
 
 def limit_key(scope: str, client: str) -> str:
@@ -241,7 +241,7 @@ class LocalCounts:
 def _acquire_in_redis(scope: str, limits: Sequence[tuple[str, Limit]]) -> float:
     keys = [blocks_key(scope), *(key for key, _limit in limits)]
     arguments = [(*limit.rate, int(limit.may_block)) for _key, limit in limits]
-    wait_ms = ask(lambda redis: _ACQUIRE(redis, keys, *chain.from_iterable(arguments)))
+    wait_ms = try_redis(lambda redis: _ACQUIRE(redis, keys, *chain.from_iterable(arguments)))
     return (wait_ms or 0) / 1000
 
 
@@ -249,7 +249,7 @@ def _report_to_redis(reports: Sequence[Report]) -> Iterable[Sequence[int] | None
     """The state of each limit after its report; nothing is known while Redis is away."""
     keys = [report.key for report in reports]
     arguments = [(1000 * each.moved, 1000 * each.age, each.local.period) for each in reports]
-    states = ask(lambda redis: _REPORT(redis, keys, *chain.from_iterable(arguments)))
+    states = try_redis(lambda redis: _REPORT(redis, keys, *chain.from_iterable(arguments)))
     return states or repeat(None)
 
 

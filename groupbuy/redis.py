@@ -1,6 +1,6 @@
-"""Redis (缓存) is speed and never truth: short time-outs, and a pause after a failure.
+"""Redis (缓存) holds copies only: short time-outs, and a pause after a failure.
 
-So no request waits for a Redis that is dead, and whoever asks must be able to do without it.
+No request waits for a Redis that is away, and every caller can do without its answer.
 """
 
 import hashlib
@@ -19,28 +19,49 @@ from redis.retry import Retry
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-CONNECT, ANSWER = 0.2, 0.5  # seconds that one question may take
-PAUSE = 5.0  # seconds after a failure in which nobody asks
+CONNECT, ANSWER = 0.2, 0.5  # seconds that connecting and one command may take
+PAUSE = 5.0  # seconds after a failure in which no command is sent
 
-_asked_again_at = 0.0
 _clients = threading.local()
 
 
-def ask(question: Callable[[Redis], T]) -> T | None:
-    """What Redis answers; None while it is away."""
-    global _asked_again_at
-    if time.monotonic() < _asked_again_at:
+class Pause:
+    """The pause after a failure, in which this process sends Redis nothing."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def is_on(self) -> bool:
+        return time.monotonic() < self._until
+
+    def start(self, reason: object, seconds: float) -> None:
+        level = logging.DEBUG if self._until else logging.WARNING  # one line for an outage
+        self._until = time.monotonic() + seconds
+        logger.log(level, "Redis is away, the database answers: %s", reason)
+
+    def end(self) -> None:
+        """Note that Redis has answered."""
+        if self._until:
+            self.clear()
+            logger.warning("Redis is back.")
+
+    def clear(self) -> None:
+        self._until = 0.0
+
+
+pause = Pause()
+
+
+def try_redis(command: Callable[[Redis], T]) -> T | None:
+    """Run the command and return its result; None while Redis is away."""
+    if pause.is_on():
         return None
     try:
-        answer = question(_client(settings.REDIS_URL))
+        answer = command(_client(settings.REDIS_URL))
     except RedisError as exc:
-        level = logging.DEBUG if _asked_again_at else logging.WARNING  # one line for an outage
-        _asked_again_at = time.monotonic() + PAUSE
-        logger.log(level, "Redis is away, the database answers: %s", exc)
+        pause.start(exc, PAUSE)
         return None
-    if _asked_again_at:
-        _asked_again_at = 0.0
-        logger.warning("Redis is back.")
+    pause.end()
     return answer
 
 
@@ -60,7 +81,7 @@ class Script:
 
 
 def _client(url: str) -> Redis:
-    """One for each thread, with a connection of its own: a pool costs a third of a question."""
+    """The client of this thread, with one connection; a pool adds a third to each command."""
     client: Redis | None = getattr(_clients, url, None)
     if client is None:
         client = Redis.from_url(

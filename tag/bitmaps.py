@@ -15,7 +15,7 @@ from typing import cast
 from redis import Redis
 
 from groupbuy.ids import new_id
-from groupbuy.redis import ask
+from groupbuy.redis import try_redis
 from tag.models import CrowdMember, CrowdPart, CrowdTag
 
 LIFE = 600  # TTL in seconds; refresh() renews it, old versions expire
@@ -35,7 +35,7 @@ def look_up(number: int, versions: Mapping[str, int]) -> frozenset[str] | None:
     found = {tag_id: _bit_of_copy(tag_id, version, number) for tag_id, version in versions.items()}
     missing = {tag_id: versions[tag_id] for tag_id, bit in found.items() if bit is None}
     if missing:
-        bits = ask(partial(_ask_bits, number, missing))
+        bits = try_redis(partial(_ask_bits, number, missing))
         if bits is None:
             return None
         found |= bits
@@ -46,7 +46,7 @@ def refresh() -> int:
     """Build the missing bitmaps and renew the TTL of the others; return how many were built."""
     built = 0
     for tag in CrowdTag.objects.all():
-        if tag.size is None or ask(partial(_keep_alive, _key(tag.pk, tag.version))) is False:
+        if tag.size is None or try_redis(partial(_keep_alive, _key(tag.pk, tag.version))) is False:
             built += build(tag.pk)
     return built
 
@@ -54,13 +54,13 @@ def refresh() -> int:
 def build(tag_id: str) -> bool:
     """Build the bitmap of the current version; False if it changed meanwhile or Redis is down."""
     version, bits = _current(tag_id)
-    return version is not None and bool(ask(partial(_write, _key(tag_id, version), bits)))
+    return version is not None and bool(try_redis(partial(_write, _key(tag_id, version), bits)))
 
 
 def mismatches() -> Iterator[str]:
     """A sentence for each crowd whose bitmap or size differs from its table."""
     for tag in CrowdTag.objects.all():
-        found, expected = ask(partial(_read, _key(tag.pk, tag.version))), _from_table(tag.pk)
+        found, expected = try_redis(partial(_read, _key(tag.pk, tag.version))), _from_table(tag.pk)
         if _version(tag.pk) != tag.version:
             continue
         if found is not None and found != expected:

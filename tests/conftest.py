@@ -90,12 +90,10 @@ def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def redis(
-    _redis_server: str, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[redis_py.Redis]:
+def redis(_redis_server: str, settings: Any) -> Iterator[redis_py.Redis]:
     """An empty Redis that the project uses in this test; elsewhere there is none."""
     settings.REDIS_URL = _redis_server
-    monkeypatch.setattr(groupbuy.redis, "_asked_again_at", 0.0)
+    groupbuy.redis.pause.clear()
     client = redis_py.Redis.from_url(_redis_server)
     client.flushall()
     yield client

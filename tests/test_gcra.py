@@ -12,7 +12,7 @@ from redis import Redis
 
 from groupbuy import gcra
 from groupbuy.gcra import Limit, Limiter, blocks, lift, limit_key
-from groupbuy.redis import ask
+from groupbuy.redis import try_redis
 from groupbuy.switches import Rate
 
 SCOPE = "s01/c01"
@@ -252,12 +252,12 @@ def test_requests_admitted_during_a_report_are_counted(
     assert waits(limiter, 98, limit) == [0] * 98
 
     def meanwhile(command: Callable[[Redis], Any]) -> Any:
-        answer = ask(command)
-        monkeypatch.setattr(gcra, "ask", ask)
+        answer = try_redis(command)
+        monkeypatch.setattr(gcra, "try_redis", try_redis)
         assert limiter.acquire(SCOPE, [limit]) == 0
         return answer
 
-    monkeypatch.setattr(gcra, "ask", meanwhile)
+    monkeypatch.setattr(gcra, "try_redis", meanwhile)
     report(limiter, clock)
     assert known(redis, limit) == 98
 
@@ -290,14 +290,14 @@ def test_requests_admitted_right_after_a_report_are_reported_too(
         assert waits(process, 2, limit) == [0, 0]
 
     def reporting(command: Callable[[Redis], Any]) -> Any:
-        monkeypatch.setattr(gcra, "ask", ask)
+        monkeypatch.setattr(gcra, "try_redis", try_redis)
         right_after.append(others)
-        return ask(command)
+        return try_redis(command)
 
     monkeypatch.setattr(gcra, "Lock", HookedLock)
     process = Limiter()
     assert waits(process, 38, limit) == [0] * 38
-    monkeypatch.setattr(gcra, "ask", reporting)
+    monkeypatch.setattr(gcra, "try_redis", reporting)
 
     assert process.acquire(SCOPE, [limit]) > 0
     assert known(redis, limit) == 40
@@ -347,17 +347,17 @@ def test_a_request_released_during_its_report_is_reported_again(
     other = threading.Thread(target=report, args=(limiter, clock))
 
     def report_meanwhile(command: Callable[[Redis], Any]) -> Any:
-        monkeypatch.setattr(gcra, "ask", delayed)
+        monkeypatch.setattr(gcra, "try_redis", delayed)
         other.start()
         assert is_reporting.wait(10)
-        return ask(command)
+        return try_redis(command)
 
     def delayed(command: Callable[[Redis], Any]) -> Any:
         is_reporting.set()
         assert is_released.wait(10)
-        return ask(command)
+        return try_redis(command)
 
-    monkeypatch.setattr(gcra, "ask", report_meanwhile)
+    monkeypatch.setattr(gcra, "try_redis", report_meanwhile)
     assert limiter.acquire(SCOPE, [mall, once]) > 0
     is_released.set()
     other.join()
@@ -414,11 +414,11 @@ def test_a_process_keeps_clients_while_it_reports_them(
     assert limiter.acquire(SCOPE, [users[0]]) == 0
 
     def meanwhile(command: Callable[[Redis], Any]) -> Any:
-        monkeypatch.setattr(gcra, "ask", ask)
+        monkeypatch.setattr(gcra, "try_redis", try_redis)
         assert [limiter.acquire(SCOPE, [users[n]]) for n in (1, 2, 0)] == [0] * 3
-        return ask(command)
+        return try_redis(command)
 
-    monkeypatch.setattr(gcra, "ask", meanwhile)
+    monkeypatch.setattr(gcra, "try_redis", meanwhile)
     report(limiter, clock)
     report(limiter, clock)
 

@@ -24,12 +24,12 @@ def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFix
         raise ConnectionError("refused")
 
     for _request in range(3):
-        assert groupbuy.redis.ask(fail) is None
+        assert groupbuy.redis.try_redis(fail) is None
     assert lines(caplog) == ["Redis is away, the database answers: refused"]
 
     for _request in range(3):
-        assert groupbuy.redis.ask(lambda redis: redis.ping()) is True
+        assert groupbuy.redis.try_redis(lambda redis: redis.ping()) is True
     assert lines(caplog)[1:] == ["Redis is back."]
 
-    groupbuy.redis.ask(fail)
+    groupbuy.redis.try_redis(fail)
     assert len(lines(caplog)) == 3

@@ -1,7 +1,7 @@
 """Team gate (库存闸门): refuses joiners of a full team without the database.
 
-A fast no, never the only yes. Redis keeps one of two facts about a team, as read from the database,
-for LIFE_MS or until a seat is released:
+It may refuse by itself; only the database accepts. Redis keeps one of two facts about a team, as
+read from the database, for LIFE_MS or until a seat is released:
 
 - The team is full, with its order numbers. A request with another order number is refused (E0006);
   one with a known order number is a repeat, which the database answers.
@@ -20,7 +20,7 @@ from django.db import transaction
 from activity.catalog import LiveOffer
 from groupbuy import changes, rows, switches
 from groupbuy.errors import ErrorCode, GroupBuyError
-from groupbuy.redis import Script, ask
+from groupbuy.redis import Script, try_redis
 from trade.models import Order, Team
 from trade.refusals import Refusals
 
@@ -112,7 +112,7 @@ def passing(visitor: Visitor | None) -> Iterator[None]:
 
 def release(key: str) -> None:
     """Drop what Redis and the processes know of the team."""
-    ask(lambda redis: _RELEASE(redis, [f"{key}:free", f"{key}:epoch"], key))
+    try_redis(lambda redis: _RELEASE(redis, [f"{key}:free", f"{key}:epoch"], key))
     refusals.release(key)
 
 
@@ -133,9 +133,9 @@ def _key(channel_id: int, activity_id: int, goods_id: str, team_id: int) -> str:
 def _run(visitor: Visitor, *facts: int | str, seats: int = 0) -> Visitor:
     """Run the script, which first stores the facts read from the database, if any are given."""
     key, asked_at = visitor.key, time.monotonic()
-    keys = [f"{key}:free", f"{key}:epoch", f"{key}:orders"]
-    known = (visitor.epoch or 0, *facts) if facts else ()
-    reply = ask(lambda redis: _ENTER(redis, keys, visitor.out_trade_no, LIFE_MS, seats, *known))
+    keys = [f"{key}:{part}" for part in ("free", "epoch", "orders")]
+    given = [visitor.out_trade_no, LIFE_MS, seats, *((visitor.epoch or 0, *facts) if facts else ())]
+    reply = try_redis(lambda redis: _ENTER(redis, keys, *given))
     if reply is None:
         return visitor  # Redis is away: the database answers
     epoch, verdict, *full = reply
