@@ -2,17 +2,22 @@
 
 from django import forms
 from django.contrib import admin
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
 
+from activity import pictures
 from activity.explain import explain
 from activity.models import Activity, Discount, Offer, Sku
 from activity.trial import TrialQuery
@@ -21,19 +26,66 @@ from groupbuy.deletion import UsedRowsStay
 from groupbuy.models import Channel
 
 
+class SkuForm(forms.ModelForm):
+    upload = forms.FileField(
+        label=_("Upload a picture"),
+        required=False,
+        widget=UnfoldAdminFileFieldWidget(attrs={"accept": "image/jpeg,image/png,image/webp"}),
+        help_text=_(
+            "JPEG, PNG or WebP, at least 300 × 300 pixels, at most 10 MB. Replaces the picture"
+            " when you save."
+        ),
+    )
+
+    def clean_upload(self) -> bytes | None:
+        upload: UploadedFile | None = self.cleaned_data["upload"]
+        return pictures.encode(upload) if upload else None
+
+    def _post_clean(self) -> None:
+        """Store the upload once the rest of the row is in order, and before it is saved."""
+        super()._post_clean()  # type: ignore[misc]
+        content = self.cleaned_data.get("upload")
+        if content and not self.errors:
+            try:
+                self.instance.picture = pictures.store(content)
+            except OSError as exc:
+                message = _("The picture cannot be stored in VAR_DIR/media: %(reason)s.")
+                self.add_error("upload", message % {"reason": exc.strerror})
+
+
 @admin.register(Sku)
 class SkuAdmin(UsedRowsStay):
     instead = _("Remove its offers first.")
+    form = SkuForm
+    fields = [
+        "goods_id",
+        "name",
+        "original_price",
+        "preview",
+        "upload",
+        "picture",
+        "description",
+        "sold_out",
+    ]
+    readonly_fields = ["preview"]
     list_display = ["image", "goods_id", "name", "original_price"]
     list_display_links = ["goods_id", "name"]
     search_fields = ["goods_id", "name"]
 
     @admin.display(description=_("picture"))
     def image(self, sku: Sku) -> SafeString | str:
-        if not sku.picture:
-            return "–"
-        url = sku.picture if "//" in sku.picture else static(sku.picture)
-        return format_html('<img src="{}" alt="" width="40" height="40">', url)
+        return _shown(sku, 40)
+
+    @admin.display(description=_("picture now"))
+    def preview(self, sku: Sku) -> SafeString | str:
+        return _shown(sku, 160)
+
+
+def _shown(sku: Sku, side: int) -> SafeString | str:
+    if not sku.picture:
+        return "–"
+    image = '<img src="{}" alt="" width="{}" height="{}" style="object-fit: contain">'
+    return format_html(image, pictures.address(sku.picture), side, side)
 
 
 @admin.register(Discount)

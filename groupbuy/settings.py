@@ -235,6 +235,8 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+MEDIA_URL = "media/"
+MEDIA_ROOT = VAR_DIR / "media"  # uploaded pictures of goods
 UNFOLD = {
     "SITE_TITLE": _("Group buying console"),
     "SITE_HEADER": _("Group buying console"),

@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 import pages.urls
 import tag.urls
 import trade.urls
+from activity.views import picture
 from groupbuy import api
 from groupbuy.views import SwitchViewSet
 from trade.views import accept_callback
@@ -18,6 +19,7 @@ handler500 = "pages.problems.server_error"
 urlpatterns = [
     *trade.urls.urlpatterns,  # first: malls ask more often than people
     *pages.urls.urlpatterns,
+    re_path(r"^media/(?P<name>[0-9a-f]{32}\.webp)$", picture, name="picture"),
     path("admin/", admin.site.urls),
     path("language/", set_language, name="set_language"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -4,8 +4,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from django import template
-from django.templatetags.static import static
 
+from activity import pictures
 from pages import words
 
 register = template.Library()
@@ -34,5 +34,5 @@ def ms(at: datetime) -> int:
 
 @register.filter
 def picture(path: str) -> str:
-    """The address of a picture of goods: a URL, or a path below static/."""
-    return path if "//" in path else static(path)
+    """The address of a picture of goods."""
+    return pictures.address(path)
