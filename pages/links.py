@@ -61,6 +61,22 @@ def join(code: str) -> str:
     return reverse("join", args=[code])
 
 
+def poster(code: str) -> str:
+    return reverse("poster", args=[code])
+
+
+def poster_picture(code: str, language: str) -> str:
+    return reverse("poster_picture", args=[code, language])
+
+
+def team_banner(code: str, language: str) -> str:
+    return reverse("team_banner", args=[code, language])
+
+
+def offer_banner(channel: KnownChannel, goods_id: str, language: str) -> str:
+    return reverse("offer_banner", args=[channel.source, channel.channel, goods_id, language])
+
+
 def order(code: str) -> str:
     return reverse("order", args=[code])
 

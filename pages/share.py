@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.http import HttpRequest
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from pages import links
+from pages import links, posters
+from pages.drawing import Banner
 from pages.offers import OfferView
 from pages.states import Bar, Seen, seen_state
 from pages.teams import TeamView
@@ -24,13 +25,16 @@ class Card:
     title: str
     description: str
     url: str
+    image: str  # absolute, too
 
 
 def offer_card(request: HttpRequest, view: OfferView) -> Card:
     url = request.build_absolute_uri(links.offer(view.channel, view.offer.goods_id))
+    banner = links.offer_banner(view.channel, view.offer.goods_id, get_language() or "")
+    image = _image(request, banner, posters.offer_banner(view))
     alone = money(view.price.original)
     if view.state in (Bar.HIDDEN, Bar.NOT_INVITED) or not view.price.deduction:
-        return Card(view.offer.goods_name, alone, url)
+        return Card(view.offer.goods_name, alone, url, image)
     people = view.offer.activity.target_count
     title = ngettext(
         "%(n)d person, %(pay)s instead of %(alone)s: %(goods)s",
@@ -38,15 +42,16 @@ def offer_card(request: HttpRequest, view: OfferView) -> Card:
         people,
     ) % {"n": people, "pay": money(view.price.pay), "alone": alone, "goods": view.offer.goods_name}
     end = moment(view.offer.activity.end_at, view.now)
-    return Card(
-        title, _("Until %(end)s at %(shop)s") % {"end": end, "shop": view.channel.name}, url
-    )
+    description = _("Until %(end)s at %(shop)s") % {"end": end, "shop": view.channel.name}
+    return Card(title, description, url, image)
 
 
 def team_card(request: HttpRequest, view: TeamView) -> Card:
     url = request.build_absolute_uri(links.team(view.code))
+    banner = links.team_banner(view.code, get_language() or "")
+    image = _image(request, banner, posters.team_banner(view))
     if view.bar is Bar.HIDDEN:
-        return Card(view.goods_name, view.channel.name, url)
+        return Card(view.goods_name, view.channel.name, url, image)
     people = view.team.target_count
     title = ngettext(
         "%(n)d person, %(pay)s instead of %(alone)s",
@@ -58,10 +63,14 @@ def team_card(request: HttpRequest, view: TeamView) -> Card:
         "alone": money(view.team.original_price),
     }
     if seen_state(view.team, now=view.now) is not Seen.JOINABLE:
-        return Card(title, view.goods_name, url)
+        return Card(title, view.goods_name, url, image)
     missing = ngettext("%(n)d missing", "%(n)d missing", view.missing) % {"n": view.missing}
     end = _("until %(end)s") % {"end": moment(view.team.expires_at, view.now)}
-    return Card(f"{title}, {missing}", f"{view.goods_name}, {end}", url)
+    return Card(f"{title}, {missing}", f"{view.goods_name}, {end}", url, image)
+
+
+def _image(request: HttpRequest, path: str, banner: Banner) -> str:
+    return request.build_absolute_uri(f"{path}?v={posters.version(banner)}")
 
 
 def reminder(view: OfferView, url: str) -> str:

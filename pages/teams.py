@@ -27,6 +27,7 @@ class TeamView:
     channel: KnownChannel
     user_id: str
     code: str
+    inviter: str  # masked, of the code's member; "" where that member has left
     team: Team
     offer: LiveOffer | None  # None: it was deleted, or is long over
     state: TeamState
@@ -128,6 +129,7 @@ def view_of(
         channel=channel,
         user_id=user_id,
         code=code,
+        inviter=_inviter(watched, code),
         team=team,
         offer=offer,
         state=state,
@@ -161,6 +163,11 @@ def _bar(
     if user_id and own is None:
         taken = len(watch.live_orders(activity_id=offer.activity.pk, user_id=user_id))
     return offers.bar_of(trial, offer, taken=taken), trial.discounted
+
+
+def _inviter(watched: Watched, code: str) -> str:
+    order = watched.order_with(code)
+    return mask(order.user_id) if order and order.seat_of else ""
 
 
 def _seats(watched: Watched, own: Order | None) -> tuple[Seat, ...]:

@@ -1,12 +1,26 @@
 """The shopper pages: read what is to be shown, choose its words, render."""
 
+from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.views.decorators.http import conditional_page
 
-from pages import links, offer_panels, order_panels, orders, problems, rules, share, team_panels
+from pages import (
+    links,
+    offer_panels,
+    order_panels,
+    orders,
+    posters,
+    problems,
+    rules,
+    share,
+    team_panels,
+)
+from pages.drawing import Banner, Poster
 from pages.frame import is_poll, live, page
 from pages.offers import OfferView, read_wall
 from pages.orders import Tab
@@ -45,6 +59,46 @@ def team(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @page
+def poster(request: HttpRequest, code: str) -> HttpResponse:
+    view = team_asked(request, code, fresh=False)
+    drawing, language = posters.poster(request, view), translation.get_language() or ""
+    context = {
+        "view": view,
+        "picture": f"{links.poster_picture(code, language)}?v={posters.version(drawing)}",
+        "words": posters.as_text(drawing),
+        "back": links.team(code),
+        "wechat": "MicroMessenger" in request.headers.get("User-Agent", ""),
+    }
+    return render(request, "pages/poster.html", frame(request, view.channel) | context)
+
+
+@page
+@conditional_page
+def poster_picture(request: HttpRequest, code: str, language: str) -> HttpResponse:
+    view = team_asked(request, code, fresh=False)
+    response = _picture(language, lambda: posters.poster(request, view))
+    if "save" in request.GET:
+        response["Content-Disposition"] = f'attachment; filename="{code}.png"'
+    return response
+
+
+@page
+@conditional_page
+def team_banner(request: HttpRequest, code: str, language: str) -> HttpResponse:
+    view = team_asked(request, code, fresh=False)
+    return _picture(language, lambda: posters.team_banner(view))
+
+
+@page
+@conditional_page
+def offer_banner(
+    request: HttpRequest, source: str, channel: str, goods_id: str, language: str
+) -> HttpResponse:
+    view = offer_asked(request, source, channel, goods_id)
+    return _picture(language, lambda: posters.offer_banner(view))
+
+
+@page
 def my_orders(request: HttpRequest, source: str, channel: str) -> HttpResponse:
     known, now = channel_named(source, channel), timezone.now()
     user_id = own_id(request, known)
@@ -78,6 +132,17 @@ def order_by_number(request: HttpRequest, source: str, channel: str) -> HttpResp
         raise problems.no_such_order(known)
     paid = "?paid=1" if "paid" in request.GET else ""
     return HttpResponseRedirect(links.order(found.code) + paid)
+
+
+def _picture(language: str, of: Callable[[], Poster | Banner]) -> HttpResponse:
+    """What of() says in this language, drawn. A browser asks each time whether it is the same."""
+    if language not in dict(settings.LANGUAGES):
+        raise Http404
+    with translation.override(language):
+        content = posters.drawn(of())
+    return HttpResponse(
+        content, content_type="image/png", headers={"Cache-Control": "private, no-cache"}
+    )
 
 
 def _order_context(request: HttpRequest, view: TeamView) -> dict[str, Any]:

@@ -27,7 +27,12 @@ def moment(at: datetime, now: datetime) -> str:
     local = timezone.localtime(at)
     if local.date() == timezone.localtime(now).date():
         return local.strftime("%H:%M")
-    return date_format(local, _("j M, H:i"))
+    return dated(at)
+
+
+def dated(at: datetime) -> str:
+    """The moment with its date, for what is read on another day."""
+    return date_format(timezone.localtime(at), _("j M, H:i"))
 
 
 def duration(minutes: int) -> str:

@@ -479,4 +479,9 @@ def wall(now: datetime) -> Scene:
     return Scene("/o/s01/c01", "", "")
 
 
-OTHERS = {"orders": many_orders, "wall": wall}
+def poster(now: datetime) -> Scene:
+    at = my_team_forming(now)
+    return Scene(f"{at.path}/poster", at.user_id, "")
+
+
+OTHERS = {"orders": many_orders, "wall": wall, "poster": poster}
