@@ -45,7 +45,7 @@ class ChannelAdmin(UsedRowsStay):
     list_filter = ["allow_without_key"]
     search_fields = ["source", "channel", "name"]
     fieldsets = [
-        (None, {"fields": ["source", "channel", "name", "checkout_url"]}),
+        (None, {"fields": ["source", "channel", "name", "checkout_url", "pays_outside_wechat"]}),
         (_("Callbacks"), {"fields": ["callback_hosts", "refund_notify_url"]}),
         (
             _("Secrets"),

@@ -25,6 +25,7 @@ class KnownChannel:
     callback_hosts: str
     refund_notify_url: str
     checkout_url: str
+    pays_outside_wechat: bool
     page_secrets: tuple[str, ...]  # the current one first
     allow_without_key: bool
 

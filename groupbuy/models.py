@@ -76,6 +76,14 @@ class Channel(models.Model):
         validators=[validate_http_url],
         help_text=_("Where the pages send a shopper who wants to buy, join or pay."),
     )
+    pays_outside_wechat = models.BooleanField(
+        _("payment needs a browser outside WeChat"),
+        default=False,
+        help_text=_(
+            "Alipay, for example, does not open inside WeChat. The pages then show WeChat users how"
+            " to go on in their browser."
+        ),
+    )
     page_secret = models.CharField(
         _("page secret"),
         max_length=128,

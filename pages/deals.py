@@ -4,10 +4,12 @@ The checkout URL gets action, goodsId, and what of activityId, teamId and outTra
 (docs/integration.md). Nothing is locked here: the mall does that.
 """
 
+from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+from groupbuy import channels
 from groupbuy.channels import KnownChannel
 from pages import links, problems
 from pages.frame import page
@@ -17,7 +19,9 @@ from pages.panels import Action
 from pages.problems import ProblemError
 from pages.states import Bar, Mine, OfferState, Seen
 from pages.teams import TeamView
-from pages.visit import frame, offer_asked, own_order, team_asked
+from pages.visit import frame, in_wechat, offer_asked, own_order, team_asked
+
+PAID = (Deed.ALONE, Deed.OPEN, Deed.JOIN, Deed.PAY)  # what ends with a payment
 
 
 @page
@@ -74,9 +78,25 @@ def deal(request: HttpRequest, code: str, deed: str) -> HttpResponse:
     return _go(request, known, to, Deed(deed), what=order.out_trade_no, back=back)
 
 
+@page
+def outside(request: HttpRequest, signed: str) -> HttpResponse:
+    """Go on to the mall; inside WeChat, show how to open this address in the browser."""
+    try:
+        channel_id, to, back = links.read_outside(signed)
+    except BadSignature as exc:
+        raise problems.old_link() from exc
+    channel = channels.get(channel_id)
+    if channel is None or not in_wechat(request):
+        return HttpResponseRedirect(to, status=303)
+    context = frame(request, channel) | {"here": request.build_absolute_uri(), "back": back}
+    return render(request, "pages/outside.html", context)
+
+
 def _go(
     request: HttpRequest, channel: KnownChannel, to: str, deed: Deed, *, what: str, back: str
 ) -> HttpResponse:
+    if to and channel.pays_outside_wechat and deed in PAID and in_wechat(request):
+        to = links.outside(channel, to, back)
     if to:
         return HttpResponseRedirect(to, status=303)
     context = frame(request, channel) | {"what": what, "deed": deed.value, "back": back}

@@ -9,10 +9,13 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from django.core import signing
 from django.urls import reverse
 from django.urls.converters import StringConverter
 
 from groupbuy.channels import KnownChannel
+
+OUTSIDE, OUTSIDE_FOR = "pages.outside", 3600  # salt; seconds that such a link is good for
 
 
 class SegmentConverter(StringConverter):
@@ -94,6 +97,17 @@ def shop(channel: KnownChannel) -> str:
     """The mall's own first page, as far as we know it."""
     parts = urlsplit(channel.checkout_url)
     return urlunsplit((parts.scheme, parts.netloc, "/", "", "")) if parts.netloc else ""
+
+
+def outside(channel: KnownChannel, to: str, back: str) -> str:
+    """A page that shows WeChat users how to go on in their browser. Nobody else can sign one."""
+    return reverse("outside", args=[signing.dumps([channel.pk, to, back], salt=OUTSIDE)])
+
+
+def read_outside(signed: str) -> tuple[int, str, str]:
+    """The channel's pk, the checkout URL, and the page that led there. Raises BadSignature."""
+    channel_id, to, back = signing.loads(signed, salt=OUTSIDE, max_age=OUTSIDE_FOR)
+    return channel_id, to, back
 
 
 def checkout(channel: KnownChannel, deed: Deed, **named: Any) -> str:

@@ -64,6 +64,15 @@ def no_such_offer(channel: KnownChannel | None) -> ProblemError:
     )
 
 
+def old_link() -> ProblemError:
+    return ProblemError(
+        403,
+        _("This link has expired"),
+        _("Go back to the offer or the team, and choose again."),
+        [Action(_("To the start page"), "/")],
+    )
+
+
 def no_such_order(channel: KnownChannel) -> ProblemError:
     return ProblemError(
         404,

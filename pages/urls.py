@@ -23,6 +23,7 @@ urlpatterns = [
     path("o/<part:source>/<part:channel>/<part:goods_id>/banner-<language>.png",
          views.offer_banner, name="offer_banner"),
     path("o/<part:source>/<part:channel>/<part:goods_id>/buy/<deed>", deals.buy, name="buy"),
+    path("out/<signed>", deals.outside, name="outside"),
     path("my/<part:source>/<part:channel>", views.my_orders, name="orders"),
     path("my/<part:source>/<part:channel>/order", views.order_by_number, name="order_by_number"),
     path("h/<part:source>/<part:channel>", entry.enter, name="enter"),

@@ -26,7 +26,15 @@ from pages.offers import OfferView, read_wall
 from pages.orders import Tab
 from pages.shopper import looking
 from pages.teams import TeamView
-from pages.visit import channel_named, frame, offer_asked, own_id, own_order, team_asked
+from pages.visit import (
+    channel_named,
+    frame,
+    in_wechat,
+    offer_asked,
+    own_id,
+    own_order,
+    team_asked,
+)
 from trade.progress import timeline
 
 
@@ -67,7 +75,7 @@ def poster(request: HttpRequest, code: str) -> HttpResponse:
         "picture": f"{links.poster_picture(code, language)}?v={posters.version(drawing)}",
         "words": posters.as_text(drawing),
         "back": links.team(code),
-        "wechat": "MicroMessenger" in request.headers.get("User-Agent", ""),
+        "wechat": in_wechat(request),
     }
     return render(request, "pages/poster.html", frame(request, view.channel) | context)
 

@@ -71,6 +71,10 @@ def own_id(request: HttpRequest, channel: KnownChannel) -> str:
     return user_id
 
 
+def in_wechat(request: HttpRequest) -> bool:
+    return "MicroMessenger" in request.headers.get("User-Agent", "")
+
+
 def frame(request: HttpRequest, channel: KnownChannel) -> dict[str, Any]:
     """What every page of a channel shows around its own."""
     user_id = looking(request, channel)

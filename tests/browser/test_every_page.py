@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Page
 
+from groupbuy.models import Channel
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.pages.scenes import OTHERS, SCENES
 
@@ -48,6 +49,22 @@ def test_contrast_is_enough_in_both_schemes(scheme: Any, phone: Callable[..., Pa
 
     found = Axe().run(page, options={"runOnly": ["wcag2aa"]})
 
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_the_way_out_of_wechat_fits_and_is_accessible(phone: Callable[..., Page]) -> None:
+    at = SCENES["my_seat_unpaid"](timezone.now())
+    Channel.objects.update(pays_outside_wechat=True)
+    page = phone(at.user_id, user_agent="Mozilla/5.0 MicroMessenger/8.0.50")
+
+    page.goto(at.path)
+    page.get_by_role("link", name="Pay ¥80").click()
+
+    page.get_by_role("button", name="Copy the link").wait_for()
+    assert page.locator("#link").input_value() == page.url
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.evaluate(SMALL) == []
+    found = Axe().run(page, options=RULES)
     assert found.violations_count == 0, found.generate_report()
 
 

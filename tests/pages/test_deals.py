@@ -1,9 +1,12 @@
 """On the way to the mall: the checkout URL and what it is told, or why not, in words."""
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from django.core import signing
 
 from groupbuy.models import Channel
 from tests import factories
@@ -162,3 +165,65 @@ def test_a_mall_finds_an_order_by_its_number() -> None:
 
     assert (found.status_code, found["Location"]) == (302, f"{at.path}/order?paid=1")
     assert client.get("/my/s01/c01/order", {"no": f"t-{NAMES[1]}"}).status_code == 404
+
+
+# --- Inside WeChat ----------------------------------------------------------------------------
+
+WECHAT = {"User-Agent": "Mozilla/5.0 (iPhone) AppleWebKit/605 MicroMessenger/8.0.50 NetType/WIFI"}
+
+
+def way_out(path: str, user_id: str = "") -> str:
+    """Where a shopper inside WeChat is sent."""
+    return str(browser(user_id).get(path, headers=WECHAT)["Location"])
+
+
+@pytest.fixture
+def code() -> str:
+    """Of a member who has not paid, at a mall whose payment does not open inside WeChat."""
+    offer_at(NOW)
+    Channel.objects.update(pays_outside_wechat=True)
+    return code_of(team_at(NOW - MINUTE, ME), ME)
+
+
+@pytest.mark.parametrize("action", ["alone", "open", "join", "pay"])
+def test_a_payment_that_wechat_does_not_open_is_moved_to_the_browser(
+    code: str, action: str
+) -> None:
+    path = {"join": f"/t/{code}/join", "pay": f"/t/{code}/order/pay"}.get(
+        action, f"{OFFER}/buy/{action}"
+    )
+    user_id = ME if action == "pay" else NAMES[1]
+    directly = browser(user_id).get(path)["Location"]
+
+    out = way_out(path, user_id)
+
+    page = browser(user_id).get(out, headers=WECHAT).content.decode()
+    assert "Choose “Open in browser”." in page
+    assert f'value="http://testserver{out}"' in page
+    assert page.count('class="main"') == 1
+    # The browser does not know the shopper: the link carries everything.
+    assert browser().get(out)["Location"] == directly
+
+
+def test_elsewhere_and_for_other_deeds_nothing_changes(code: str) -> None:
+    mall = "https://mall.example.com/buy?"
+
+    assert way_out(f"/t/{code}/order/view", ME).startswith(mall)
+    assert way_out(f"/t/{code}/order/return", ME).startswith(mall)
+    Channel.objects.update(pays_outside_wechat=False)
+    assert way_out(f"/t/{code}/order/pay", ME).startswith(mall)
+
+
+def test_a_way_out_is_good_for_an_hour_and_for_one_address(
+    code: str, time_goes: Callable[[timedelta], None]
+) -> None:
+    out = way_out(f"/t/{code}/order/pay", ME)
+    signed = out.removeprefix("/out/")
+    evil = signing.dumps([1, "https://evil.example/", "/"], salt="another")
+
+    assert browser().get(out).status_code == 303
+    for wrong in (f"{signed[:-1]}_", f"x{signed}", evil, "x"):
+        refused = browser().get(f"/out/{wrong}")
+        assert (refused.status_code, "Location" in refused) == (403, False)
+    time_goes(timedelta(minutes=61))
+    assert browser().get(out).status_code == 403
