@@ -15,7 +15,7 @@ import MySQLdb
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from groupbuy.ids import new_id
+from groupbuy.ids import new_code, new_id
 
 PROCESSES, THREADS = 2, 16
 
@@ -28,9 +28,9 @@ INSERT_TEAM = (
 )
 INSERT_ORDER = (
     "INSERT INTO trade_order (id, team_id, activity_id, channel_id, user_id, goods_id,"
-    " out_trade_no, original_price, pay_price, status, take_no, seat_of, hold_no, created_at,"
+    " out_trade_no, code, original_price, pay_price, status, take_no, seat_of, hold_no, created_at,"
     " pay_deadline, paid_at, settled_at, closed_at, close_reason)"
-    " VALUES (%s, %s, 100123, 1, %s, '9890001', %s,"
+    " VALUES (%s, %s, 100123, 1, %s, '9890001', %s, %s,"
     " 100, 80, 0, 1, %s, 1, NOW(6), NOW(6) + INTERVAL 30 MINUTE, NULL, NULL, NULL, '')"
 )
 SELECT_TURNS = (
@@ -79,7 +79,7 @@ def open_team(connection: Any, cursor: Any, line: list[str]) -> None:
     cursor.fetchall()
     team_id = new_id()
     cursor.execute(INSERT_TEAM, (team_id,))
-    cursor.execute(INSERT_ORDER, (new_id(), team_id, user, user, user))
+    cursor.execute(INSERT_ORDER, (new_id(), team_id, user, user, new_code(), user))
     connection.commit()
 
 
@@ -90,7 +90,7 @@ def join_team(connection: Any, cursor: Any, line: list[str]) -> None:
     cursor.execute(SELECT_TURNS, (user, user))
     cursor.fetchall()
     cursor.execute(TAKE_SEAT, (team_id,))
-    cursor.execute(INSERT_ORDER, (new_id(), team_id, user, user, user))
+    cursor.execute(INSERT_ORDER, (new_id(), team_id, user, user, new_code(), user))
     connection.commit()
 
 

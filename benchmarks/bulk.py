@@ -23,9 +23,10 @@ TEAM = """
 """
 ORDER = """
     INSERT INTO trade_order (id, team_id, activity_id, channel_id, user_id, goods_id,
-      out_trade_no, original_price, pay_price, status, take_no, seat_of, hold_no, created_at,
+      out_trade_no, code, original_price, pay_price, status, take_no, seat_of, hold_no, created_at,
       pay_deadline, paid_at, settled_at, closed_at, close_reason)
-    SELECT seq, {team}, 100123, 1, LPAD(seq, 9, '0'), '9890001', LPAD(seq, 9, '0'), 100, 80,
+    SELECT seq, {team}, 100123, 1, LPAD(seq, 9, '0'), '9890001', LPAD(seq, 9, '0'),
+      LPAD(seq, 10, '0'), 100, 80,
       {status}, 1, LPAD(seq, 9, '0'), IF({status} = 0, 1, NULL), NOW(6),
       {deadline}, NULL, NULL, NULL, ''
 """
