@@ -36,6 +36,11 @@ def is_subscribed() -> bool:
     return time.monotonic() < _subscribed_until
 
 
+def is_fresh(made_at: float) -> bool:
+    """May what was made of copies at this moment (time.monotonic) still be shown?"""
+    return _invalidated_at < made_at and time.monotonic() < made_at + MAX_AGE
+
+
 def never() -> bool:
     return False
 

@@ -2,15 +2,21 @@
 
 import hashlib
 import math
+import secrets
+import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.middleware.csrf import get_token
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
+from groupbuy import snapshots, switches
 from groupbuy.models import Switch
 from groupbuy.throttling import Throttle, client_address, limits_of
 from pages import problems
@@ -18,6 +24,11 @@ from pages.headers import dress
 from pages.problems import ProblemError
 
 PAGES = "pages"  # the scope of the limit
+MOST_TEXTS = 500  # pages for guests kept in each process, 5 kB each
+TOKEN = secrets.token_hex(16)  # in these, where the token of the visitor belongs
+
+_texts: dict[tuple[str, str], tuple[float, str]] = {}
+_keeping = threading.Lock()
 
 
 class PageThrottle(Throttle):
@@ -54,20 +65,44 @@ def is_poll(request: HttpRequest) -> bool:
 
 
 def live(
-    request: HttpRequest, name: str, version: object, context: Callable[[], Mapping[str, Any]]
+    request: HttpRequest,
+    name: str,
+    version: object,
+    context: Callable[[], Mapping[str, Any]],
+    *,
+    for_guests: bool = False,
 ) -> HttpResponse:
     """The page, or to a poll its part that changes; 304 when that is as the browser has it.
 
-    context() is called only where something is rendered.
+    context() is called only where something is rendered. A page for guests is rendered once for
+    all who look at it in the same second.
     """
     seen = repr((name, version, get_language())).encode()
     etag = f'"{hashlib.blake2b(seen, digest_size=12).hexdigest()}"'
+    template = f"pages/_{name}.html" if is_poll(request) else f"pages/{name}.html"
     if is_poll(request) and request.headers.get("If-None-Match") == etag:
         response: HttpResponse = HttpResponseNotModified()
+    elif for_guests:
+        response = HttpResponse(_for_guests(request, template, etag, context))
     else:
-        template = f"pages/_{name}.html" if is_poll(request) else f"pages/{name}.html"
         response = render(request, template, {**context(), "etag": etag})
     response["ETag"] = etag
     if is_poll(request):
         response["Cache-Control"] = "private, no-cache"
     return response
+
+
+def _for_guests(
+    request: HttpRequest, template: str, etag: str, context: Callable[[], Mapping[str, Any]]
+) -> str:
+    """The text of the page with this visitor's own token in its forms."""
+    key, now = (etag, request.build_absolute_uri()), time.monotonic()
+    rendered_at, text = _texts.get(key, (-math.inf, ""))
+    if switches.caches_off() or not snapshots.is_fresh(rendered_at):
+        values = {**context(), "etag": etag, "csrf_token": TOKEN}
+        text = render_to_string(template, values, request)
+        with _keeping:
+            _texts[key] = now, text
+            while len(_texts) > MOST_TEXTS:
+                del _texts[next(iter(_texts))]
+    return text.replace(TOKEN, get_token(request)) if TOKEN in text else text

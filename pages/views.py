@@ -1,6 +1,7 @@
 """The shopper pages: read what is to be shown, choose its words, render."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -48,7 +49,8 @@ def wall(request: HttpRequest, source: str, channel: str) -> HttpResponse:
 @page
 def offer(request: HttpRequest, source: str, channel: str, goods_id: str) -> HttpResponse:
     view = offer_asked(request, source, channel, goods_id)
-    return live(request, "offer", view.version(), lambda: _offer_context(request, view))
+    context = partial(_offer_context, request, view)
+    return live(request, "offer", view.version(), context, for_guests=not view.user_id)
 
 
 @page
@@ -63,7 +65,8 @@ def calendar(request: HttpRequest, source: str, channel: str, goods_id: str) -> 
 @page
 def team(request: HttpRequest, code: str) -> HttpResponse:
     view = team_asked(request, code, fresh=not is_poll(request))
-    return live(request, "team", view.version(), lambda: _team_context(request, view))
+    context = partial(_team_context, request, view)
+    return live(request, "team", view.version(), context, for_guests=not view.user_id)
 
 
 @page

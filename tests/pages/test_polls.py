@@ -1,5 +1,6 @@
 """What a page that is looked at costs: polls, copies, limits; and that it is true all the same."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.template.loader import render_to_string
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
 from groupbuy import snapshots
+from pages import frame
 from tests import factories
 from tests.factories import NOW, set_switch
 from tests.pages.conftest import browser
@@ -25,6 +28,7 @@ from tests.pages.scenes import (
     offer_at,
     team_at,
 )
+from trade.models import Team
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
 STATIC = Path(__file__).parents[2] / "static"
@@ -180,3 +184,108 @@ def test_a_limited_visitor_sees_how_long_to_wait(redis: Redis) -> None:
     assert (refused.status_code, refused["Retry-After"]) == (429, "30")
     assert "Try again in 30 seconds" in refused.content.decode()
     assert browser(REMOTE_ADDR="10.0.0.9").get(at.path).status_code == 200
+
+
+# --- Pages for guests -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The templates that are rendered for guests."""
+    templates: list[str] = []
+
+    def noted(template: str, *args: Any) -> str:
+        templates.append(template)
+        return render_to_string(template, *args)
+
+    monkeypatch.setattr(frame, "render_to_string", noted)
+    return templates
+
+
+def token_in(page: str) -> str:
+    [token] = set(re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page))
+    return str(token)
+
+
+@pytest.mark.usefixtures("_warm")
+@pytest.mark.parametrize("name", ["team_joinable", "offer_open"])
+def test_guests_who_look_at_once_have_one_page_rendered(name: str, rendered: list[str]) -> None:
+    at = SCENES[name](NOW)
+
+    pages = [browser().get(at.path).content.decode() for _ in range(3)]
+
+    assert len(rendered) == 1
+    tokens = [token_in(page) for page in pages]
+    assert len(set(tokens)) == 3
+    assert len({page.replace(token, "") for page, token in zip(pages, tokens, strict=True)}) == 1
+
+
+@pytest.mark.usefixtures("_warm")
+def test_a_guests_form_works_with_the_token_of_a_shared_page(rendered: list[str]) -> None:
+    at = SCENES["team_joinable"](NOW)
+    browser().get(at.path)
+    guest = browser(enforce_csrf_checks=True)
+    token = token_in(guest.get(at.path).content.decode())
+
+    answer = guest.post("/language/", {"language": "en", "csrfmiddlewaretoken": token})
+
+    assert (len(rendered), answer.status_code) == (1, 302)
+
+
+@pytest.mark.usefixtures("_warm")
+def test_a_shared_page_is_of_one_language_and_one_host(rendered: list[str], settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    at = SCENES["team_joinable"](NOW)
+
+    browser().get(at.path)
+    browser(language="zh-hans").get(at.path)
+    page = browser().get(at.path, headers={"Host": "shop.example"}).content.decode()
+
+    assert len(rendered) == 3
+    assert f'content="http://shop.example{at.path}"' in page
+
+
+@pytest.mark.usefixtures("_warm")
+def test_a_shopper_has_a_page_of_their_own(rendered: list[str]) -> None:
+    at = SCENES["team_joinable"](NOW)
+    browser().get(at.path)
+
+    page = browser(ME).get(at.path).content.decode()
+
+    assert len(rendered) == 1
+    assert "You are wa***g of" in page
+    assert "You are looking around as a guest" in browser().get(at.path).content.decode()
+
+
+@pytest.mark.usefixtures("_warm")
+def test_news_is_rendered_for_guests_at_once(rendered: list[str]) -> None:
+    at = SCENES["team_joinable"](NOW)
+    browser().get(at.path)
+    snapshots.invalidate()
+    factories.lock(NAMES[3], now=NOW, team_id=str(Team.objects.get().pk))
+
+    page = browser().get(at.path).content.decode()
+
+    assert len(rendered) == 2
+    assert "All seats are taken" in page
+
+
+@pytest.mark.usefixtures("_warm")
+def test_a_page_is_rendered_each_time_without_caches(rendered: list[str]) -> None:
+    at = SCENES["team_joinable"](NOW)
+    set_switch("cacheSwitch", "1")
+    snapshots.invalidate()
+
+    for _ in range(2):
+        browser().get(at.path)
+
+    assert len(rendered) == 2
+
+
+def test_a_page_for_guests_lives_no_longer_than_the_rows_it_shows(rendered: list[str]) -> None:
+    at = SCENES["team_joinable"](NOW)
+
+    for _ in range(2):  # copies are good for no time in tests
+        browser().get(at.path)
+
+    assert len(rendered) == 2
