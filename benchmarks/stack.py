@@ -112,9 +112,18 @@ def wrk(
     """Load one path for some seconds; every answer must have this code."""
     lines = OUT / "bodies.jsonl"
     lines.write_text("\n".join(json.dumps(line) for line in bodies) + "\n")
-    command = ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", "benchmarks/load.lua"]
-    command += [f"http://127.0.0.1:{port}/{path}", "--", str(lines), key]
-    command += ["once" if once else "repeat", code]
+    arguments = [str(lines), key, "once" if once else "repeat", code]
+    return _wrk("load.lua", path, *arguments, port=port)
+
+
+def look(path: str, *, etag: str = "") -> Run:
+    """GET one path for some seconds; 304 for a browser that has it with this ETag, else 200."""
+    return _wrk("look.lua", path, "304" if etag else "200", etag)
+
+
+def _wrk(script: str, path: str, *arguments: str, port: str = WEB_PORT) -> Run:
+    command = ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", f"benchmarks/{script}"]
+    command += [f"http://127.0.0.1:{port}/{path}", "--", *arguments]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found: Run = json.loads(run.stdout.strip().splitlines()[-1])
     if found["bad"]:

@@ -1,8 +1,9 @@
-"""The project's paths and one more: a viewset that does nothing, on the same server.
+"""The project's paths, and views and viewsets that do nothing on the same server.
 
-It has the trial's request serializer, used in the same way, and answers a constant.
+The viewsets have the trial's request serializer, used in the same way, and answer a constant.
 """
 
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from rest_framework import viewsets
 from rest_framework.request import Request
@@ -32,7 +33,12 @@ class PlainViewSet(EmptyViewSet):
         return answer(None)
 
 
+def nothing(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
 urlpatterns = [
+    path("nothing", nothing),
     path("empty", EmptyViewSet.as_view({"post": "empty"})),
     path("plain", PlainViewSet.as_view({"post": "empty"})),
     *project,
