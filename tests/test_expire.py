@@ -53,6 +53,21 @@ def test_a_hold_is_closed_at_its_deadline_and_gives_back_its_seat() -> None:
     assert lock("a", out_trade_no="t-again").take_no == 1
 
 
+def test_a_hold_that_ends_with_its_team_is_closed_with_it() -> None:
+    make_activity(hold_minutes=15)
+    order = lock("a")
+    assert order.pay_deadline == END
+
+    assert holds(END + GRACE) == 0
+    assert settle("a", paid_at=END - TICK, now=END + GRACE - TICK).status == Order.Status.PAID
+    assert kinds() == []
+
+    late = lock("b", out_trade_no="b")
+    assert (holds(END + GRACE), teams(END + GRACE)) == (0, 2)
+    late.refresh_from_db()
+    assert (late.status, late.close_reason) == (Order.Status.CLOSED, "team_ended")
+
+
 def test_a_paid_order_is_not_closed() -> None:
     make_activity(hold_minutes=5)
     lock("a")
@@ -216,8 +231,9 @@ def test_due_holds_are_read_in_the_order_of_an_index() -> None:
     [sql] = [each["sql"] for each in captured if "trade_order" in each["sql"]]
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
-        [step] = [row[-1] for row in cursor.fetchall()]
-    assert step.endswith("order_by_state (status=? AND close_reason=? AND pay_deadline<?)")
+        orders, teams = [row[-1] for row in cursor.fetchall()]
+    assert orders.endswith("order_by_state (status=? AND close_reason=? AND pay_deadline<?)")
+    assert teams.endswith("(id=?)")
 
 
 def test_every_scheduled_task_exists_and_expires_within_its_period() -> None:

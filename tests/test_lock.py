@@ -40,7 +40,7 @@ def assert_refused(error: ErrorCode, user_id: str = "late", **fields: Any) -> No
 
 
 def test_first_shopper_opens_a_team_under_the_activitys_rules() -> None:
-    make_activity(hold_minutes=20)
+    make_activity(hold_minutes=10)
 
     order = lock("xiaofuge")
 
@@ -53,7 +53,16 @@ def test_first_shopper_opens_a_team_under_the_activitys_rules() -> None:
         Decimal("20.00"),
         Decimal("80.00"),
     )
-    assert order.pay_deadline == NOW + timedelta(minutes=20)
+    assert order.pay_deadline == NOW + timedelta(minutes=10)
+
+
+def test_no_order_can_be_paid_after_its_teams_end() -> None:
+    make_activity(hold_minutes=10, valid_minutes=15)
+    team_id = str(lock("a").team_id)
+
+    joined = [lock(f"b{n}", team_id=team_id, now=NOW + timedelta(minutes=n)) for n in (5, 6)]
+
+    assert [order.pay_deadline - NOW for order in joined] == [timedelta(minutes=15)] * 2
 
 
 def test_joining_takes_one_seat() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import OperationalError, transaction
+from django.db.models import F
 
 from activity.models import Activity
 from groupbuy import changes, rows
@@ -29,12 +30,15 @@ WINDOW = 500  # due holds read at once; each worker shuffles them
 
 
 def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
-    """Close unpaid orders past their deadline; return how many."""
+    """Close unpaid orders past their deadline; return how many.
+
+    A hold that ends with its team is closed with it: the payment may still arrive during GRACE.
+    """
     closed, failed = 0, set[int]()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
         held = Order.objects.filter(status=Order.Status.LOCKED, close_reason="")  # order_by_state
-        due = held.filter(pay_deadline__lte=clock())
+        due = held.filter(pay_deadline__lte=clock(), pay_deadline__lt=F("team__expires_at"))
         window = due.exclude(pk__in=failed).order_by("pay_deadline")
         holds = list(window.values_list("pk", "team_id")[:WINDOW])
         random.shuffle(holds)

@@ -30,7 +30,9 @@ def overdue_teams(now: datetime) -> Q:
 
 
 def overdue_holds(now: datetime) -> Q:
-    return Q(status=Order.Status.LOCKED, close_reason="", pay_deadline__lt=now - PATIENCE)
+    """A hold that ends with its team is closed after GRACE."""
+    late = now - PATIENCE - GRACE
+    return Q(status=Order.Status.LOCKED, close_reason="", pay_deadline__lt=late)
 
 
 def overdue_promises(now: datetime) -> Q:

@@ -222,7 +222,7 @@ def _create_order(ctx: LockContext, team: Team) -> Order:
         seat_of=command.user_id,
         hold_no=_free_hold(ctx),
         created_at=ctx.now,
-        pay_deadline=ctx.now + timedelta(minutes=team.hold_minutes),
+        pay_deadline=min(ctx.now + timedelta(minutes=team.hold_minutes), team.expires_at),
     )
     rows.insert(order)
     return order

@@ -28,11 +28,6 @@ class OrderState:
     order: Order
     timeline: Sequence[OrderEvent]
 
-    @property
-    def pay_deadline(self) -> datetime:
-        """The end of the hold or of the team, whichever comes first."""
-        return min(self.order.pay_deadline, self.order.team.expires_at)
-
 
 def team_progress(*, channel_id: int, team_id: str, now: datetime) -> TeamProgress:
     """Raises TEAM_NOT_JOINABLE for a team of another channel, or none."""

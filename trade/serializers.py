@@ -248,7 +248,7 @@ class OrderResponse(serializers.Serializer):
     payPrice = MoneyOut(source="order.pay_price")
     tradeOrderStatus = serializers.IntegerField(source="order.status")
     closeReason = serializers.CharField(source="order.close_reason")
-    payDeadline = MomentOut(source="pay_deadline")
+    payDeadline = MomentOut(source="order.pay_deadline")
     teamId = serializers.CharField(source="order.team_id")
     teamStatus = serializers.IntegerField(source="order.team.status")
     timeline = OrderEventResponse(many=True)
