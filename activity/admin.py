@@ -1,5 +1,7 @@
 """Console pages of goods, discounts, activities and offers."""
 
+from typing import Any
+
 from django import forms
 from django.contrib import admin
 from django.core.files.uploadedfile import UploadedFile
@@ -24,6 +26,7 @@ from activity.trial import TrialQuery
 from groupbuy.admin import MomentInput
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.models import Channel
+from tag.admin import save_changed
 
 
 class SkuForm(forms.ModelForm):
@@ -172,6 +175,9 @@ class ActivityAdmin(UsedRowsStay):
         (_("Crowd"), {"fields": ["crowd", ("restrict_visible", "restrict_join"), "cut_range"]}),
     ]
     actions_list = ["explain"]
+
+    def save_model(self, request: HttpRequest, obj: Activity, form: Any, change: bool) -> None:
+        save_changed(obj, form, change)
 
     @action(description=_("Explain a trial"), url_path="explain", permissions=["view"])
     def explain(self, request: HttpRequest) -> HttpResponse:

@@ -230,6 +230,7 @@ SPECTACULAR_SETTINGS = {
 LANGUAGE_CODE = "zh-hans"
 LANGUAGES = [("zh-hans", "简体中文"), ("en", "English")]
 LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "locale" / "unfold"]
+FORMAT_MODULE_PATH = "groupbuy.formats"
 TIME_ZONE = CELERY_TIMEZONE = "Asia/Shanghai"  # also of the schedules that operators write
 USE_TZ = True
 STATIC_URL = "static/"

@@ -1,0 +1,59 @@
+"""The console's pages as an operator meets them: words, forms and refusals."""
+
+from datetime import timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from activity.models import Activity
+from tests.factories import NOW, make_activity
+
+pytestmark = pytest.mark.django_db
+SECONDS = timedelta(seconds=17, microseconds=123456)
+
+
+@pytest.fixture(params=["zh-hans", "en"])
+def operator(request: pytest.FixtureRequest) -> Client:
+    client = Client(headers={"Accept-Language": request.param})
+    client.force_login(User.objects.create_superuser("operator"))
+    return client
+
+
+class Fields(HTMLParser):
+    """What a browser sends of a page's form when nobody has touched it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.values: dict[str, str] = {}
+        self._select = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
+        named = dict(attributes)
+        if tag == "select":
+            self._select = named.get("name") or ""
+        elif tag == "option" and "selected" in named:
+            self.values[self._select] = named["value"]
+        elif tag == "input" and named.get("name"):
+            kind = named.get("type", "text")
+            if kind in ("text", "number", "hidden") or (kind == "checkbox" and "checked" in named):
+                self.values[named["name"]] = named.get("value", "on")
+
+
+def test_saving_one_field_records_and_writes_only_that_field(operator: Client) -> None:
+    start_at, end_at = NOW + SECONDS, NOW + timedelta(days=1) + SECONDS
+    activity = make_activity(start_at=start_at, end_at=end_at)
+    url = reverse("admin:activity_activity_change", args=[activity.pk])
+    sent = Fields(operator.get(url).content.decode()).values
+    response = operator.post(url, sent | {"status": Activity.Status.ABANDONED})
+
+    assert response.status_code == 302
+    assert LogEntry.objects.get().change_message == '[{"changed": {"fields": ["Status"]}}]'
+    activity.refresh_from_db()
+    assert activity.status == Activity.Status.ABANDONED
+    assert (activity.start_at, activity.end_at) == (start_at, end_at)
