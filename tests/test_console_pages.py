@@ -11,7 +11,9 @@ from django.test import Client
 from django.urls import reverse
 
 from activity.models import Activity
-from tests.factories import NOW, make_activity
+from groupbuy.models import Switch
+from tests.factories import NOW, lock, make_activity, make_promise
+from trade.models import Order
 
 pytestmark = pytest.mark.django_db
 SECONDS = timedelta(seconds=17, microseconds=123456)
@@ -57,3 +59,26 @@ def test_saving_one_field_records_and_writes_only_that_field(operator: Client) -
     activity.refresh_from_db()
     assert activity.status == Activity.Status.ABANDONED
     assert (activity.start_at, activity.end_at) == (start_at, end_at)
+
+
+def test_names_that_go_into_other_systems_are_shown_verbatim(operator: Client) -> None:
+    make_activity()
+    lock("xiaofuge", out_trade_no="mall-g-1")
+    promise = make_promise("team_success-1")
+
+    for row, name in (
+        (Order.objects.get(), "mall-g-1"),
+        (promise, "team_success-1"),
+        (Switch.objects.get(key="cutRange"), "cutRange"),
+    ):
+        view = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+        page = operator.get(reverse(view, args=[row.pk])).content.decode()
+        assert name in page
+        assert name[0].upper() + name[1:] not in page
+
+
+def test_the_words_of_the_console_begin_with_a_capital(operator: Client) -> None:
+    page = operator.get(reverse("admin:trade_order_changelist")).content.decode()
+    verbose = str(Order._meta.verbose_name_plural)
+
+    assert "Orders" in page if verbose == "orders" else verbose in page
