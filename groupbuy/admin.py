@@ -32,6 +32,14 @@ from groupbuy.deletion import UsedRowsStay
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Only the console refuses pages in this way; the API answers with its envelope."""
+    context = admin.site.each_context(request) | {
+        "title": _("You do not have the permission for this page")
+    }
+    return render(request, "admin/forbidden.html", context, status=403)
+
+
 class MomentInput(UnfoldAdminTextInputWidget):
     """The browser's own date and time picker."""
 

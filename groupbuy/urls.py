@@ -14,6 +14,7 @@ from groupbuy import api
 from groupbuy.views import SwitchViewSet
 from trade.views import accept_callback
 
+handler403 = "groupbuy.admin.permission_denied"
 handler404 = "pages.problems.page_not_found"
 handler500 = "pages.problems.server_error"
 urlpatterns = [

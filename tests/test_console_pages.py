@@ -13,7 +13,7 @@ from django.urls import reverse
 from activity.models import Activity
 from groupbuy.models import Switch
 from tests.factories import NOW, lock, make_activity, make_promise
-from trade.models import Order
+from trade.models import NotifyTask, Order
 
 pytestmark = pytest.mark.django_db
 SECONDS = timedelta(seconds=17, microseconds=123456)
@@ -82,3 +82,32 @@ def test_the_words_of_the_console_begin_with_a_capital(operator: Client) -> None
     verbose = str(Order._meta.verbose_name_plural)
 
     assert "Orders" in page if verbose == "orders" else verbose in page
+
+
+@pytest.mark.parametrize(
+    ("language", "title", "back"),
+    [
+        ("zh-hans", "您没有访问此页面的权限", "返回控制台"),
+        ("en", "You do not have the permission for this page", "Back to the console"),
+    ],
+)
+def test_a_refused_page_says_so_in_its_language_and_leads_back(
+    language: str, title: str, back: str
+) -> None:
+    client = Client(headers={"Accept-Language": language})
+    client.force_login(User.objects.create_user("viewer", is_staff=True))
+    promise = make_promise()
+
+    for url in (
+        reverse("admin:trade_notifytask_changelist"),
+        reverse("admin:trade_notifytask_change", args=[promise.pk]),
+        reverse("admin:activity_activity_add"),
+        reverse("admin:groupbuy_switch_blocked"),
+    ):
+        response = client.get(url)
+        page = response.content.decode()
+        assert response.status_code == 403
+        assert title in page
+        assert f'href="{reverse("admin:index")}"' in page
+        assert back in page
+    assert NotifyTask.objects.get() == promise
