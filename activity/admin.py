@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.decorators import action
+from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectWidget,
@@ -27,6 +27,14 @@ from groupbuy.admin import MomentInput
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.models import Channel
 from tag.admin import save_changed
+
+Status = Activity.Status
+TONES = {
+    Status.CREATED: "info",
+    Status.IN_EFFECT: "success",
+    Status.EXPIRED: "",
+    Status.ABANDONED: "danger",
+}
 
 
 class SkuForm(forms.ModelForm):
@@ -146,7 +154,7 @@ class ActivityAdmin(UsedRowsStay):
     list_display = [
         "id",
         "name",
-        "status",
+        "shown_status",
         "discount",
         "group_type",
         "target_count",
@@ -175,6 +183,10 @@ class ActivityAdmin(UsedRowsStay):
         (_("Crowd"), {"fields": ["crowd", ("restrict_visible", "restrict_join"), "cut_range"]}),
     ]
     actions_list = ["explain"]
+
+    @display(description=_("status"), ordering="status", label=TONES)
+    def shown_status(self, activity: Activity) -> tuple[int, str]:
+        return activity.status, activity.get_status_display()
 
     def save_model(self, request: HttpRequest, obj: Activity, form: Any, change: bool) -> None:
         save_changed(obj, form, change)

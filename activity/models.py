@@ -96,14 +96,14 @@ class Activity(models.Model):
     """The rules of one group-buying campaign. Its pk is the wire's activityId."""
 
     class GroupType(models.IntegerChoices):
-        SHOP_COMPLETES = 0, _("0: the shop completes the team when its time is up")
-        MUST_FILL = 1, _("1: the target must be reached")
+        SHOP_COMPLETES = 0, _("when its time is up, the platform completes the team")
+        MUST_FILL = 1, _("the target must be reached")
 
     class Status(models.IntegerChoices):
-        CREATED = 0, _("0: created")
-        IN_EFFECT = 1, _("1: in effect")
-        EXPIRED = 2, _("2: expired")
-        ABANDONED = 3, _("3: abandoned")
+        CREATED = 0, _("draft")
+        IN_EFFECT = 1, _("in effect")
+        EXPIRED = 2, _("expired")
+        ABANDONED = 3, _("abandoned")
 
     name = models.CharField(_("name"), max_length=128)
     discount = models.ForeignKey(Discount, verbose_name=_("discount"), on_delete=models.PROTECT)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from django.contrib.admin import ShowFacets, SimpleListFilter
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import Promise, cached_property
@@ -59,6 +59,19 @@ class BigChangeList(ChangeList):
         removed = [*(remove or ()), *(name for group in others for name in group)]
         query: str = super().get_query_string(new_params, removed)
         return query
+
+
+class ReadOnly:
+    """Read-only."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
 
 
 class BigListAdmin(ModelAdmin):

@@ -76,14 +76,14 @@ class CrowdJob(models.Model):
     """Finds members of a crowd in the trade history. Each run makes a new part of the crowd."""
 
     class Kind(models.IntegerChoices):
-        ORDERS = 0, _("0: number of paid orders")
-        AMOUNT = 1, _("1: amount paid")
+        ORDERS = 0, _("number of paid orders")
+        AMOUNT = 1, _("amount paid")
 
     class Status(models.IntegerChoices):
-        NEW = 0, _("0: new")
-        RUNNING = 1, _("1: running")
-        RESET = 2, _("2: stopped")
-        DONE = 3, _("3: done")
+        NEW = 0, _("new")
+        RUNNING = 1, _("running")
+        RESET = 2, _("stopped")
+        DONE = 3, _("done")
 
     tag = models.ForeignKey(
         CrowdTag, verbose_name=_("crowd tag"), on_delete=models.PROTECT, related_name="jobs"

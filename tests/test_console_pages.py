@@ -11,9 +11,13 @@ from django.test import Client
 from django.urls import reverse
 
 from activity.models import Activity
+from groupbuy.errors import GroupBuyError
 from groupbuy.models import Switch
-from tests.factories import NOW, lock, make_activity, make_promise
-from trade.models import NotifyTask, Order
+from tag.models import CrowdJob
+from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
+from trade import labels
+from trade.expire import end_overdue_teams
+from trade.models import NotifyTask, Order, Team
 
 pytestmark = pytest.mark.django_db
 SECONDS = timedelta(seconds=17, microseconds=123456)
@@ -24,6 +28,10 @@ def operator(request: pytest.FixtureRequest) -> Client:
     client = Client(headers={"Accept-Language": request.param})
     client.force_login(User.objects.create_superuser("operator"))
     return client
+
+
+def language(client: Client) -> str:
+    return str(client.defaults["HTTP_ACCEPT_LANGUAGE"])
 
 
 class Fields(HTMLParser):
@@ -111,3 +119,53 @@ def test_a_refused_page_says_so_in_its_language_and_leads_back(
         assert f'href="{reverse("admin:index")}"' in page
         assert back in page
     assert NotifyTask.objects.get() == promise
+
+
+def test_a_closed_order_says_whether_money_goes_back(operator: Client) -> None:
+    make_activity()
+    make_team("paid", "unpaid", paid=1)
+    end_overdue_teams(clock=lambda: NOW + timedelta(hours=1))
+
+    words = {"en": ("closed, the money goes back", "closed, nothing was paid")}
+    words["zh-hans"] = ("已关闭，退款", "已关闭，未支付")
+    for user, own in zip(("paid", "unpaid"), words[language(operator)], strict=True):
+        page = operator.get(f"/admin/trade/order/?q={user}").content.decode()
+        assert [each for each in words[language(operator)] if each in page] == [own]
+
+
+def test_a_failed_team_says_how_many_had_paid(operator: Client) -> None:
+    make_activity()
+    make_team("a", "b", "late", paid=2)
+    later = NOW + timedelta(hours=1)
+    end_overdue_teams(clock=lambda: later)
+    with pytest.raises(GroupBuyError):
+        settle("late", paid_at=later, now=later)
+
+    page = operator.get("/admin/trade/team/?state=failed").content.decode()
+
+    assert {"en": "2 of 3 had paid", "zh-hans": "曾支付 2 / 3"}[language(operator)] in page
+
+
+def test_a_forming_team_says_what_it_waits_for() -> None:
+    make_activity()
+    team = make_team("a", "b", paid=1)
+    ends = team.expires_at
+
+    assert labels.of_team(team, ends - SECONDS) == ("info", "forming")
+    assert labels.of_team(team, ends) == (
+        "warning",
+        "time is up, payments are awaited until 12:17:00",
+    )
+    for user in "ab":
+        refund(user)
+    team.refresh_from_db()
+    assert labels.of_team(team, ends - SECONDS) == ("", "forming, everybody has left")
+
+
+def test_states_are_words_without_numbers() -> None:
+    models = (Activity, CrowdJob, NotifyTask, Order, Team)
+    choices = [field.choices for model in models for field in model._meta.fields if field.choices]
+    words = [str(label) for pairs in choices for _value, label in pairs]
+
+    assert "forming" in words
+    assert [word for word in words if word[0].isdigit()] == []

@@ -517,16 +517,16 @@ def test_the_console_counts_runs_stops_and_goes_on(operator: Client) -> None:
 
     assert "It would find 1 user." in press("count")
     assert CrowdPart.objects.count() == 0
-    assert "1: running" in press("start")
+    assert "running" in press("start")
     stopped = press("stop")
-    assert "2: stopped" in stopped
+    assert "stopped" in stopped
     assert "Run from the beginning" in stopped
     assert f' href="/admin/tag/crowdjob/{job.pk}/change/"' in stopped
     assert f'href="{page}"' in operator.get("/admin/tag/crowdjob/").content.decode()
-    assert "1: running" in press("resume")
+    assert "running" in press("resume")
     work(history)
     shown = operator.get(page).content.decode()
-    assert "3: done" in shown
+    assert "done" in shown
     assert "1 user found" in shown
     assert members() == ["a"]
     viewer = Client()
@@ -538,12 +538,12 @@ def test_the_console_counts_runs_stops_and_goes_on(operator: Client) -> None:
 @pytest.mark.parametrize(
     ("window", "rule"),
     [
-        ({}, "0: number of paid orders ≥ 2"),
-        ({"last_days": 1}, "0: number of paid orders ≥ 2, last 1 day"),
-        ({"last_days": 30}, "0: number of paid orders ≥ 2, last 30 days"),
+        ({}, "number of paid orders ≥ 2"),
+        ({"last_days": 1}, "number of paid orders ≥ 2, last 1 day"),
+        ({"last_days": 30}, "number of paid orders ≥ 2, last 30 days"),
         (
             {"start_at": NOW, "end_at": NOW + timedelta(days=1)},
-            "0: number of paid orders ≥ 2, since 2036-05-01 12:00, before 2036-05-02 12:00",
+            "number of paid orders ≥ 2, since 2036-05-01 12:00, before 2036-05-02 12:00",
         ),
     ],
 )

@@ -137,7 +137,7 @@ def test_what_is_promised_after_counting_is_not_sent(operator: Client) -> None:
 def test_too_many_are_not_chosen_one_by_one(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trade.admin.MANY", 1)
+    monkeypatch.setattr("trade.notify_admin.MANY", 1)
     rows = [make_promise(str(n), state=State.GIVEN_UP, next_attempt_at=None).pk for n in range(2)]
     body = {"action": "send_again", "_selected_action": rows}
 

@@ -1,4 +1,4 @@
-"""Console pages of teams, orders and notifications, the inbox, the invariants, the replay.
+"""Console pages of teams and orders, the inbox, the checks of the data.
 
 All rows are read-only: rules change them.
 """
@@ -6,35 +6,26 @@ All rows are read-only: rules change them.
 from collections.abc import Sequence
 from typing import Any
 
-from django import forms
-from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
-from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from unfold.admin import TabularInline
-from unfold.decorators import action
-from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
+from unfold.decorators import action, display
 
-from groupbuy.admin import MomentInput
-from groupbuy.biglists import BigListAdmin, StateFilter
+from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
 from groupbuy.fields import read_id
 from trade import (
     crowd_admin,  # noqa: F401  registers itself
+    labels,
     lists,
+    notify_admin,  # noqa: F401  registers itself
 )
 from trade.inbox import problems
 from trade.invariants import check_all
-from trade.models import NotifyAttempt, NotifyTask, Order, Team
-from trade.notify import outbox
-from trade.notify.replay import chosen_by_range
-
-MANY = 500  # notifications that may be chosen one by one
+from trade.models import Order, Team
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -42,19 +33,6 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if request.user.has_perm("trade.view_notifytask"):
         context["problems"] = problems(timezone.now())
     return context
-
-
-class ReadOnly:
-    """Read-only."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 class OrderInline(ReadOnly, TabularInline):
@@ -65,13 +43,19 @@ class OrderInline(ReadOnly, TabularInline):
     fields = [
         "out_trade_no",
         "user_id",
-        "status",
+        "shown_status",
+        "close_reason",
         "pay_price",
         "created_at",
         "paid_at",
         "closed_at",
     ]
+    readonly_fields = ["shown_status"]
     show_change_link = True
+
+    @display(description=_("status"), label=labels.TONES)
+    def shown_status(self, order: Order) -> labels.Labelled:
+        return labels.of_order(order)
 
 
 @admin.register(Team)
@@ -80,9 +64,8 @@ class TeamAdmin(ReadOnly, BigListAdmin):
         "id",
         "activity",
         "goods_id",
-        "status",
+        "shown_status",
         "seats",
-        "completed_by_shop",
         "created_at",
         "expires_at",
     ]
@@ -101,9 +84,16 @@ class TeamAdmin(ReadOnly, BigListAdmin):
         orders = (Order.objects.filter(each) for each in by)
         return [Q(pk=read_id(term)), *(Q(pk__in=found.values("team")) for found in orders)]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
+        return labels.with_payers(super().get_queryset(request))
+
+    @display(description=_("status"), label=labels.TONES)
+    def shown_status(self, team: Team) -> labels.Labelled:
+        return labels.of_team(team, timezone.now())
+
     @admin.display(description=_("paid / taken / of"))
     def seats(self, team: Team) -> str:
-        return f"{team.paid_count} / {team.locked_count} / {team.target_count}"
+        return labels.seats(team)
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         """A permission of its own, because the checks read whole tables."""
@@ -127,7 +117,7 @@ class OrderAdmin(ReadOnly, BigListAdmin):
         "out_trade_no",
         "user_id",
         "goods_id",
-        "status",
+        "shown_status",
         "close_reason",
         "pay_price",
         "channel",
@@ -144,6 +134,10 @@ class OrderAdmin(ReadOnly, BigListAdmin):
     )
     ordering = ["-id"]
 
+    @display(description=_("status"), label=labels.TONES)
+    def shown_status(self, order: Order) -> labels.Labelled:
+        return labels.of_order(order)
+
     def exactly(self, term: str) -> Sequence[Q]:
         return [
             Q(pk=read_id(term)),
@@ -152,120 +146,3 @@ class OrderAdmin(ReadOnly, BigListAdmin):
             Q(code=term),
             lists.of_mall_order(term),
         ]
-
-
-class AttemptInline(ReadOnly, TabularInline):
-    model = NotifyAttempt
-    extra = 0
-    per_page = 25
-    fields = ["number", "started_at", "duration_ms", "status_code", "error"]
-    ordering = ["-id"]
-
-
-class ReplayForm(forms.Form):
-    """A range of notifications, by endpoint or time."""
-
-    endpoint = forms.CharField(
-        label=_("endpoint"),
-        required=False,
-        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "mall.example.com:https"}),
-    )
-    since = forms.DateTimeField(
-        label=_("promised at or after"), required=False, widget=MomentInput()
-    )
-    until = forms.DateTimeField(label=_("promised before"), required=False, widget=MomentInput())
-    delivered = forms.BooleanField(
-        label=_("also delivered ones"), required=False, widget=UnfoldBooleanWidget()
-    )
-
-    def clean(self) -> dict[str, Any]:
-        chosen = self.cleaned_data
-        if not any(chosen.get(name) for name in ("endpoint", "since", "until")):
-            raise forms.ValidationError(_("Name an endpoint or a time."))
-        return chosen
-
-
-@admin.register(NotifyTask)
-class NotifyTaskAdmin(ReadOnly, BigListAdmin):
-    list_display = [
-        "key",
-        "event",
-        "channel",
-        "target",
-        "state",
-        "attempts",
-        "next_attempt_at",
-        "last_error",
-    ]
-    states = lists.PROMISES
-    list_filter = [StateFilter]
-    list_select_related = ["channel"]
-    search_fields = ["key"]
-    search_help_text = _("A team id, an order id or a key, complete")
-    ordering = ["-id"]
-    inlines = [AttemptInline]
-    actions = ["send_again"]
-    actions_list = ["replay"]
-
-    def exactly(self, term: str) -> Sequence[Q]:
-        return [Q(key__in=lists.promise_keys(term))]
-
-    def has_send_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("trade.change_notifytask")
-
-    @admin.action(description=_("Send again"), permissions=["send"])
-    def send_again(self, request: HttpRequest, tasks: QuerySet[NotifyTask]) -> None:
-        if tasks.count() > MANY:
-            message = _("These are too many to choose one by one: send a range again.")
-            self.message_user(request, message, messages.ERROR)
-            return
-        chosen = list(tasks)  # before requeue() takes them out of a list filtered by state
-        count = outbox.requeue(tasks, now=timezone.now())
-        for task in chosen:
-            self.log_change(request, task, "send again")
-        self._say_sent_again(request, count)
-
-    @action(description=_("Send a range again"), url_path="replay", permissions=["send"])
-    def replay(self, request: HttpRequest) -> HttpResponse:
-        """Count the range first; a second POST sends the counted notifications again."""
-        form = ReplayForm(request.POST or None, initial=request.GET.dict())
-        counted: dict[str, Any] | None = None
-        count = 0
-        if request.method == "POST" and form.is_valid():
-            counted = form.cleaned_data | {"until": form.cleaned_data["until"] or timezone.now()}
-            chosen = chosen_by_range(**counted)
-            if "send" in request.POST:
-                self._log_replay(request, counted)
-                self._say_sent_again(request, outbox.requeue(chosen, now=timezone.now()))
-                return HttpResponseRedirect(reverse("admin:trade_notifytask_changelist"))
-            count = chosen.count()
-        context = self.admin_site.each_context(request) | {
-            "title": _("Send a range again"),
-            "form": form,
-            "counted": counted,
-            "count": count,
-        }
-        return render(request, "admin/replay.html", context)
-
-    def _log_replay(self, request: HttpRequest, chosen: dict[str, Any]) -> None:
-        """Log who sent which range again."""
-        user: Any = request.user
-        named = ", ".join(f"{name}: {value}" for name, value in chosen.items() if value)
-        LogEntry.objects.create(
-            user=user,
-            content_type=ContentType.objects.get_for_model(NotifyTask),
-            object_repr=named[:200],
-            action_flag=CHANGE,
-            change_message="send a range again",
-        )
-
-    def _say_sent_again(self, request: HttpRequest, count: int) -> None:
-        self.message_user(
-            request,
-            ngettext(
-                "%(count)d notification will be sent again.",
-                "%(count)d notifications will be sent again.",
-                count,
-            )
-            % {"count": count},
-        )

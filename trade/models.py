@@ -7,6 +7,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from activity.models import Activity
 from groupbuy.ids import new_code, new_id
@@ -31,10 +32,10 @@ class Team(models.Model):
     """Shoppers who buy together. It keeps the rules that were in force when it was opened."""
 
     class Status(models.IntegerChoices):
-        FORMING = 0, _("0: forming")
-        COMPLETE = 1, _("1: complete")
-        FAILED = 2, _("2: failed")
-        COMPLETE_WITH_REFUNDS = 3, _("3: complete with refunds")
+        FORMING = 0, _("forming")
+        COMPLETE = 1, _("complete")
+        FAILED = 2, _("failed")
+        COMPLETE_WITH_REFUNDS = 3, _("complete with refunds")
 
     class Listing(models.IntegerChoices):
         """May strangers be shown this team? Only while it forms, has a member and a free seat."""
@@ -152,9 +153,9 @@ class Order(models.Model):
     """
 
     class Status(models.IntegerChoices):
-        LOCKED = 0, _("0: locked")
-        PAID = 1, _("1: paid")
-        CLOSED = 2, _("2: closed")
+        LOCKED = 0, _("locked")
+        PAID = 1, pgettext_lazy("order", "paid")
+        CLOSED = 2, _("closed")
 
     class CloseReason(models.TextChoices):
         HOLD_TIMEOUT = "hold_timeout", _("not paid in time")
@@ -262,10 +263,10 @@ class NotifyTask(models.Model):
         TEAM_REFUND = "team_refund", _("refund due")
 
     class State(models.IntegerChoices):
-        NEW = 0, _("0: new")
-        DELIVERED = 1, _("1: delivered")
-        RETRYING = 2, _("2: retrying")
-        GIVEN_UP = 3, _("3: given up")
+        NEW = 0, _("new")
+        DELIVERED = 1, _("delivered")
+        RETRYING = 2, _("retrying")
+        GIVEN_UP = 3, _("given up")
 
     key = models.CharField(_("key"), max_length=64, unique=True)
     channel = models.ForeignKey(

@@ -1,0 +1,73 @@
+"""The states (状态) of teams, orders and notifications in the console: a tone and words."""
+
+from datetime import datetime
+
+from django.db.models import Prefetch, QuerySet
+from django.utils import formats, timezone
+from django.utils.translation import gettext as _
+
+from trade.expire import GRACE
+from trade.models import NotifyTask, Order, Team
+
+TONES = {tone: tone for tone in ("success", "info", "warning", "danger", "")}
+Labelled = tuple[str, str]  # a tone and words
+NEVER_SEATED = (Order.CloseReason.LATE_PAYMENT, Order.CloseReason.BLACKLISTED)
+
+
+def of_team(team: Team, now: datetime) -> Labelled:
+    match Team.Status(team.status):
+        case Team.Status.FORMING:
+            return _forming(team, now)
+        case Team.Status.COMPLETE if team.completed_by_shop:
+            return "success", _("complete, by the platform at its end")
+        case Team.Status.COMPLETE:
+            return "success", _("complete")
+        case Team.Status.COMPLETE_WITH_REFUNDS:
+            return "warning", _("complete with refunds")
+        case Team.Status.FAILED:
+            return "danger", _("failed")
+
+
+def _forming(team: Team, now: datetime) -> Labelled:
+    if now >= team.expires_at:
+        until = timezone.localtime(team.expires_at + GRACE)
+        moment = formats.date_format(until, "H:i:s")
+        return "warning", _("time is up, payments are awaited until %(until)s") % {"until": moment}
+    return ("info", _("forming")) if team.locked_count else ("", _("forming, everybody has left"))
+
+
+def of_order(order: Order) -> Labelled:
+    match Order.Status(order.status):
+        case Order.Status.CLOSED if order.paid_at:
+            return "danger", _("closed, the money goes back")
+        case Order.Status.CLOSED:
+            return "", _("closed, nothing was paid")
+        case Order.Status.PAID:
+            return "success", str(Order.Status.PAID.label)
+        case Order.Status.LOCKED:
+            return "info", str(Order.Status.LOCKED.label)
+
+
+def of_promise(promise: NotifyTask) -> Labelled:
+    tones = {
+        NotifyTask.State.NEW: "info",
+        NotifyTask.State.DELIVERED: "success",
+        NotifyTask.State.RETRYING: "warning",
+        NotifyTask.State.GIVEN_UP: "danger",
+    }
+    state = NotifyTask.State(promise.state)
+    return tones[state], str(state.label)
+
+
+def with_payers(teams: QuerySet[Team]) -> QuerySet[Team]:
+    """Add the orders that had a paid seat, which a failed team's counters no longer show."""
+    paid = Order.objects.filter(paid_at__isnull=False).exclude(close_reason__in=NEVER_SEATED)
+    return teams.prefetch_related(Prefetch("orders", paid, to_attr="payers"))
+
+
+def seats(team: Team) -> str:
+    """Seats paid, taken and in all; of a failed team, how many had been paid."""
+    if team.status == Team.Status.FAILED:
+        had_paid = {"paid": len(team.payers), "target": team.target_count}  # type: ignore[attr-defined]
+        return _("%(paid)d of %(target)d had paid") % had_paid
+    return f"{team.paid_count} / {team.locked_count} / {team.target_count}"

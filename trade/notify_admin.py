@@ -1,0 +1,149 @@
+"""Console pages of notifications: the list, sending one or a range again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
+
+from groupbuy.admin import MomentInput
+from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
+from trade import labels, lists
+from trade.models import NotifyAttempt, NotifyTask
+from trade.notify import outbox
+from trade.notify.replay import chosen_by_range
+
+MANY = 500  # notifications that may be chosen one by one
+
+
+class AttemptInline(ReadOnly, TabularInline):
+    model = NotifyAttempt
+    extra = 0
+    per_page = 25
+    fields = ["number", "started_at", "duration_ms", "status_code", "error"]
+    ordering = ["-id"]
+
+
+class ReplayForm(forms.Form):
+    """A range of notifications, by endpoint or time."""
+
+    endpoint = forms.CharField(
+        label=_("endpoint"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "mall.example.com:https"}),
+    )
+    since = forms.DateTimeField(
+        label=_("promised at or after"), required=False, widget=MomentInput()
+    )
+    until = forms.DateTimeField(label=_("promised before"), required=False, widget=MomentInput())
+    delivered = forms.BooleanField(
+        label=_("also delivered ones"), required=False, widget=UnfoldBooleanWidget()
+    )
+
+    def clean(self) -> dict[str, Any]:
+        chosen = self.cleaned_data
+        if not any(chosen.get(name) for name in ("endpoint", "since", "until")):
+            raise forms.ValidationError(_("Name an endpoint or a time."))
+        return chosen
+
+
+@admin.register(NotifyTask)
+class NotifyTaskAdmin(ReadOnly, BigListAdmin):
+    list_display = [
+        "key",
+        "event",
+        "channel",
+        "shown_state",
+        "attempts",
+        "next_attempt_at",
+        "last_error",
+        "target",
+    ]
+    states = lists.PROMISES
+    list_filter = [StateFilter]
+    list_select_related = ["channel"]
+    search_fields = ["key"]
+    search_help_text = _("A team id, an order id or a key, complete")
+    ordering = ["-id"]
+    inlines = [AttemptInline]
+    actions = ["send_again"]
+    actions_list = ["replay"]
+
+    @display(description=_("state"), label=labels.TONES)
+    def shown_state(self, promise: NotifyTask) -> labels.Labelled:
+        return labels.of_promise(promise)
+
+    def exactly(self, term: str) -> Sequence[Q]:
+        return [Q(key__in=lists.promise_keys(term))]
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("trade.change_notifytask")
+
+    @admin.action(description=_("Send again"), permissions=["send"])
+    def send_again(self, request: HttpRequest, tasks: QuerySet[NotifyTask]) -> None:
+        if tasks.count() > MANY:
+            message = _("These are too many to choose one by one: send a range again.")
+            self.message_user(request, message, messages.ERROR)
+            return
+        chosen = list(tasks)  # before requeue() takes them out of a list filtered by state
+        count = outbox.requeue(tasks, now=timezone.now())
+        for task in chosen:
+            self.log_change(request, task, "send again")
+        self._say_sent_again(request, count)
+
+    @action(description=_("Send a range again"), url_path="replay", permissions=["send"])
+    def replay(self, request: HttpRequest) -> HttpResponse:
+        """Count the range first; a second POST sends the counted notifications again."""
+        form = ReplayForm(request.POST or None, initial=request.GET.dict())
+        counted: dict[str, Any] | None = None
+        count = 0
+        if request.method == "POST" and form.is_valid():
+            counted = form.cleaned_data | {"until": form.cleaned_data["until"] or timezone.now()}
+            chosen = chosen_by_range(**counted)
+            if "send" in request.POST:
+                self._log_replay(request, counted)
+                self._say_sent_again(request, outbox.requeue(chosen, now=timezone.now()))
+                return HttpResponseRedirect(reverse("admin:trade_notifytask_changelist"))
+            count = chosen.count()
+        context = self.admin_site.each_context(request) | {
+            "title": _("Send a range again"),
+            "form": form,
+            "counted": counted,
+            "count": count,
+        }
+        return render(request, "admin/replay.html", context)
+
+    def _log_replay(self, request: HttpRequest, chosen: dict[str, Any]) -> None:
+        """Log who sent which range again."""
+        user: Any = request.user
+        named = ", ".join(f"{name}: {value}" for name, value in chosen.items() if value)
+        LogEntry.objects.create(
+            user=user,
+            content_type=ContentType.objects.get_for_model(NotifyTask),
+            object_repr=named[:200],
+            action_flag=CHANGE,
+            change_message="send a range again",
+        )
+
+    def _say_sent_again(self, request: HttpRequest, count: int) -> None:
+        self.message_user(
+            request,
+            ngettext(
+                "%(count)d notification will be sent again.",
+                "%(count)d notifications will be sent again.",
+                count,
+            )
+            % {"count": count},
+        )
