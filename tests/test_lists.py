@@ -221,14 +221,14 @@ def test_members_are_found_by_their_complete_id() -> None:
 
 def test_a_filter_replaces_those_of_the_other_groups() -> None:
     make_activity()
-    make_activity(2, channel=make_channel("s02", "c02"))
+    channel = make_channel("s02", "c02")
+    make_activity(2, channel=channel)
+    of_channel = f"channel__id__exact={channel.pk}"
     order, team = (admin.site._registry[model] for model in (Order, Team))
 
-    assert "?days=7&state=paid" in links(order, "?days=7&channel__id__exact=1")
-    assert "?channel__id__exact=1&days=7" in links(
-        order, "?days=7&state=paid&activity__id__exact=1"
-    )
-    assert "?q=a&state=paid" in links(order, "?q=a&channel__id__exact=1")
+    assert "?days=7&state=paid" in links(order, f"?days=7&{of_channel}")
+    assert f"?{of_channel}&days=7" in links(order, "?days=7&state=paid&activity__id__exact=1")
+    assert "?q=a&state=paid" in links(order, f"?q=a&{of_channel}")
     assert "?activity__id__exact=100123&state=failed" in links(
         team, "?activity__id__exact=100123&state=complete"
     )
