@@ -87,7 +87,7 @@ def promise_keys(term: str) -> list[str]:
 
 
 class CreatedFilter(SimpleListFilter):
-    """Rows whose id was made since; they end after that, which narrows the list of a state."""
+    """Rows whose id was made since. They end after that, which narrows the index of a state."""
 
     title = _("created")
     parameter_name = "days"
@@ -104,7 +104,8 @@ class CreatedFilter(SimpleListFilter):
         if days not in {str(each) for each in DAYS}:
             return queryset
         since = timezone.now() - timedelta(days=int(days))
-        return queryset.filter(pk__gte=first_id(since), **{f"{self.ends_at}__gte": since})
+        found = queryset.filter(pk__gte=first_id(since))
+        return found.filter(**{f"{self.ends_at}__gte": since}) if "state" in request.GET else found
 
 
 class TeamCreated(CreatedFilter):
