@@ -5,9 +5,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -24,10 +21,14 @@ from django_celery_beat.models import (
 )
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from groupbuy import gcra, switches, throttling
+from groupbuy import (
+    accounts,  # noqa: F401  registers itself
+    gcra,
+    switches,
+    throttling,
+)
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
@@ -68,6 +69,11 @@ class ChannelAdmin(UsedRowsStay):
             },
         ),
     ]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
+        """Without the secrets for those who may only look."""
+        may_change = self.has_change_permission(request, obj)
+        return self.fieldsets if may_change else self.fieldsets[:-1]
 
 
 @admin.register(ApiKey)
@@ -130,11 +136,15 @@ class SwitchChangeInline(TabularInline):
     def has_delete_permission(self, request: HttpRequest, obj: Switch | None = None) -> bool:
         return False
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True  # on a page that one may view
+
 
 @admin.register(Switch)
 class SwitchAdmin(ModelAdmin):
     """Every switch has a row (migration 0002), so none can be added or deleted."""
 
+    verbs = ("view", "change")
     form = SwitchForm
     list_display = ["label", "value", "changed_at", "changed_by"]
     fields = ["key", "value"]
@@ -161,7 +171,10 @@ class SwitchAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
         switches.change(obj.key, obj.value, by=request.user.get_username())
 
-    @action(description=_("Blocked clients"), url_path="blocked", permissions=["change"])
+    def has_unblock_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("groupbuy.unblock_switch")
+
+    @action(description=_("Blocked clients"), url_path="blocked", permissions=["unblock"])
     def blocked(self, request: HttpRequest) -> HttpResponse:
         """The clients that are blocked, each with a button that ends its block."""
         if request.method == "POST":
@@ -187,11 +200,9 @@ class SwitchAdmin(ModelAdmin):
         )
 
 
-# Django's and django-celery-beat's own pages, in the console's look.
+# django-celery-beat's own pages, in the console's look.
 
 for model in (
-    User,
-    Group,
     PeriodicTask,
     IntervalSchedule,
     CrontabSchedule,
@@ -199,20 +210,6 @@ for model in (
     ClockedSchedule,
 ):
     admin.site.unregister(model)
-
-
-@admin.register(User)
-class UserAdmin(DjangoUserAdmin, UsedRowsStay):
-    instead = _("To keep this user out, clear the mark “Active”.")
-    also_kept_by = ["logentry"]
-    form = UserChangeForm
-    add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
-
-
-@admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    pass
 
 
 class PeriodicTaskForm(beat.PeriodicTaskForm):

@@ -64,6 +64,8 @@ class BigChangeList(ChangeList):
 class ReadOnly:
     """Read-only."""
 
+    verbs = ("view",)
+
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 

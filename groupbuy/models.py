@@ -203,6 +203,7 @@ class Switch(models.Model):
     class Meta:
         verbose_name = _("switch")
         verbose_name_plural = _("switches")
+        permissions = [("unblock_switch", "Can unblock clients")]
 
     def __str__(self) -> str:
         return self.key

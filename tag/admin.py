@@ -214,6 +214,7 @@ def _in_live_parts(**of: Any) -> Q:
 
 @admin.register(CrowdMember)
 class CrowdMemberAdmin(BigListAdmin):
+    verbs = ("view", "delete")
     list_display = ["user", "crowd", "job"]
     list_filter = [CrowdFilter]
     list_select_related = ["user", "part__tag", "part__job"]

@@ -57,6 +57,9 @@ class OrderInline(ReadOnly, TabularInline):
     def shown_status(self, order: Order) -> labels.Labelled:
         return labels.of_order(order)
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True  # on a page that one may view
+
 
 @admin.register(Team)
 class TeamAdmin(ReadOnly, BigListAdmin):
@@ -97,7 +100,7 @@ class TeamAdmin(ReadOnly, BigListAdmin):
 
     def has_check_permission(self, request: HttpRequest) -> bool:
         """A permission of its own, because the checks read whole tables."""
-        return request.user.has_perm("trade.change_team")
+        return request.user.has_perm("trade.check_team")
 
     @action(description=_("Check invariants"), url_path="invariants", permissions=["check"])
     def invariants(self, request: HttpRequest) -> HttpResponse:

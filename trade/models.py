@@ -89,6 +89,7 @@ class Team(models.Model):
     class Meta:
         verbose_name = _("team")
         verbose_name_plural = _("teams")
+        permissions = [("check_team", "Can check the data")]
         constraints = [
             models.CheckConstraint(
                 condition=Q(
@@ -288,6 +289,7 @@ class NotifyTask(models.Model):
     class Meta:
         verbose_name = _("notification")
         verbose_name_plural = _("notifications")
+        permissions = [("send_notifytask", "Can send notifications again")]
         constraints = [
             models.UniqueConstraint(
                 fields=["channel", "event_no"], name="notification_event_numbered_once"

@@ -35,6 +35,9 @@ class AttemptInline(ReadOnly, TabularInline):
     fields = ["number", "started_at", "duration_ms", "status_code", "error"]
     ordering = ["-id"]
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True  # on a page that one may view
+
 
 class ReplayForm(forms.Form):
     """A range of notifications, by endpoint or time."""
@@ -89,7 +92,7 @@ class NotifyTaskAdmin(ReadOnly, BigListAdmin):
         return [Q(key__in=lists.promise_keys(term))]
 
     def has_send_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("trade.change_notifytask")
+        return request.user.has_perm("trade.send_notifytask")
 
     @admin.action(description=_("Send again"), permissions=["send"])
     def send_again(self, request: HttpRequest, tasks: QuerySet[NotifyTask]) -> None:

@@ -1,0 +1,132 @@
+"""Console pages of the console's own users, their roles (角色) and permissions.
+
+The roles are groups that migration trade/0019 creates; docs/console.md says what each may do.
+"""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, Permission, User
+from django.db.models import Model, QuerySet
+from django.forms import ModelMultipleChoiceField
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from groupbuy.deletion import UsedRowsStay
+
+ROLES = {
+    "viewer": _("viewer: sees everything but secrets, changes nothing"),
+    "support": _("support: also sends notifications again and unblocks clients"),
+    "operator": _("operator: also runs campaigns, crowds and switches"),
+    "administrator": _("administrator: also channels, API keys, users and schedules"),
+}
+WORDS = {
+    "view": _("view"),
+    "add": _("add"),
+    "change": _("change"),
+    "delete": _("delete"),
+    "check": _("check the data"),
+    "send": _("send again"),
+    "unblock": _("unblock clients"),
+}
+
+
+class RolesField(ModelMultipleChoiceField):
+    def label_from_instance(self, group: Any) -> str:
+        return str(ROLES.get(group.name, group.name))
+
+
+class PermissionsField(ModelMultipleChoiceField):
+    def label_from_instance(self, permission: Any) -> str:
+        model = permission.content_type.model_class()
+        verb = permission.codename.partition("_")[0]
+        return f"{model._meta.verbose_name_plural}: {WORDS[verb]}"
+
+
+def meaningful() -> QuerySet[Permission]:
+    """The permissions that a page of the console asks for."""
+    pages = admin.site._registry.values()
+    codenames = {f"{verb}_{page.opts.model_name}" for page in pages for verb in verbs(page)}
+    found = Permission.objects.filter(
+        codename__in=codenames, content_type__app_label__in={page.opts.app_label for page in pages}
+    )
+    return found.select_related("content_type").order_by("content_type", "pk")
+
+
+def verbs(page: Any) -> list[str]:
+    general = getattr(page, "verbs", ("view", "add", "change", "delete"))
+    return [*general, *(name.partition("_")[0] for name, _title in page.opts.permissions)]
+
+
+def choice(db_field: Any) -> ModelMultipleChoiceField:
+    """The field for the roles or the permissions of a user or a group."""
+    roles = db_field.name == "groups"
+    return (RolesField if roles else PermissionsField)(
+        Group.objects.order_by("pk") if roles else meaningful(),
+        label=_("roles") if roles else _("permissions"),
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
+    )
+
+
+admin.site.unregister([User, Group])
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, UsedRowsStay):
+    """Only a superuser makes, changes or deletes a superuser."""
+
+    instead = _("To keep this user out, clear the mark “Active”.")
+    also_kept_by = ["logentry"]
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ["username", "first_name", "last_name", "is_active", "is_superuser"]
+    filter_horizontal = ()
+
+    def formfield_for_manytomany(
+        self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any
+    ) -> Any:
+        return choice(db_field)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_touch(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return () if request.user.is_superuser else ("is_superuser", "user_permissions")
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if obj.is_superuser and "is_superuser" in form.changed_data:
+            message = _(
+                "%(user)s may now do everything, without limit. "
+                "A role is enough for every task here."
+            )
+            self.message_user(request, message % {"user": obj}, messages.WARNING)
+
+
+def _may_touch(request: HttpRequest, user: Any) -> bool:
+    return bool(request.user.is_superuser or user is None or not user.is_superuser)
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+    list_display = ["name", "may"]
+    filter_horizontal = ()
+
+    def formfield_for_manytomany(
+        self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any
+    ) -> Any:
+        return choice(db_field)
+
+    @admin.display(description=_("what it may do"), empty_value="–")
+    def may(self, group: Group) -> Any:
+        return ROLES.get(group.name)

@@ -1,0 +1,187 @@
+"""The roles of the console: docs/console.md says who may do what, and each cell is tried."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from groupbuy.models import ApiKey, Channel
+from tag import crowd
+from tag.models import CrowdMember, CrowdTag
+from tests.factories import lock, make_activity, make_channel, make_promise
+from tests.test_jobs import make_job
+
+pytestmark = pytest.mark.django_db
+DOC = (Path(__file__).parent.parent / "docs/console.md").read_text("utf-8")
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in re.findall(r"^\|.*\|$", DOC, re.M)
+]
+ROLES = ROWS[0][1:]
+WHAT = {cells[0]: cells[1:] for cells in ROWS[2:]}
+Try = Callable[[Client], bool]
+
+
+@pytest.fixture(autouse=True)
+def _data() -> None:
+    make_activity(pk=100123)
+    lock("a")
+    tag = CrowdTag.objects.create(tag_id="RQ", name="crowd")
+    crowd.add_members(tag, ["a"])
+    make_job(tag_id="other")
+    make_promise()
+    ApiKey.issue(channel=make_channel(), name="k")[0].save()
+    CrontabSchedule.objects.get_or_create(hour="4")
+    every = IntervalSchedule.objects.create(every=1, period="hours")
+    PeriodicTask.objects.create(name="sweep", task="trade.tasks.sweep", interval=every)
+    User.objects.create_superuser("root")
+    User.objects.create_user("colleague")
+
+
+def opens(*pages: str) -> Try:
+    """Is each of these pages shown? All or none are."""
+    return lambda client: agreed([client.get(url_of(page)).status_code for page in pages])
+
+
+def changes(*models: str, verbs: tuple[str, ...] = ("add", "change", "delete")) -> Try:
+    """May rows be added, changed and deleted? An empty form is refused for its content only."""
+
+    def attempt(client: Client) -> bool:
+        answers = []
+        for model in models:
+            if "add" in verbs:
+                answers.append(client.post(url_of(f"{model}/add/")).status_code)
+            if "change" in verbs:
+                answers.append(client.post(url_of(f"{model}/*/change/")).status_code)
+            if "delete" in verbs:
+                answers.append(client.get(url_of(f"{model}/*/delete/")).status_code)
+        return agreed(answers)
+
+    return attempt
+
+
+def agreed(answers: list[int]) -> bool:
+    assert answers
+    assert set(answers) <= {200, 302} or set(answers) == {403}, answers
+    return answers[0] != 403
+
+
+def url_of(page: str) -> str:
+    """With * for the key of a row of the model."""
+    app, model = page.split("/")[:2]
+    keys = {
+        "activity/activity": "100123",
+        "groupbuy/switch": "cutRange",
+        "auth/user": User.objects.get(username="colleague").pk,
+        "tag/crowdmember": getattr(CrowdMember.objects.first(), "pk", ""),
+    }
+    if "*" in page:
+        rows: Any = apps.get_model(app, model)._default_manager
+        key = keys.get(f"{app}/{model}") or rows.first().pk
+        page = page.replace("*", str(key))
+    return f"/admin/{page}"
+
+
+def secrets(client: Client) -> bool:
+    channel = Channel.objects.get()
+    page = client.get(url_of("groupbuy/channel/*/change/")).content.decode()
+    may = changes("groupbuy/channel")(client)
+    assert (channel.webhook_secret in page, channel.page_secret in page) == (may, may)
+    return may
+
+
+def superusers(client: Client) -> bool:
+    """Neither an account of a superuser can be changed, nor another be made one."""
+    root, other = User.objects.get(username="root"), User.objects.get(username="colleague")
+    base = f"/admin/auth/user/{root.pk}/"
+    refused = [
+        client.post(f"{base}{page}/").status_code for page in ("change", "delete", "password")
+    ]
+    body = {"username": other.username, "is_superuser": "on", "is_active": "on"}
+    body |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    client.post(f"/admin/auth/user/{other.pk}/change/", body)
+    other.refresh_from_db()
+    assert set(refused) == {403}
+    return other.is_superuser
+
+
+SELLING = ("activity/activity", "activity/offer", "activity/sku", "activity/discount")
+CROWDS = ("tag/crowdtag", "tag/crowdmember", "tag/crowdjob")
+TRADE = ("trade/order", "trade/team", "trade/notifytask")
+TRIES: dict[str, Try] = {
+    "See orders, teams and notifications": opens(
+        *(f"{model}/" for model in TRADE), *(f"{model}/*/change/" for model in TRADE)
+    ),
+    "See activities, offers, goods and discounts": opens(*(f"{model}/" for model in SELLING)),
+    "See crowds, their members and jobs": opens(*(f"{model}/" for model in CROWDS)),
+    "See channels without their secrets, and switches": opens(
+        "groupbuy/channel/*/change/", "groupbuy/switch/*/change/"
+    ),
+    "Explain why a user may join, or is in a crowd": opens(
+        "activity/activity/explain/", "tag/crowdjob/why/"
+    ),
+    "Send notifications again": opens("trade/notifytask/replay/"),
+    "Unblock clients": opens("groupbuy/switch/blocked/"),
+    "Change activities, offers, goods and discounts": changes(*SELLING),
+    "Change crowds, delete members, run and schedule jobs": lambda client: (
+        changes("tag/crowdtag", "tag/crowdjob")(client)
+        and changes("tag/crowdmember", verbs=("delete",))(client)
+        and changes("django_celery_beat/crontabschedule", verbs=("add",))(client)
+        and opens("tag/crowdjob/*/watch/")(client)
+    ),
+    "Change switches": changes("groupbuy/switch", verbs=("change",)),
+    "Check the data": opens("trade/team/invariants/"),
+    "See and change channels' secrets": secrets,
+    "Issue and switch off API keys": changes("groupbuy/apikey"),
+    "Change users and groups": changes("auth/user", "auth/group"),
+    "Change the platform's schedules": changes(
+        "django_celery_beat/periodictask", "django_celery_beat/intervalschedule"
+    ),
+    "Change superusers, make others superusers": superusers,
+}
+
+
+def test_the_table_and_the_tries_have_the_same_rows() -> None:
+    assert list(TRIES) == list(WHAT)
+    assert ROLES == ["viewer", "support", "operator", "administrator"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("what", WHAT)
+def test_each_role_may_do_what_the_table_says(role: str, what: str) -> None:
+    user = User.objects.create_user("member", is_staff=True)
+    user.groups.set([Group.objects.get(name=role)])
+    client = Client()
+    client.force_login(user)
+
+    assert {"yes": True, "–": False}[WHAT[what][ROLES.index(role)]] == TRIES[what](client)
+
+
+def test_only_permissions_that_a_page_asks_for_can_be_chosen(operator: Client) -> None:
+    page = operator.get(url_of("auth/group/add/")).content.decode()
+    labels = [label.strip() for label in re.findall(r"<span[^>]*>\s*([^<>]+: [^<>]+)</span>", page)]
+
+    assert "orders: view" in labels
+    assert "notifications: send again" in labels
+    assert "switches: unblock clients" in labels
+    assert "activities: change" in labels
+    for without in ("orders: change", "switches: delete", "log entries: view", "sessions: view"):
+        assert without not in labels
+    assert len(labels) == len(set(labels))
+
+
+def test_making_a_superuser_warns(operator: Client) -> None:
+    colleague = User.objects.get(username="colleague")
+    body = {"username": "colleague", "is_superuser": "on", "is_active": "on"}
+    body |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    page = operator.post(f"/admin/auth/user/{colleague.pk}/change/", body, follow=True)
+
+    colleague.refresh_from_db()
+    assert colleague.is_superuser
+    assert "colleague may now do everything, without limit." in page.content.decode()
