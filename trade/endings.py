@@ -3,7 +3,9 @@
 Settlement, refund and expiry all end here. Call inside a transaction that has locked the team.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from groupbuy import channels, rows
 from trade import counts, gate
@@ -24,10 +26,7 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
         key=NotifyTask.success_key(team.pk),
         team=team,
         url=team.notify_url,
-        payload={
-            "teamId": str(team.pk),
-            "outTradeNoList": list(paid.values_list("out_trade_no", flat=True)),
-        },
+        payload=success_payload(team, list(paid.values_list("out_trade_no", flat=True))),
         now=now,
     )
 
@@ -65,13 +64,23 @@ def close_order(
         key=NotifyTask.refund_key(order.pk, kind),
         team=team,
         url=channel.refund_notify_url if channel else "",
-        payload={
-            "type": kind,
-            "userId": order.user_id,
-            "teamId": str(team.pk),
-            "orderId": str(order.pk),
-            "outTradeNo": order.out_trade_no,
-            "activityId": order.activity_id,
-        },
+        payload=refund_payload(order, kind),
         now=now,
     )
+
+
+def success_payload(team: Team, out_trade_nos: Sequence[str]) -> dict[str, Any]:
+    """The body of a team_success notification; the numbers are those of all paid orders."""
+    return {"teamId": str(team.pk), "outTradeNoList": out_trade_nos}
+
+
+def refund_payload(order: Order, kind: RefundType) -> dict[str, Any]:
+    """The body of a team_refund notification."""
+    return {
+        "type": kind,
+        "userId": order.user_id,
+        "teamId": str(order.team_id),
+        "orderId": str(order.pk),
+        "outTradeNo": order.out_trade_no,
+        "activityId": order.activity_id,
+    }

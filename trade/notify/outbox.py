@@ -48,10 +48,26 @@ def record(
 
     Must run in the transaction that makes the event true.
     """
-    by_mq = team.notify_transport == Transport.MQ
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("outbox.record() outside a transaction")
-    task = NotifyTask(
+    task = draft(event, key=key, team=team, url=url, payload=payload, now=now)
+    rows.insert(task)
+    transaction.on_commit(lambda: nudge(task.pk), robust=True)
+    return task
+
+
+def draft(
+    event: NotifyTask.Event,
+    *,
+    key: str,
+    team: Team,
+    url: str,
+    payload: Mapping[str, Any],
+    now: datetime,
+) -> NotifyTask:
+    """A promise that is not saved yet, due now."""
+    by_mq = team.notify_transport == Transport.MQ
+    return NotifyTask(
         key=key,
         channel_id=team.channel_id,
         event=event,
@@ -62,9 +78,6 @@ def record(
         next_attempt_at=now,
         created_at=now,
     )
-    rows.insert(task)
-    transaction.on_commit(lambda: nudge(task.pk), robust=True)
-    return task
 
 
 def deliver(task_id: int, *, clock: Callable[[], datetime]) -> bool:

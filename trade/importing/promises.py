@@ -1,0 +1,100 @@
+"""Notifications of an imported team: those of the source, and those that it owes to the mall."""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from groupbuy import switches
+from groupbuy.fields import read_id
+from trade.endings import refund_payload, success_payload
+from trade.importing.plan import CLOSED, PAID, Plan
+from trade.importing.report import Finding
+from trade.importing.source import Row
+from trade.models import NotifyTask, Order, RefundType
+from trade.notify import outbox
+
+DELIVERED, GIVEN_UP = NotifyTask.State.DELIVERED, NotifyTask.State.GIVEN_UP
+
+
+def told_at(plan: Plan) -> datetime | None:
+    """When the source promised the mall that the team is complete."""
+    return min((row["create_time"] for row in _success_tasks(plan)), default=None)
+
+
+def completed_at(plan: Plan) -> datetime:
+    """Of a complete team: its last payment, where the source has no notification."""
+    paid = [order.paid_at for order in plan.orders if order.paid_at]
+    return told_at(plan) or max(paid, default=plan.team.expires_at)
+
+
+def add_promises(plan: Plan) -> None:
+    """One for the completion, one for each closed order, as the platform itself makes them."""
+    team = plan.team
+    if team.completed_at:
+        numbers = [order.out_trade_no for order in plan.live(PAID)]
+        promise = outbox.draft(
+            NotifyTask.Event.TEAM_SUCCESS,
+            key=NotifyTask.success_key(team.pk),
+            team=team,
+            url=team.notify_url,
+            payload=success_payload(team, numbers),
+            now=team.completed_at,
+        )
+        _add(plan, promise, _success_tasks(plan))
+    for order in plan.live(CLOSED):
+        _add(plan, _refund(plan, order), refund_tasks(plan, order))
+
+
+def _refund(plan: Plan, order: Order) -> NotifyTask:
+    assert order.closed_at is not None
+    kind = RefundType.UNPAID_UNLOCK
+    if order.paid_at:
+        kind = RefundType.PAID_FORMED if plan.team.completed_at else RefundType.PAID_UNFORMED
+    return outbox.draft(
+        NotifyTask.Event.TEAM_REFUND,
+        key=NotifyTask.refund_key(order.pk, kind),
+        team=plan.team,
+        url=plan.team.channel.refund_notify_url,
+        payload=refund_payload(order, kind),
+        now=order.closed_at,
+    )
+
+
+def _add(plan: Plan, promise: NotifyTask, tasks: Iterable[Row]) -> None:
+    """In the state that the source has reached; what the source lacks is sent if it is recent."""
+    tasks = list(tasks)
+    states = {task["notify_status"] for task in tasks}
+    promise.attempts = max((task["notify_count"] for task in tasks), default=0)
+    if DELIVERED in states:
+        promise.state, promise.next_attempt_at = DELIVERED, None
+        promise.delivered_at = max(task["update_time"] for task in tasks)
+    elif states == {GIVEN_UP}:
+        plan.found(Finding.GIVEN_UP, detail=promise.key)
+        promise.state, promise.next_attempt_at = GIVEN_UP, None
+    else:
+        is_new = promise.created_at == plan.now
+        if not tasks and promise.created_at < plan.now - switches.EVENTS_KEPT:
+            return  # deleted there, as it would be here
+        if not tasks and not is_new:
+            plan.found(Finding.NEVER_TOLD, detail=promise.key)
+        promise.attempts, promise.next_attempt_at = 0, plan.now
+    plan.promises.append(promise)
+
+
+def _success_tasks(plan: Plan) -> Iterator[Row]:
+    return (row for row in plan.source.tasks if "outTradeNoList" in _payload(row))
+
+
+def refund_tasks(plan: Plan, order: Order) -> Iterator[Row]:
+    for row in plan.source.tasks:
+        if read_id(str(_payload(row).get("orderId"))) == order.pk:
+            yield row
+
+
+def _payload(row: Row) -> dict[str, Any]:
+    try:
+        found = json.loads(row["parameter_json"])
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
