@@ -1,13 +1,19 @@
-"""Callback hosts: the form of a URL and of an allow-list, and which URLs the list admits."""
+"""Callback hosts: which URLs a channel's allow-list admits, and which addresses may be called."""
 
+import ipaddress
 import re
+import socket
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 ALLOWED_HOST = re.compile(r"(?:(https?)://)?([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+TUNNELS = [  # IPv6 ranges that lead to IPv4 addresses: 6to4, NAT64, IPv4-compatible
+    ipaddress.ip_network(network) for network in ("2002::/16", "64:ff9b::/96", "::/96")
+]
 
 
 def validate_http_url(value: str) -> None:
@@ -53,3 +59,20 @@ def is_allowed(url: str, callback_hosts: str) -> bool:
             if (scheme, name) == (parts.scheme, host) and only_port in (None, str(port)):
                 return True
     return False
+
+
+def allowed_address(host: str, port: int) -> str:
+    """Resolve the host and return an address that may be called, or raise OSError.
+
+    Public addresses may; private, loopback and link-local ones only inside CALLBACK_NETWORKS.
+    """
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    for *_family, sockaddr in found:
+        address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        tunnel = any(address in network for network in TUNNELS)
+        public = address.is_global and not address.is_multicast and not tunnel
+        if public or any(address in network for network in settings.CALLBACK_NETWORKS):
+            return str(address)
+    raise OSError(f"{host} resolves to no address that may be called")

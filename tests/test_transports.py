@@ -14,13 +14,13 @@ import pytest
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from groupbuy.hosts import is_allowed
+from groupbuy.hosts import allowed_address, is_allowed
 from groupbuy.models import Channel, new_webhook_secret
 from tests.factories import make_channel, make_promise
 from tests.sink import Request, Sink, reply
 from trade.models import NotifyTask
 from trade.notify import transports
-from trade.notify.transports import SendError, allowed_address
+from trade.notify.transports import SendError
 
 pytestmark = pytest.mark.django_db
 

@@ -5,7 +5,6 @@ host on the channel's allow-list. The address that the host resolves to for this
 allowed, too.
 """
 
-import ipaddress
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -25,15 +24,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 
+from groupbuy.hosts import allowed_address
 from groupbuy.models import Channel
 from trade.models import NotifyTask, Transport
 from trade.notify import rabbitmq
 
 TIMEOUT = 5  # seconds, from connecting to the end of the answer
 LONGEST_ANSWER = 1024  # bytes; an honest one has seven
-TUNNELS = [  # IPv6 ranges that lead to IPv4 addresses: 6to4, NAT64, IPv4-compatible
-    ipaddress.ip_network(network) for network in ("2002::/16", "64:ff9b::/96", "::/96")
-]
 
 
 class SendError(Exception):
@@ -144,23 +141,6 @@ def _seconds(retry_after: str, now: datetime) -> int:
     except ValueError:
         return 0
     return max(0, round((moment - now).total_seconds())) if moment.tzinfo else 0
-
-
-def allowed_address(host: str, port: int) -> str:
-    """Resolve the host and return an address that may be called, or raise OSError.
-
-    Public addresses may; private, loopback and link-local ones only inside CALLBACK_NETWORKS.
-    """
-    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    for *_family, sockaddr in found:
-        address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        tunnel = any(address in network for network in TUNNELS)
-        public = address.is_global and not address.is_multicast and not tunnel
-        if public or any(address in network for network in settings.CALLBACK_NETWORKS):
-            return str(address)
-    raise OSError(f"{host} resolves to no address that may be called")
 
 
 class _Watch:
