@@ -29,6 +29,7 @@ from groupbuy import (
     switches,
     throttling,
 )
+from groupbuy.checks import channels_without_refunds
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
@@ -74,6 +75,17 @@ class ChannelAdmin(UsedRowsStay):
         """Without the secrets for those who may only look."""
         may_change = self.has_change_permission(request, obj)
         return self.fieldsets if may_change else self.fieldsets[:-1]
+
+    def render_change_form(
+        self, request: HttpRequest, *args: Any, obj: Channel | None = None, **kwargs: Any
+    ) -> Any:
+        if obj and channels_without_refunds().filter(pk=obj.pk).exists():
+            text = _(
+                "Refunds of this channel cannot be reported to its mall: enter a refund notify URL,"
+                " or set AMQP_URL."
+            )
+            self.message_user(request, text, messages.WARNING)
+        return super().render_change_form(request, *args, obj=obj, **kwargs)
 
 
 @admin.register(ApiKey)

@@ -10,7 +10,7 @@ class GroupBuyConfig(AppConfig):
     verbose_name = _("Channels and switches")
 
     def ready(self) -> None:
-        from groupbuy import changes, schema  # noqa: F401, PLC0415  schema registers itself
+        from groupbuy import changes, checks, schema  # noqa: F401, PLC0415  register themselves
 
         for signal in (post_save, post_delete):
             signal.connect(changes.announce_saved, dispatch_uid="announce")

@@ -1,14 +1,14 @@
 """The console's inbox and its page of invariants."""
 
 from datetime import timedelta
-from functools import partial
-from operator import add
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import translation
 
+from groupbuy.checks import check_refunds
 from tests.factories import (
     NOW,
     lock,
@@ -21,7 +21,6 @@ from tests.factories import (
 )
 from trade.inbox import problems
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
-from trade.notify import outbox
 
 pytestmark = pytest.mark.django_db
 State = NotifyTask.State
@@ -49,22 +48,40 @@ def test_that_nothing_is_sold_is_said_first(operator: Client) -> None:
     assert b"downgradeSwitch" in operator.get(first.link).content
 
 
-def test_a_refund_notice_without_a_url_is_kept_and_shown(operator: Client) -> None:
+def test_a_channel_whose_refunds_have_no_destination_is_shown(operator: Client) -> None:
+    """In the inbox, on its page and by the system check; before the first refund, too."""
     channel = make_channel(refund_notify_url="")
+    make_channel("s02", "c02")
+    text = (
+        "Refunds of s01/c01 cannot be reported to its mall: the channel has no refund notify URL,"
+        " and there is no RabbitMQ. Not sent so far: {}."
+    )
+    assert texts() == [text.format(0)]
     make_activity(channel=channel)
     make_team("a", "b", paid=1)
     refund("a")
     refund("b")
-    for hours in range(9):
-        outbox.deliver_due(clock=partial(add, NOW, timedelta(hours=6.5 * hours)))
 
-    assert NotifyTask.objects.filter(state=State.GIVEN_UP).count() == 2
-    assert [problem.text for problem in problems(NOW)] == [
-        "2 refund notices of s01/c01 have no destination: the channel has no refund notify URL."
-    ]
-    page = operator.get("/admin/").content.decode()
-    assert f'href="/admin/groupbuy/channel/{channel.pk}/change/"' in page
-    assert "2 refund notices of s01/c01" in page
+    [problem] = problems(NOW)
+    assert problem.text == text.format(2)
+    assert problem.link == f"/admin/groupbuy/channel/{channel.pk}/change/"
+    page = operator.get(problem.link).content.decode()
+    assert "Refunds of this channel cannot be reported" in page
+    checked = [warning.msg for warning in check_refunds(databases=["default"])]
+    assert checked == ["Refunds of s01/c01 cannot be reported to its mall."]
+    assert check_refunds() == []  # a check that may not look at the database
+
+
+def test_with_a_message_broker_each_channel_has_a_destination(
+    operator: Client, settings: Any
+) -> None:
+    channel = make_channel(refund_notify_url="")
+    settings.AMQP_URL = "amqp://broker"
+
+    assert texts() == []
+    assert check_refunds(databases=["default"]) == []
+    page = operator.get(f"/admin/groupbuy/channel/{channel.pk}/change/").content.decode()
+    assert "cannot be reported" not in page
 
 
 def test_a_notice_that_waited_for_its_url_stays_in_the_inbox(operator: Client) -> None:
@@ -76,7 +93,7 @@ def test_a_notice_that_waited_for_its_url_stays_in_the_inbox(operator: Client) -
 
     [problem] = problems(NOW)
 
-    assert problem.text == "1 refund notice of s01/c01 waited for its URL: send it again."
+    assert problem.text == "1 refund notice of s01/c01 had no destination then: send it again."
     page = operator.get(problem.link).content.decode()
     assert 'value="1" class="action-select' in page or ">1</a>" in page
     assert ">2</a>" not in page

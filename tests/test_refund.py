@@ -9,7 +9,17 @@ import pytest
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.models import Channel
 from tests.checks import broken_invariants
-from tests.factories import NOW, close, lock, make_activity, make_channel, make_team, refund, settle
+from tests.factories import (
+    NOW,
+    URL,
+    close,
+    lock,
+    make_activity,
+    make_channel,
+    make_team,
+    refund,
+    settle,
+)
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.refund import Outcome, decide
 
@@ -148,7 +158,7 @@ def test_a_payment_after_a_refund_is_refunded_too() -> None:
     assert broken_invariants() == {}
 
 
-def test_a_channel_without_a_refund_url_keeps_the_promise() -> None:
+def test_a_refund_without_a_destination_is_given_up_at_once() -> None:
     make_activity()
     Channel.objects.update(refund_notify_url="")
     lock("a")
@@ -156,4 +166,29 @@ def test_a_channel_without_a_refund_url_keeps_the_promise() -> None:
     refund("a")
 
     promise = NotifyTask.objects.get()
-    assert (promise.target, promise.next_attempt_at) == ("", NOW)
+    assert (promise.state, promise.target, promise.next_attempt_at) == (3, "", None)
+    assert promise.last_error == (
+        "the channel has no refund notify URL, and there is no message broker"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "sent_to"),
+    [
+        ("", ("MQ", "topic.team_refund", "RabbitMQ")),
+        (URL, ("HTTP", URL, "127.0.0.1:9")),
+    ],
+)
+def test_a_refund_goes_by_mq_where_there_is_a_broker_and_no_url(
+    settings: Any, url: str, sent_to: tuple[str, str, str]
+) -> None:
+    settings.AMQP_URL = "amqp://broker"
+    make_activity()
+    Channel.objects.update(refund_notify_url=url)
+    lock("a")  # by HTTP
+
+    refund("a")
+
+    promise = NotifyTask.objects.get()
+    assert (promise.transport, promise.target, promise.endpoint) == sent_to
+    assert promise.next_attempt_at == NOW

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from groupbuy import gcra, switches, throttling
+from groupbuy.checks import channels_without_refunds
 from groupbuy.models import Switch
 from trade import lists
 from trade.models import NotifyTask, Order, Team, Transport
@@ -45,33 +46,34 @@ def _switched_off() -> Iterator[Problem]:
 
 
 def _nowhere_to_go() -> Iterator[Problem]:
-    """Refund notifications promised while their channel had no URL."""
+    """Channels whose refunds have no destination, and refund notices that had none by then."""
     waiting = NotifyTask.objects.filter(
         state__in=[State.NEW, State.RETRYING, State.GIVEN_UP],
         endpoint="",
         transport=Transport.HTTP,
     )
-    names = ("channel_id", "channel__source", "channel__channel", "channel__refund_notify_url")
-    for row in waiting.values(*names).annotate(count=Count("pk")).order_by(*names):
-        channel, count = f"{row['channel__source']}/{row['channel__channel']}", row["count"]
-        if row["channel__refund_notify_url"]:
-            text = ngettext(
-                "%(count)d refund notice of %(channel)s waited for its URL: send it again.",
-                "%(count)d refund notices of %(channel)s waited for their URL: send them again.",
-                count,
-            )
-            query = {"channel__id__exact": row["channel_id"], "endpoint": "", "state__in": "0,2,3"}
-            link = f"{reverse('admin:trade_notifytask_changelist')}?{urlencode(query)}"
-        else:
-            text = ngettext(
-                "%(count)d refund notice of %(channel)s has no destination: the channel has no"
-                " refund notify URL.",
-                "%(count)d refund notices of %(channel)s have no destination: the channel has no"
-                " refund notify URL.",
-                count,
-            )
-            link = reverse("admin:groupbuy_channel_change", args=[row["channel_id"]])
-        yield Problem(text % {"count": count, "channel": channel}, link)
+    names = ("channel_id", "channel__source", "channel__channel")
+    grouped = waiting.values(*names).annotate(count=Count("pk")).order_by(*names)
+    counts = {row["channel_id"]: row for row in grouped}
+    for channel in channels_without_refunds():
+        row = counts.pop(channel.pk, {"count": 0})
+        text = _(
+            "Refunds of %(channel)s cannot be reported to its mall: the channel has no refund"
+            " notify URL, and there is no RabbitMQ. Not sent so far: %(count)d."
+        )
+        name = f"{channel.source}/{channel.channel}"
+        link = reverse("admin:groupbuy_channel_change", args=[channel.pk])
+        yield Problem(text % {"count": row["count"], "channel": name}, link)
+    for channel_id, row in counts.items():
+        text = ngettext(
+            "%(count)d refund notice of %(channel)s had no destination then: send it again.",
+            "%(count)d refund notices of %(channel)s had no destination then: send them again.",
+            row["count"],
+        )
+        name = f"{row['channel__source']}/{row['channel__channel']}"
+        query = {"channel__id__exact": channel_id, "endpoint": "", "state__in": "0,2,3"}
+        link = f"{reverse('admin:trade_notifytask_changelist')}?{urlencode(query)}"
+        yield Problem(text % {"count": row["count"], "channel": name}, link)
 
 
 def _given_up() -> Iterator[Problem]:

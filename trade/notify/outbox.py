@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Min, QuerySet
 
@@ -44,15 +45,13 @@ def record(
     payload: Mapping[str, Any],
     now: datetime,
 ) -> NotifyTask:
-    """Write a promise, to the url or by MQ, as the team's leader chose.
-
-    Must run in the transaction that makes the event true.
-    """
+    """Write a promise. Must run in the transaction that makes the event true."""
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("outbox.record() outside a transaction")
     task = draft(event, key=key, team=team, url=url, payload=payload, now=now)
     rows.insert(task)
-    transaction.on_commit(lambda: nudge(task.pk), robust=True)
+    if task.target:
+        transaction.on_commit(lambda: nudge(task.pk), robust=True)
     return task
 
 
@@ -65,19 +64,27 @@ def draft(
     payload: Mapping[str, Any],
     now: datetime,
 ) -> NotifyTask:
-    """A promise that is not saved yet, due now."""
-    by_mq = team.notify_transport == Transport.MQ
-    return NotifyTask(
+    """A promise, not saved: by MQ if the team's leader chose it or there is no URL, else by HTTP.
+
+    With neither a URL nor a message broker it is given up at once, and the inbox says what is
+    missing.
+    """
+    by_mq = team.notify_transport == Transport.MQ or bool(settings.AMQP_URL and not url)
+    task = NotifyTask(
         key=key,
         channel_id=team.channel_id,
         event=event,
-        transport=team.notify_transport,
+        transport=Transport.MQ if by_mq else Transport.HTTP,
         target=f"topic.{event}" if by_mq else url,
         endpoint="RabbitMQ" if by_mq else _endpoint(url),
         payload=json.dumps(payload, ensure_ascii=False, separators=(",", ":")),
         next_attempt_at=now,
         created_at=now,
     )
+    if not task.target:
+        task.state, task.next_attempt_at = NotifyTask.State.GIVEN_UP, None
+        task.last_error = transports.NOWHERE
+    return task
 
 
 def deliver(task_id: int, *, clock: Callable[[], datetime]) -> bool:

@@ -31,6 +31,7 @@ from trade.notify import rabbitmq
 
 TIMEOUT = 5  # seconds, from connecting to the end of the answer
 LONGEST_ANSWER = 1024  # bytes; an honest one has seven
+NOWHERE = "the channel has no refund notify URL, and there is no message broker"
 
 
 class SendError(Exception):
@@ -51,11 +52,16 @@ class SendError(Exception):
 
 
 def send(task: NotifyTask, *, now: datetime) -> int | None:
-    """Deliver the promise and return the HTTP status if there is one, or raise SendError."""
+    """Deliver the promise and return the HTTP status if there is one, or raise SendError.
+
+    An HTTP promise without a target goes where its channel's refunds go by now.
+    """
     match Transport(task.transport):
-        case Transport.HTTP:
-            return _send_by_http(task, now)
-        case Transport.MQ:
+        case Transport.HTTP if url := task.target or task.channel.refund_notify_url:
+            return _send_by_http(task, url, now)
+        case Transport.HTTP if not settings.AMQP_URL:
+            raise SendError(NOWHERE, final=True)
+        case _:
             _send_by_mq(task)
             return None
 
@@ -63,18 +69,16 @@ def send(task: NotifyTask, *, now: datetime) -> int | None:
 def _send_by_mq(task: NotifyTask) -> None:
     if not settings.AMQP_URL:
         raise SendError("no message broker is set up: AMQP_URL is empty")
+    routing_key = task.target or f"topic.{task.event}"
     try:
-        rabbitmq.publish(task.target, task.payload, message_id=task.key)
+        rabbitmq.publish(routing_key, task.payload, message_id=task.key)
     except UnroutableError as exc:
-        raise SendError(f"no queue is bound to {task.target}") from exc
+        raise SendError(f"no queue is bound to {routing_key}") from exc
     except rabbitmq.ERRORS as exc:
         raise SendError(repr(exc)) from exc
 
 
-def _send_by_http(task: NotifyTask, now: datetime) -> int:
-    url = task.target or task.channel.refund_notify_url
-    if not url:
-        raise SendError("the channel has no URL for this event")
+def _send_by_http(task: NotifyTask, url: str, now: datetime) -> int:
     if not task.channel.allows(url):
         raise SendError("the URL is not among the channel's callback hosts")
     body = task.payload.encode()

@@ -109,18 +109,15 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         with transaction.atomic():
+            hosts = {"callback_hosts": "http://127.0.0.1\nhttp://localhost"}
             channel, _ = Channel.objects.get_or_create(
-                source="s01",
-                channel="c01",
-                defaults={
-                    "name": "演示商城",
-                    "callback_hosts": "http://127.0.0.1\nhttp://localhost",
-                },
+                source="s01", channel="c01", defaults={"name": "演示商城", **hosts}
             )
             _connect(channel, refund_notify_url=refund_url, checkout_url=checkout_url)
-            Channel.objects.get_or_create(
-                source="s02", channel="c02", defaults={"name": "黑名单演示"}
+            blocked, _ = Channel.objects.get_or_create(
+                source="s02", channel="c02", defaults={"name": "黑名单演示", **hosts}
             )
+            _connect(blocked, refund_notify_url=refund_url)
             crowd, _ = CrowdTag.objects.get_or_create(
                 tag_id=CROWD, defaults={"name": "演示人群", "description": "小傅哥和他的朋友们"}
             )
