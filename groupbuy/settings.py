@@ -279,7 +279,6 @@ LOGGING = {
         "django": {"handlers": [], "propagate": True},  # not twice while DEBUG is on
         "django.request": {"level": "ERROR"},  # not a line for each client that asks too often
         "celery.beat": {"filters": ["brief"]},
-        "pika": {"level": "CRITICAL"},  # the outbox logs each failed attempt, in one line
     },
     "root": {"handlers": ["console"], "level": env.log_level("LOG_LEVEL", "INFO")},
 }

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -20,7 +20,7 @@ from tests.racing import race
 from trade import tasks
 from trade.models import NotifyAttempt, NotifyTask, Order
 from trade.notify import endpoints, nudges, outbox, transports
-from trade.notify.transports import SendError
+from trade.notify.transports import Failure
 
 pytestmark = pytest.mark.django_db
 State = NotifyTask.State
@@ -43,14 +43,14 @@ def clock() -> Clock:
 def outcome(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
     """Let every send end this way; returns the list of keys that will have been sent."""
 
-    def choose(result: int | BaseException) -> list[str]:
+    def choose(result: int | Failure | BaseException) -> list[str]:
         sent: list[str] = []
 
-        def send(task: NotifyTask, *, now: datetime) -> int:
-            sent.append(task.key)
+        def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int | Failure]:
+            sent.append(tasks[0].key)
             if isinstance(result, BaseException):
                 raise result
-            return result
+            return {tasks[0].key: result}
 
         monkeypatch.setattr(transports, "send", send)
         return sent
@@ -187,8 +187,8 @@ def test_a_bug_while_sending_counts_as_an_attempt_and_stops_no_sweep(
     make_promise("bug")
     make_promise("good")
 
-    def send(task: NotifyTask, *, now: datetime) -> int:
-        return 1 // 0 if task.key == "bug" else 200
+    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int]:
+        return {tasks[0].key: 1 // 0 if tasks[0].key == "bug" else 200}
 
     monkeypatch.setattr(transports, "send", send)
 
@@ -230,7 +230,7 @@ def test_a_delivered_promise_is_sent_once(clock: Clock, outcome: Any) -> None:
 
 def test_a_failed_promise_backs_off_and_is_given_up(clock: Clock, outcome: Any) -> None:
     task = make_promise()
-    sent = outcome(SendError("answered 500", status_code=500))
+    sent = outcome(Failure("answered 500", status_code=500))
     waits = []
 
     for _attempt in range(20):
@@ -260,7 +260,7 @@ def test_nothing_is_tried_before_its_time(clock: Clock, outcome: Any) -> None:
 
 def test_retry_after_is_honoured(clock: Clock, outcome: Any) -> None:
     task = make_promise()
-    outcome(SendError("answered 429", status_code=429, retry_after=90))
+    outcome(Failure("answered 429", status_code=429, retry_after=90))
 
     outbox.deliver_due(clock=clock)
 
@@ -270,7 +270,7 @@ def test_retry_after_is_honoured(clock: Clock, outcome: Any) -> None:
 
 def test_a_receiver_that_is_gone_is_left_alone(clock: Clock, outcome: Any) -> None:
     task = make_promise()
-    outcome(SendError("answered 410", status_code=410, final=True))
+    outcome(Failure("answered 410", status_code=410, final=True))
 
     outbox.deliver_due(clock=clock)
 
@@ -299,11 +299,11 @@ def test_a_worker_whose_lease_has_passed_on_does_not_overwrite_the_outcome(
 ) -> None:
     task = make_promise()
 
-    def slow(promise: NotifyTask, *, now: datetime) -> int:
-        monkeypatch.setattr(transports, "send", lambda promise, now: 200)
+    def slow(promises: Sequence[NotifyTask], *, now: datetime) -> dict[str, Failure]:
+        monkeypatch.setattr(transports, "send", lambda promises, now: {task.key: 200})
         clock.now = NOW + outbox.LEASE
-        outbox.deliver(promise.pk, clock=clock)  # somebody else, meanwhile
-        raise SendError("answered 500", status_code=500)
+        outbox.deliver(task.pk, clock=clock)  # somebody else, meanwhile
+        return {task.key: Failure("answered 500", status_code=500)}
 
     monkeypatch.setattr(transports, "send", slow)
     outbox.deliver(task.pk, clock=clock)
@@ -321,10 +321,10 @@ def test_one_endpoint_gets_few_sends_at_once(clock: Clock, monkeypatch: pytest.M
     make_promise("alive", endpoint="alive", next_attempt_at=NOW)
     sent: list[str] = []
 
-    def send(task: NotifyTask, *, now: datetime) -> int:
-        sent.append(task.key)
+    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int]:
+        sent.append(tasks[0].key)
         outbox.deliver_due(clock=clock)  # another worker thread, while this one waits
-        return 200
+        return {tasks[0].key: 200}
 
     monkeypatch.setattr(transports, "send", send)
     outbox.deliver_due(clock=clock)
@@ -342,13 +342,13 @@ def test_who_meets_a_busy_endpoint_is_served_by_whoever_is_done_there(
     sent: list[str] = []
     refused: list[str] = []
 
-    def send(task: NotifyTask, *, now: datetime) -> int:
-        sent.append(task.key)
+    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int]:
+        sent.append(tasks[0].key)
         while waiting:  # other worker threads get their nudges while this one sends
             task_id = waiting.pop(0)
             if not outbox.deliver(task_id, clock=clock):
                 refused.append(NotifyTask.objects.get(pk=task_id).key)
-        return 200
+        return {tasks[0].key: 200}
 
     monkeypatch.setattr(transports, "send", send)
     outbox.deliver(waiting.pop(0), clock=clock)
@@ -430,7 +430,7 @@ def test_threads_that_claim_together_keep_the_limit(
         make_promise(str(n), endpoint="mall")
     lock, sending, most = threading.Lock(), 0, 0
 
-    def send(task: NotifyTask, *, now: datetime) -> int:
+    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int | Failure]:
         nonlocal sending, most
         with lock:
             sending += 1
@@ -438,9 +438,7 @@ def test_threads_that_claim_together_keep_the_limit(
         time.sleep(0.05)
         with lock:
             sending -= 1
-        if fails:
-            raise SendError("down")
-        return 200
+        return {tasks[0].key: Failure("down") if fails else 200}
 
     monkeypatch.setattr(transports, "send", send)
     race(*[lambda: outbox.deliver_due(clock=clock)] * 8)

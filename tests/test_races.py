@@ -5,6 +5,7 @@ Each test names the mutation that breaks it; each was tried.
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -462,10 +463,10 @@ def test_four_workers_send_every_promise_once(monkeypatch: pytest.MonkeyPatch) -
         make_promise(f"team_success-{n}", channel=channel, endpoint=f"host{n % 5}")
     sent: list[str] = []
 
-    def send(task: NotifyTask, *, now: Any) -> int:
-        sent.append(task.key)
+    def send(tasks: Sequence[NotifyTask], *, now: Any) -> dict[str, int]:
+        sent.append(tasks[0].key)
         time.sleep(0.002)
-        return 200
+        return {tasks[0].key: 200}
 
     monkeypatch.setattr(transports, "send", send)
 

@@ -40,5 +40,5 @@ def _send_after_commit(
         target=f"topic.{event}" if by_mq else url,
         payload=json.dumps(payload),
     )
-    send = threading.Thread(target=transports.send, args=[task], kwargs={"now": timezone.now()})
+    send = threading.Thread(target=transports.send, args=[[task]], kwargs={"now": timezone.now()})
     transaction.on_commit(send.start)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 import pika
+from django.conf import settings
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError
 
 from groupbuy_client import Webhook, WebhookError
@@ -74,8 +76,8 @@ class Receiver:
     def _consume(self) -> None:
         """Acknowledge each message once it is recorded, however often RabbitMQ goes away."""
         while not self._stopped.is_set():
-            with suppress(AMQPError, OSError, *rabbitmq.ERRORS):
-                parameters = rabbitmq.connection_parameters()
+            with suppress(AMQPError, AMQPConnectorException, OSError):
+                parameters = pika.URLParameters(settings.AMQP_URL)
                 with pika.BlockingConnection(parameters) as connection:
                     self._consume_from(connection.channel())
             time.sleep(0.3)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pika
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
@@ -24,7 +25,7 @@ from tests.chaos.stack import Stack
 from tests.factories import make_activity, make_channel
 from tests.stack import direct_session
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
-from trade.notify import outbox, rabbitmq
+from trade.notify import outbox
 
 SHOPPERS = 6  # threads
 PATIENCE = 120  # seconds after the faults in which everything has to come to its end
@@ -58,7 +59,7 @@ def run(stack: Stack, seed: int, seconds: int) -> int:
 @contextmanager
 def _platform(stack: Stack, seed: int) -> Iterator[tuple[Receiver, Mall]]:
     """The processes, and the mall with its receiver, its offers and its queue."""
-    with pika.BlockingConnection(rabbitmq.connection_parameters()) as connection:
+    with pika.BlockingConnection(pika.URLParameters(settings.AMQP_URL)) as connection:
         declare_queue(connection.channel())
     channel = make_channel("s07", "c07", callback_hosts="http://127.0.0.1")
     receiver = Receiver(channel.webhook_secret, seed)

@@ -23,8 +23,9 @@ from django.db.models import Max, Min, QuerySet
 
 from groupbuy import rows
 from trade.models import NotifyAttempt, NotifyTask, Team, Transport
-from trade.notify import endpoints, transports
+from trade.notify import connections, endpoints, transports
 from trade.notify.nudges import nudge
+from trade.notify.transports import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ def deliver(task_id: int, *, clock: Callable[[], datetime]) -> bool:
 def deliver_due(*, clock: Callable[[], datetime]) -> int:
     """Send what is due and return how many promises were tried."""
     tried = 0
+    connections.close_old()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
         task = _claim(_in_turn(NotifyTask.objects.all()), clock())
@@ -188,22 +190,21 @@ def _claim(tasks: QuerySet[NotifyTask], now: datetime) -> NotifyTask | None:
 def _send(task: NotifyTask, clock: Callable[[], datetime]) -> bool:
     attempt = NotifyAttempt(task=task, number=task.attempts, started_at=clock())
     started = time.monotonic()
-    failure: transports.SendError | None = None
-    failed = True
+    failure: Failure | None = Failure("")
     try:
-        attempt.status_code = transports.send(task, now=attempt.started_at)
-        failed = False
-    except transports.SendError as exc:
-        failure = exc
+        result = transports.send([task], now=attempt.started_at)[task.key]
+        failure = result if isinstance(result, Failure) else None
+        attempt.status_code = result.status_code if isinstance(result, Failure) else result
     except Exception as exc:
         # A bug must not keep a promise for ever: it counts as an attempt and is given up in time.
         logger.exception("notification %s", task.key)
-        failure = transports.SendError(f"{type(exc).__name__}: {exc}")
+        failure = Failure(f"{type(exc).__name__}: {exc}")
     finally:
+        failed = bool(failure and failure.is_endpoint_failing)
         endpoints.remember(task.endpoint, failed=failed)
         endpoints.give_back(task.endpoint)
     if failure:
-        attempt.status_code, attempt.error = failure.status_code, str(failure)[:255]
+        attempt.error = failure.message[:255]
     attempt.duration_ms = round((time.monotonic() - started) * 1000)
     _record_outcome(task, attempt, failure, clock())
     return failure is None
@@ -212,7 +213,7 @@ def _send(task: NotifyTask, clock: Callable[[], datetime]) -> bool:
 def _record_outcome(
     task: NotifyTask,
     attempt: NotifyAttempt,
-    failure: transports.SendError | None,
+    failure: Failure | None,
     now: datetime,
 ) -> None:
     """Keep the attempt; move the promise on unless its lease has passed to somebody else."""
@@ -223,10 +224,10 @@ def _record_outcome(
             "delivered_at": now,
         }
     elif failure.final or task.attempts > len(BACKOFF):
-        logger.error("notification %s given up: %s", task.key, failure)
+        logger.error("notification %s given up: %s", task.key, attempt.error)
         outcome = {"state": NotifyTask.State.GIVEN_UP, "next_attempt_at": None}
     else:
-        logger.warning("notification %s, attempt %d: %s", task.key, task.attempts, failure)
+        logger.warning("notification %s, attempt %d: %s", task.key, task.attempts, attempt.error)
         delay = _delay(task.attempts, failure.retry_after)
         outcome = {"state": NotifyTask.State.RETRYING, "next_attempt_at": now + delay}
     with transaction.atomic(durable=True):

@@ -1,97 +1,113 @@
 """Publish to RabbitMQ. Source: the wire contract, section 3.
 
-Every thread keeps a connection of its own, because pika's connections belong to one thread, and
-opens it again when it is lost or has been idle: nobody answers the broker's heartbeats between
-two messages, so it closes an idle one.
+By py-amqp, Celery's own client: it reads the broker's confirms when asked to, so those of a whole
+batch are awaited together. A connection that has been idle is opened anew: nobody answers the
+broker's heartbeats between two batches, so the broker closes it.
 """
 
-import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
-import pika
+import amqp
+import kombu
 from django.conf import settings
-from pika.adapters.blocking_connection import BlockingChannel
-from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPError, NackError, UnroutableError
+
+from trade.models import NotifyTask
 
 EXCHANGE = "group_buy_market_exchange"
-TIMEOUT = 5  # seconds to connect; a broker that falls silent later is noticed by HEARTBEAT
-HEARTBEAT = 5  # seconds; pika notices a silent broker after 20, and a promise's lease has 30
-ERRORS = (AMQPError, AMQPConnectorException, OSError)
+TIMEOUT = 5  # seconds for each answer of the broker, and for all confirms of a batch
+HEARTBEAT = 10  # seconds; the broker closes a connection after two without a word
+IDLE = 5  # seconds after which a connection is not used again
+ERRORS = (amqp.AMQPError, OSError)
+
+_kept: list["_Publisher"] = []  # those not in use
 
 
-class _Line(threading.local):
-    """This thread's channel, and when it was last used."""
+def publish(tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
+    """Publish promises; enter by key "" once the broker has one safe in a queue, else why not.
 
-    channel: BlockingChannel | None = None
-    used_at = 0.0
-
-
-_line = _Line()
-
-
-def publish(routing_key: str, body: str, *, message_id: str) -> None:
-    """Return once the broker has the message safe in a queue; raise one of ERRORS if not."""
-    kept = _kept_channel()
-    try:
-        _publish(kept or _open_channel(), routing_key, body, message_id)
-    except (UnroutableError, NackError):
-        raise
-    except ERRORS:
-        hang_up()
-        if kept is None:
-            raise
-        _publish(_open_channel(), routing_key, body, message_id)  # the kept one was dead
+    Raises one of ERRORS if the broker fails. Promises without an answer may have been published.
+    """
+    while waiting := [task for task in tasks if task.key not in answers]:
+        close_idle()
+        publisher = kept = None
+        with suppress(IndexError):
+            publisher = kept = _kept.pop()
+        try:
+            publisher = kept or _Publisher()
+            publisher.publish(waiting, answers)
+        except ERRORS as exc:
+            if publisher:
+                publisher.connection.collect()
+            if not kept or isinstance(exc, TimeoutError):
+                raise
+        else:
+            _kept.append(publisher)
 
 
-def hang_up() -> None:
-    """Close this thread's connection."""
-    channel, _line.channel = _line.channel, None
-    if channel is not None:
-        with suppress(*ERRORS):
-            channel.connection.close()
+def close_idle() -> None:
+    """Close the connections that nothing was published on for IDLE seconds."""
+    for publisher in list(_kept):
+        if time.monotonic() - publisher.used_at >= IDLE:
+            with suppress(ValueError, *ERRORS):  # ValueError: another thread has just taken it
+                _kept.remove(publisher)
+                publisher.connection.close()
 
 
-def declare_exchange(channel: BlockingChannel) -> None:
+def connect() -> Any:
+    """A connection to AMQP_URL, with a limit on how long each answer may take."""
+    tls: Any = {"server_hostname": None} if settings.AMQP_URL.startswith("amqps:") else False
+    broker = kombu.Connection(settings.AMQP_URL, ssl=tls, connect_timeout=TIMEOUT)
+    broker.heartbeat = HEARTBEAT
+    connection: Any = broker.transport.establish_connection()
+    connection.sock.settimeout(TIMEOUT)
+    return connection
+
+
+def declare_exchange(channel: Any) -> None:
     """The exchange that malls bind their queues to; there already, it stays as it is."""
-    channel.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
+    channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
 
 
-def connection_parameters() -> pika.URLParameters:
-    """Where AMQP_URL leads, with limits on how long anything may take."""
-    parameters = pika.URLParameters(settings.AMQP_URL)
-    parameters.socket_timeout = parameters.stack_timeout = TIMEOUT
-    parameters.blocked_connection_timeout = TIMEOUT
-    parameters.heartbeat = HEARTBEAT
-    return parameters
+class _Publisher:
+    """A connection with a channel in confirm mode."""
 
+    def __init__(self) -> None:
+        self.connection = connect()
+        self.channel = self.connection.channel()
+        declare_exchange(self.channel)
+        self.channel.confirm_select()
+        self.channel.events["basic_return"].add(self._return)
+        self.channel.events["basic_ack"].add(partial(self._answer, ""))
+        self.channel.events["basic_nack"].add(partial(self._answer, "the broker refused it"))
+        self.published = 0  # the broker counts, too: its answers name a message by its number
+        self.unanswered: dict[int, str] = {}  # keys by number
+        self.answers: dict[str, str] = {}
+        self.used_at = 0.0
 
-def _publish(channel: BlockingChannel, routing_key: str, body: str, message_id: str) -> None:
-    """Raises UnroutableError when no queue is bound for the key, NackError when refused."""
-    _line.used_at = time.monotonic()
-    channel.basic_publish(
-        EXCHANGE,
-        routing_key,
-        body.encode(),
-        pika.BasicProperties(
-            content_type="text/plain",
-            content_encoding="UTF-8",
-            delivery_mode=pika.DeliveryMode.Persistent.value,
-            message_id=message_id,
-        ),
-        mandatory=True,
-    )
+    def publish(self, tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
+        """Publish all, then wait for the answers to all."""
+        self.answers = answers
+        about = {"content_type": "text/plain", "content_encoding": "UTF-8", "delivery_mode": 2}
+        for task in tasks:
+            self.published += 1
+            self.unanswered[self.published] = task.key
+            message = amqp.Message(task.payload, message_id=task.key, **about)
+            routing_key = task.target or f"topic.{task.event}"
+            self.channel.basic_publish(message, EXCHANGE, routing_key, mandatory=True)
+        deadline = time.monotonic() + TIMEOUT
+        while self.unanswered:
+            self.connection.drain_events(timeout=max(0.001, deadline - time.monotonic()))
+        self.used_at = time.monotonic()
 
+    def _return(self, exc: Exception, exchange: str, routing_key: str, message: Any) -> None:
+        """No queue takes the message. Comes before its confirm."""
+        self.answers[message.properties["message_id"]] = f"no queue is bound to {routing_key}"
 
-def _kept_channel() -> BlockingChannel | None:
-    if time.monotonic() - _line.used_at > HEARTBEAT:
-        hang_up()
-    return _line.channel
-
-
-def _open_channel() -> BlockingChannel:
-    _line.channel = channel = pika.BlockingConnection(connection_parameters()).channel()
-    declare_exchange(channel)
-    channel.confirm_delivery()
-    return channel
+    def _answer(self, error: str, number: int, multiple: bool) -> None:
+        """For one message; with `multiple`, for all up to it that have no answer yet."""
+        for each in [n for n in self.unanswered if n <= number] if multiple else [number]:
+            self.answers.setdefault(self.unanswered.pop(each), error)

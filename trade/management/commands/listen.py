@@ -3,10 +3,8 @@
 from contextlib import suppress
 from typing import Any
 
-import pika
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from pika.adapters.blocking_connection import BlockingChannel
 
 from trade.models import NotifyTask
 from trade.notify import rabbitmq
@@ -27,25 +25,30 @@ class Command(BaseCommand):
         if not settings.AMQP_URL:
             raise CommandError("AMQP_URL is empty: there is no RabbitMQ to listen to.")
         try:
-            with pika.BlockingConnection(rabbitmq.connection_parameters()) as connection:
-                self._listen(connection.channel(), count)
+            with rabbitmq.connect() as connection, suppress(KeyboardInterrupt):
+                self._listen(connection, count)
         except rabbitmq.ERRORS as exc:
             raise CommandError(f"RabbitMQ: {exc!r}") from exc
 
-    def _listen(self, channel: BlockingChannel, count: int) -> None:
+    def _listen(self, connection: Any, count: int) -> None:
         """On a queue that vanishes with us: one that stayed would hide that a mall is missing."""
+        channel = connection.channel()
         rabbitmq.declare_exchange(channel)
-        queue = channel.queue_declare("", exclusive=True).method.queue
+        queue = channel.queue_declare("", exclusive=True).queue
         for event in NotifyTask.Event.values:
             channel.queue_bind(queue, rabbitmq.EXCHANGE, f"topic.{event}")
+        channel.basic_consume(queue, callback=self._print)
         self.stderr.write("Listening. Ctrl-C stops.")
-        with suppress(KeyboardInterrupt):
-            for method, properties, body in channel.consume(queue):
-                self.stdout.write(
-                    f"{method.routing_key} {properties.message_id} {body.decode(errors='replace')}"
-                )
-                self.stdout.flush()
-                # Acknowledged only now: what was not printed comes again.
-                channel.basic_ack(method.delivery_tag or 0)
-                if method.delivery_tag == count:
-                    break
+        self.printed = 0
+        while not count or self.printed < count:
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=rabbitmq.HEARTBEAT / 2)
+            connection.heartbeat_tick()
+
+    def _print(self, message: Any) -> None:
+        key, body = message.delivery_info["routing_key"], message.body
+        text = body if isinstance(body, str) else body.decode(errors="replace")
+        self.stdout.write(f"{key} {message.properties['message_id']} {text}")
+        self.stdout.flush()
+        message.channel.basic_ack(message.delivery_tag)  # what was not printed comes again
+        self.printed += 1

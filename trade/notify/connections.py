@@ -1,0 +1,142 @@
+"""HTTP connections to malls: to allowed addresses only, kept for some seconds, on one time limit.
+
+The address that a host resolves to is checked whenever a connection is opened, and the connection
+goes to that address, so that a second look-up cannot differ.
+"""
+
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from typing import Any
+from urllib.parse import SplitResult, quote, urlsplit
+
+import certifi
+
+from groupbuy.hosts import allowed_address
+
+KEEP = 10  # seconds from its opening in which a connection is used again
+LONGEST_ANSWER = 1024  # bytes; an honest one has seven
+
+_lock = threading.Lock()
+_kept: list["_Connection"] = []  # those not in use
+
+
+def post(
+    url: str, body: bytes, headers: Mapping[str, str], *, timeout: float
+) -> tuple[HTTPResponse, bytes]:
+    """Return the answer, no redirect followed, and the beginning of its body.
+
+    TimeoutError if it is not complete after `timeout` seconds, look-up and connecting included;
+    other OSErrors, HTTPException or ValueError if there is none or it cannot be read.
+    """
+    parts, deadline = urlsplit(url), time.monotonic() + timeout
+    while True:
+        kept = _take(parts)
+        connection = kept or _Connection(parts)
+        try:
+            answer = connection.post(parts, body, headers, deadline)
+        except BaseException as exc:
+            connection.close()
+            if kept and isinstance(exc, ConnectionError | ssl.SSLError):
+                continue  # the other side has closed it
+            raise
+        if connection.sock:
+            with _lock:
+                _kept.append(connection)
+        return answer
+
+
+def close_old() -> None:
+    """Close the connections that have been open for KEEP seconds and are not in use."""
+    with _lock:
+        for old in [each for each in _kept if time.monotonic() - each.opened_at > KEEP]:
+            _kept.remove(old)
+            old.close()
+
+
+@lru_cache
+def tls_context() -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.sslsocket_class = _TLSSocket
+    return context
+
+
+class _Socket(socket.socket):
+    """Every read and write ends at one deadline: a receiver that drips gains no time by it."""
+
+    deadline = 0.0  # by time.monotonic()
+
+    def limit(self) -> None:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(left)
+
+    def recv_into(self, *args: Any) -> int:
+        self.limit()
+        return super().recv_into(*args)
+
+    def send(self, *args: Any) -> int:
+        self.limit()
+        return super().send(*args)
+
+
+class _TLSSocket(_Socket, ssl.SSLSocket):
+    pass
+
+
+class _Connection(HTTPConnection):
+    sock: Any
+
+    def __init__(self, parts: SplitResult) -> None:
+        self.default_port = {"http": 80, "https": 443}[parts.scheme]
+        super().__init__(parts.hostname or "", parts.port or self.default_port)
+        self.origin = parts[:2]
+        self.opened_at = time.monotonic()
+
+    def post(
+        self, url: SplitResult, body: bytes, headers: Mapping[str, str], deadline: float
+    ) -> tuple[HTTPResponse, bytes]:
+        if self.sock is None:
+            self._open(deadline)
+        self.sock.deadline = deadline
+        self.sock.limit()
+        target = f"{url.path or '/'}{'?' if url.query else ''}{url.query}"
+        self.request("POST", quote(target, safe="/?%:@!$&'()*+,;=~[]"), body, headers)
+        answer = self.getresponse()
+        text = answer.read(LONGEST_ANSWER)
+        if answer.length and len(text) < LONGEST_ANSWER:
+            raise IncompleteRead(text, answer.length)
+        if not answer.isclosed():  # longer
+            self.close()
+        return answer, text
+
+    def _open(self, deadline: float) -> None:
+        address = allowed_address(self.host, self.port)
+        self.sock = _Socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        self.sock.deadline = deadline
+        self.sock.limit()
+        self.sock.connect((address, self.port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.default_port == 443:
+            self.sock.limit()
+            self.sock = tls_context().wrap_socket(self.sock, server_hostname=self.host)
+
+
+def _take(parts: SplitResult) -> _Connection | None:
+    """A kept connection there that is as the last answer has left it."""
+    close_old()
+    with _lock:
+        for connection in [each for each in _kept if each.origin == parts[:2]]:
+            _kept.remove(connection)
+            poll = select.poll()
+            poll.register(connection.sock, select.POLLIN)
+            if not poll.poll(0):
+                return connection
+            connection.close()
+    return None
