@@ -1,7 +1,7 @@
-"""Events (事件): the pull twin of the callbacks, in an order that has no gaps.
+"""Events (事件): the same notifications for polling, numbered without gaps.
 
-A promise is numbered only after it was committed, by whoever asks for events, one at a time per
-channel: 1, 2, 3. So a cursor can never pass a promise that was begun earlier and committed later,
+A request for events numbers the channel's committed promises, 1, 2, 3, under a lock on the
+channel's counter. So a cursor can never pass a promise that was begun earlier and committed later,
 which a cursor over ids or times does.
 """
 
@@ -16,13 +16,13 @@ from trade.models import EventCounter, NotifyTask
 from trade.rowlocks import lock_event_counter
 
 PAGE = 100  # events in one answer
-BATCH = 500  # numbered at once; more than a page, so that a short page is the last one
+BATCH = 500  # numbered at once; larger than a page: a page that is not full is then always the last
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
     events: Sequence[NotifyTask]
-    next: int  # the cursor for the next question
+    next: int  # the cursor for the next request
     has_more: bool
 
 
