@@ -6,7 +6,7 @@ from tag.crowd import crowds_of
 from trade import invariants
 from trade.models import NotifyTask
 from trade.notify import transports
-from trade.notify.transports import Failure
+from trade.notify.transports import Result
 
 
 def broken_invariants() -> dict[str, list[str]]:
@@ -18,13 +18,15 @@ def is_member(tag_id: str, user_id: str) -> bool:
     return tag_id in crowds_of(user_id, [tag_id])
 
 
-def send(task: NotifyTask) -> int | Failure | None:
-    """Send this promise now; what becomes of it is not recorded."""
-    return transports.send([task], now=timezone.now())[task.key]
+def send(task: NotifyTask) -> int | None:
+    """Deliver this promise now and return the HTTP status; nothing is recorded."""
+    result = transports.send([task], now=timezone.now())[task.key]
+    assert not result.error
+    return result.status_code
 
 
-def failure(task: NotifyTask) -> Failure:
+def failure(task: NotifyTask) -> Result:
     """Send a promise that cannot be delivered."""
-    result = send(task)
-    assert isinstance(result, Failure)
+    result = transports.send([task], now=timezone.now())[task.key]
+    assert result.error
     return result

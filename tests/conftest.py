@@ -25,6 +25,7 @@ from groupbuy.gcra import limiter
 from tag import crowd
 from tests import factories
 from trade import gate
+from trade.notify import nudges
 
 ENV_EXAMPLE = Path(__file__).parent.parent / ".env.example"
 VARIABLES = re.findall(r"^# ([A-Z_]+)=", ENV_EXAMPLE.read_text("utf-8"), re.M)
@@ -52,6 +53,14 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _no_message_broker(settings: Any) -> None:
     """As in the embedded mode; tests/test_rabbitmq.py has it where there is one."""
     settings.AMQP_URL = ""
+
+
+@pytest.fixture(autouse=True)
+def nudged(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One None for each nudge of this test; none is sent."""
+    made: list[None] = []
+    monkeypatch.setattr(nudges, "nudge", lambda: made.append(None))
+    return made
 
 
 @pytest.fixture(autouse=True)

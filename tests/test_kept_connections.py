@@ -14,7 +14,7 @@ import pytest
 from tests import checks
 from tests.factories import make_channel, make_promise
 from trade.notify import connections, transports
-from trade.notify.transports import Failure
+from trade.notify.transports import Result
 
 pytestmark = pytest.mark.django_db
 HOSTS = "http://127.0.0.1 https://mall.example.com https://other.example.com"
@@ -89,12 +89,12 @@ def answer_all(connection: socket.socket) -> None:
         answer(connection)
 
 
-def send(url: str, key: str) -> int | Failure | None:
+def send(url: str, key: str) -> int | None:
     channel = make_channel(callback_hosts=HOSTS)
     return checks.send(make_promise(key, channel=channel, target=url))
 
 
-def failure(url: str) -> Failure:
+def failure(url: str) -> Result:
     channel = make_channel(callback_hosts=HOSTS)
     return checks.failure(make_promise("failing", channel=channel, target=url))
 
@@ -125,7 +125,7 @@ def test_an_old_connection_is_opened_anew_and_its_address_checked(
 
     assert opened.accepted == 2
     settings.CALLBACK_NETWORKS = []
-    assert "no address that may be called" in failure(opened.url).message
+    assert "no address that may be called" in failure(opened.url).error
 
 
 def test_a_kept_connection_that_the_mall_has_closed_is_opened_anew(mall: Any) -> None:
@@ -161,7 +161,7 @@ def test_a_kept_connection_that_the_mall_closes_on_the_next_request_is_opened_an
 def test_a_new_connection_that_the_mall_closes_is_a_failed_attempt(mall: Any) -> None:
     opened = mall(lambda connection: answer(connection, b""), answer_all)
 
-    assert "RemoteDisconnected" in failure(opened.url).message
+    assert "RemoteDisconnected" in failure(opened.url).error
     assert opened.accepted == 1
 
 
@@ -247,7 +247,7 @@ def test_a_mall_that_hangs_or_drips_is_given_up(
     opened = mall(drip, tls=tls)
     url = trusted(opened, monkeypatch) if tls else opened.url
 
-    assert failure(url).message == HANGING
+    assert failure(url).error == HANGING
 
 
 def test_a_mall_that_drips_on_a_kept_connection_is_given_up(
@@ -263,7 +263,7 @@ def test_a_mall_that_drips_on_a_kept_connection_is_given_up(
     send(opened.url, "1")
     monkeypatch.setattr(transports, "TIMEOUT", 0.1)
 
-    assert failure(opened.url).message == HANGING
+    assert failure(opened.url).error == HANGING
     assert opened.accepted == 1
 
 
@@ -322,7 +322,7 @@ def test_a_certificate_of_another_host_is_refused(
     opened = mall(answer_all, tls=True)
     url = trusted(opened, monkeypatch, host="other.example.com")
 
-    assert "certificate is not valid for" in failure(url).message
+    assert "certificate is not valid for" in failure(url).error
 
 
 def test_a_certificate_of_nobody_known_is_refused(
@@ -334,4 +334,4 @@ def test_a_certificate_of_nobody_known_is_refused(
     monkeypatch.setattr(connections, "allowed_address", lambda host, port: "127.0.0.1")
     connections.tls_context.cache_clear()
 
-    assert "self-signed certificate" in failure(url).message
+    assert "self-signed certificate" in failure(url).error

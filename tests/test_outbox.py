@@ -1,29 +1,22 @@
 """The outbox: what is promised is delivered, or seen to have failed."""
 
-import queue
-import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
-from celery import current_app
-from celery.signals import worker_init
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.factories import NOW, lock, make_activity, make_promise, settle
-from tests.racing import race
 from trade import tasks
 from trade.models import NotifyAttempt, NotifyTask, Order
-from trade.notify import endpoints, nudges, outbox, transports
-from trade.notify.transports import Failure
+from trade.notify import outbox, transports
+from trade.notify.transports import Result
 
 pytestmark = pytest.mark.django_db
 State = NotifyTask.State
+OK, DOWN = Result(status_code=200), Result("answered 500", status_code=500)
 
 
 class Clock:
@@ -43,10 +36,10 @@ def clock() -> Clock:
 def outcome(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
     """Let every send end this way; returns the list of keys that will have been sent."""
 
-    def choose(result: int | Failure | BaseException) -> list[str]:
+    def choose(result: Result | BaseException) -> list[str]:
         sent: list[str] = []
 
-        def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int | Failure]:
+        def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, Result]:
             sent.append(tasks[0].key)
             if isinstance(result, BaseException):
                 raise result
@@ -85,10 +78,8 @@ def test_a_rolled_back_change_leaves_no_promise(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_completing_payment_nudges_after_its_commit(
-    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+    nudged: list[None], django_capture_on_commit_callbacks: Any
 ) -> None:
-    nudged: list[int] = []
-    monkeypatch.setattr(outbox, "nudge", nudged.append)
     make_activity(target_count=1)
     lock("a")
 
@@ -98,87 +89,7 @@ def test_a_completing_payment_nudges_after_its_commit(
     for callback in callbacks:
         callback()
 
-    assert nudged == [NotifyTask.objects.get().pk]
-
-
-def test_a_nudge_names_a_task_that_exists() -> None:
-    assert tasks.deliver_notification.name == nudges.TASK
-
-
-@pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
-    """A broker that treats send_task as told; a queue and a sender thread of the test's own."""
-    monkeypatch.setattr(nudges, "_queue", queue.Queue(3))
-    monkeypatch.setattr(nudges, "_sender", None)
-    released = threading.Event()
-
-    def treat(behaviour: Any) -> None:
-        monkeypatch.setattr(current_app, "send_task", behaviour)
-
-    treat.released = released  # type: ignore[attr-defined]
-    yield treat
-    released.set()
-
-
-def test_nudges_are_sent_by_a_thread_that_outlives_a_broker_that_is_away(broker: Any) -> None:
-    sent: list[int] = []
-
-    def away_once(task: str, args: list[int], **options: Any) -> None:
-        sent.append(args[0])
-        if len(sent) == 1:
-            raise ConnectionError
-
-    broker(away_once)
-    for task_id in (1, 2, 3):
-        nudges.nudge(task_id)
-        nudges._queue.join()
-
-    assert sent == [1, 2, 3]
-
-
-def test_an_outage_of_the_broker_is_one_line_in_the_log(
-    broker: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    away = iter([True, True, True, False, True])
-
-    def send(*args: Any, **options: Any) -> None:
-        if next(away):
-            raise ConnectionError("refused")
-
-    broker(send)
-    caplog.set_level("INFO", nudges.logger.name)
-    for task_id in range(5):
-        nudges.nudge(task_id)
-        nudges._queue.join()
-
-    line = "The broker is away, nudges are left to the sweep: refused"
-    assert [record.getMessage() for record in caplog.records] == [line, line]
-
-
-def test_the_nudges_of_a_sweep_are_one(broker: Any) -> None:
-    sent: list[tuple[str, list[int]]] = []
-    broker(lambda task, args, **options: sent.append((task, args)))
-
-    with nudges.bundled():
-        nudges.nudge(1)
-        nudges.nudge(2)
-        assert nudges._queue.empty()
-    with nudges.bundled():
-        pass  # nothing was promised
-    nudges.nudge(3)
-    nudges._queue.join()
-
-    assert sent == [(tasks.deliver_due_notifications.name, []), (nudges.TASK, [3])]
-
-
-def test_a_broker_that_hangs_holds_up_no_request(broker: Any) -> None:
-    broker(lambda *args, **options: broker.released.wait(10))
-    started = time.monotonic()
-
-    for task_id in range(100):  # more than the queue holds: the rest is the sweep's
-        nudges.nudge(task_id)
-
-    assert time.monotonic() - started < 1
+    assert nudged == [None]
 
 
 def test_a_bug_while_sending_counts_as_an_attempt_and_stops_no_sweep(
@@ -187,8 +98,10 @@ def test_a_bug_while_sending_counts_as_an_attempt_and_stops_no_sweep(
     make_promise("bug")
     make_promise("good")
 
-    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int]:
-        return {tasks[0].key: 1 // 0 if tasks[0].key == "bug" else 200}
+    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, Result]:
+        if tasks[0].key == "bug":
+            raise ZeroDivisionError
+        return {tasks[0].key: OK}
 
     monkeypatch.setattr(transports, "send", send)
 
@@ -201,11 +114,11 @@ def test_a_bug_while_sending_counts_as_an_attempt_and_stops_no_sweep(
 
 
 def test_a_promise_is_changed_before_its_attempt_is_inserted(clock: Clock, outcome: Any) -> None:
-    task = make_promise()
-    outcome(200)
+    make_promise()
+    outcome(OK)
 
     with CaptureQueriesContext(connection) as queries:
-        outbox.deliver(task.pk, clock=clock)
+        outbox.deliver_due(clock=clock)
 
     written = [query["sql"].replace('"', "`") for query in queries]
     tables = [sql.split("`")[1] for sql in written if sql.startswith(("UPDATE", "INSERT"))]
@@ -214,10 +127,10 @@ def test_a_promise_is_changed_before_its_attempt_is_inserted(clock: Clock, outco
 
 def test_a_delivered_promise_is_sent_once(clock: Clock, outcome: Any) -> None:
     task = make_promise()
-    sent = outcome(204)
+    sent = outcome(Result(status_code=204))
 
-    assert outbox.deliver(task.pk, clock=clock) is True
-    assert outbox.deliver(task.pk, clock=clock) is False
+    assert outbox.deliver_due(clock=clock, new=True) == 1
+    assert outbox.deliver_due(clock=clock, new=True) == 0
     assert outbox.deliver_due(clock=clock) == 0
 
     task.refresh_from_db()
@@ -230,7 +143,7 @@ def test_a_delivered_promise_is_sent_once(clock: Clock, outcome: Any) -> None:
 
 def test_a_failed_promise_backs_off_and_is_given_up(clock: Clock, outcome: Any) -> None:
     task = make_promise()
-    sent = outcome(Failure("answered 500", status_code=500))
+    sent = outcome(DOWN)
     waits = []
 
     for _attempt in range(20):
@@ -251,7 +164,7 @@ def test_a_failed_promise_backs_off_and_is_given_up(clock: Clock, outcome: Any) 
 
 
 def test_nothing_is_tried_before_its_time(clock: Clock, outcome: Any) -> None:
-    sent = outcome(200)
+    sent = outcome(OK)
     make_promise(next_attempt_at=NOW + timedelta(microseconds=1))
 
     assert outbox.deliver_due(clock=clock) == 0
@@ -260,7 +173,7 @@ def test_nothing_is_tried_before_its_time(clock: Clock, outcome: Any) -> None:
 
 def test_retry_after_is_honoured(clock: Clock, outcome: Any) -> None:
     task = make_promise()
-    outcome(Failure("answered 429", status_code=429, retry_after=90))
+    outcome(Result("answered 429", status_code=429, retry_after=90))
 
     outbox.deliver_due(clock=clock)
 
@@ -270,7 +183,7 @@ def test_retry_after_is_honoured(clock: Clock, outcome: Any) -> None:
 
 def test_a_receiver_that_is_gone_is_left_alone(clock: Clock, outcome: Any) -> None:
     task = make_promise()
-    outcome(Failure("answered 410", status_code=410, final=True))
+    outcome(Result("answered 410", status_code=410, final=True))
 
     outbox.deliver_due(clock=clock)
 
@@ -282,8 +195,8 @@ def test_a_dead_workers_promise_comes_back_when_its_lease_ends(clock: Clock, out
     task = make_promise()
     outcome(SystemExit())  # a worker that dies while it sends
     with pytest.raises(SystemExit):
-        outbox.deliver(task.pk, clock=clock)
-    sent = outcome(200)
+        outbox.deliver_due(clock=clock)
+    sent = outcome(OK)
 
     clock.now = NOW + outbox.LEASE - timedelta(microseconds=1)
     assert outbox.deliver_due(clock=clock) == 0
@@ -291,160 +204,41 @@ def test_a_dead_workers_promise_comes_back_when_its_lease_ends(clock: Clock, out
     assert outbox.deliver_due(clock=clock) == 1
 
     task.refresh_from_db()
-    assert (sent, task.state, task.attempts) == (["team_success-1"], State.DELIVERED, 2)
+    assert (sent, task.state, task.attempts) == (["team_success-1"], State.DELIVERED, 1)
 
 
 def test_a_worker_whose_lease_has_passed_on_does_not_overwrite_the_outcome(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = make_promise()
+    task = make_promise(endpoint="overtaken")
+    results: Iterator[Result] = iter([DOWN, OK])
 
-    def slow(promises: Sequence[NotifyTask], *, now: datetime) -> dict[str, Failure]:
-        monkeypatch.setattr(transports, "send", lambda promises, now: {task.key: 200})
-        clock.now = NOW + outbox.LEASE
-        outbox.deliver(task.pk, clock=clock)  # somebody else, meanwhile
-        return {task.key: Failure("answered 500", status_code=500)}
-
-    monkeypatch.setattr(transports, "send", slow)
-    outbox.deliver(task.pk, clock=clock)
-
-    task.refresh_from_db()
-    assert (task.state, task.next_attempt_at) == (State.DELIVERED, None)
-    assert NotifyAttempt.objects.count() == 2
-
-
-@pytest.mark.usefixtures("_free_endpoints")
-def test_one_endpoint_gets_few_sends_at_once(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a dead endpoint holds its sends, another one's promise goes through."""
-    for n in range(6):
-        make_promise(f"dead-{n}", endpoint="dead", next_attempt_at=NOW - timedelta(seconds=9 - n))
-    make_promise("alive", endpoint="alive", next_attempt_at=NOW)
-    sent: list[str] = []
-
-    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int]:
-        sent.append(tasks[0].key)
-        outbox.deliver_due(clock=clock)  # another worker thread, while this one waits
-        return {tasks[0].key: 200}
+    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, Result]:
+        result = next(results)
+        if result is DOWN:
+            clock.now = NOW + outbox.LEASE
+            outbox.deliver_due(clock=clock)  # another worker, meanwhile
+        return {tasks[0].key: result}
 
     monkeypatch.setattr(transports, "send", send)
     outbox.deliver_due(clock=clock)
 
-    assert sent[: endpoints.AT_ONCE + 1] == ["dead-0", "dead-1", "dead-2", "dead-3", "alive"]
-    assert sorted(sent) == ["alive", *(f"dead-{n}" for n in range(6))]
+    task.refresh_from_db()
+    assert (task.state, task.attempts, task.next_attempt_at) == (State.DELIVERED, 1, None)
+    assert NotifyAttempt.objects.count() == 2
 
 
-@pytest.mark.usefixtures("_free_endpoints")
-def test_who_meets_a_busy_endpoint_is_served_by_whoever_is_done_there(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
+def test_a_nudge_delivers_only_what_came_due_within_the_last_minute(
+    clock: Clock, outcome: Any
 ) -> None:
-    """A nudge comes once; refused because of too many sends, it must not wait for the sweep."""
-    waiting = [make_promise(str(n), endpoint="mall").pk for n in range(endpoints.AT_ONCE + 2)]
-    sent: list[str] = []
-    refused: list[str] = []
+    make_promise("old", endpoint="a", next_attempt_at=NOW - outbox.NEW)
+    make_promise("new", endpoint="b", next_attempt_at=NOW - outbox.NEW + timedelta(seconds=1))
+    sent = outcome(OK)
 
-    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int]:
-        sent.append(tasks[0].key)
-        while waiting:  # other worker threads get their nudges while this one sends
-            task_id = waiting.pop(0)
-            if not outbox.deliver(task_id, clock=clock):
-                refused.append(NotifyTask.objects.get(pk=task_id).key)
-        return {tasks[0].key: 200}
-
-    monkeypatch.setattr(transports, "send", send)
-    outbox.deliver(waiting.pop(0), clock=clock)
-
-    assert (sent, refused) == (["0", "1", "2", "3", "4", "5"], ["4", "5"])
-    assert not NotifyTask.objects.exclude(state=State.DELIVERED).exists()
-
-
-@pytest.fixture
-def _free_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No place is taken and nobody fails, whatever other tests have left."""
-    monkeypatch.setattr(endpoints, "_in_flight", Counter())
-    monkeypatch.setattr(endpoints, "_failing", set())
-    monkeypatch.setattr(endpoints, "_waiting", {})
-
-
-@pytest.mark.usefixtures("_free_endpoints")
-def test_a_failing_endpoint_has_one_place_until_it_succeeds() -> None:
-    assert [endpoints.take("host") for _ in range(5)] == [True, True, True, True, False]
-    assert endpoints.busy() == {"host"}
-    for _ in range(4):
-        endpoints.give_back("host")
-    endpoints.remember("host", failed=True)
-
-    assert [endpoints.take("host") for _ in range(2)] == [True, False]
-    endpoints.remember("host", failed=False)
-    assert endpoints.take("host")
-
-
-@pytest.mark.usefixtures("_free_endpoints")
-def test_some_threads_are_never_for_sending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "_at_all", 6)
-    endpoints.leave_spare(5)
-
-    assert [endpoints.take(f"host-{n}") for n in range(4)] == [True, True, True, False]
-    assert endpoints.full()
-    assert endpoints.wait("another")
-    assert endpoints.next_waiting() is None
-    endpoints.give_back("host-0")
-    assert endpoints.next_waiting() == "another"
-
-
-def test_a_worker_keeps_threads_free_for_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "_at_all", 6)
-
-    worker_init.send(sender=Mock(concurrency=5))
-
-    assert endpoints._at_all == 3
-
-
-@pytest.mark.usefixtures("_free_endpoints")
-def test_who_waits_is_served_in_turn_and_a_failing_endpoint_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(endpoints, "_at_all", 6)
-    endpoints.leave_spare(99)
-    for host in ("a", "b", "c"):
-        while endpoints.take(host):
-            pass
-        endpoints.give_back(host)
-        endpoints.wait_again(host)
-    endpoints.remember("a", failed=True)
-
-    assert endpoints.next_waiting() == "b"
-    endpoints.wait_again("b")
-    assert [endpoints.next_waiting() for _ in range(3)] == ["c", "b", None]
-    assert endpoints.wait("b") is False  # a place is free: claim it
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("_free_endpoints")
-@pytest.mark.parametrize(("fails", "at_once"), [(False, endpoints.AT_ONCE), (True, 1)])
-def test_threads_that_claim_together_keep_the_limit(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, fails: bool, at_once: int
-) -> None:
-    monkeypatch.setattr(endpoints, "_at_all", 8)
-    endpoints.remember("mall", failed=fails)
-    for n in range(12):
-        make_promise(str(n), endpoint="mall")
-    lock, sending, most = threading.Lock(), 0, 0
-
-    def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int | Failure]:
-        nonlocal sending, most
-        with lock:
-            sending += 1
-            most = max(most, sending)
-        time.sleep(0.05)
-        with lock:
-            sending -= 1
-        return {tasks[0].key: Failure("down") if fails else 200}
-
-    monkeypatch.setattr(transports, "send", send)
-    race(*[lambda: outbox.deliver_due(clock=clock)] * 8)
-
-    assert most == at_once
-    assert NotifyAttempt.objects.count() == 12
+    assert outbox.deliver_due(clock=clock, new=True) == 1
+    assert sent == ["new"]
+    assert outbox.deliver_due(clock=clock) == 1
+    assert sent == ["new", "old"]
 
 
 def test_requeue_goes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,11 +266,21 @@ def test_requeue_gives_a_full_set_of_attempts(clock: Clock, outcome: Any) -> Non
 
 
 def test_the_tasks_call_the_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Any] = []
-    monkeypatch.setattr(outbox, "deliver", lambda task_id, clock: calls.append(task_id))
-    monkeypatch.setattr(outbox, "deliver_due", lambda clock: calls.append("due"))
+    calls: list[bool] = []
+    again: list[str] = []
+    tried = iter([5, 5, 0])
 
-    tasks.deliver_notification(7)
-    tasks.deliver_due_notifications()
+    def deliver_due(*, clock: Any, new: bool = False) -> int:
+        calls.append(new)
+        return next(tried)
 
-    assert calls == [7, "due"]
+    sweep = tasks.deliver_due_notifications
+    monkeypatch.setattr(outbox, "deliver_due", deliver_due)
+    monkeypatch.setattr(sweep, "apply_async", lambda **options: again.append(sweep.name))
+
+    tasks.deliver_new_notifications()
+    sweep()
+    assert again == [sweep.name]
+    sweep()
+
+    assert (calls, again) == ([True, False, False], [sweep.name])

@@ -19,10 +19,11 @@ from rest_framework.test import APIClient
 from tests import checks
 from tests.checks import send
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund
-from trade.models import NotifyTask, Team
-from trade.notify import outbox, rabbitmq
+from trade.models import NotifyAttempt, NotifyTask, Team
+from trade.notify import endpoints, outbox, rabbitmq
 
 AMQP_URL = settings.AMQP_URL
+State = NotifyTask.State
 SUCCESS, REFUND = "topic.team_success", "topic.team_refund"
 pytestmark = [
     pytest.mark.django_db,
@@ -122,10 +123,18 @@ def make_message(key: str = "team_success-1", **fields: Any) -> NotifyTask:
     return make_promise(key, **({"transport": "MQ", "target": SUCCESS} | fields))
 
 
+def make_messages(count: int) -> list[str]:
+    """Keys of promises that are due, in one batch: RabbitMQ has just been fast."""
+    endpoints.acquire(["RabbitMQ"])
+    endpoints.release("RabbitMQ", sent=endpoints.BATCH, seconds=0.01)
+    keys = [f"team_success-{n}" for n in range(count)]
+    return [make_message(key, endpoint="RabbitMQ").key for key in keys]
+
+
 def failure(task: NotifyTask) -> str:
     failed = checks.failure(task)
     assert not failed.final
-    return failed.message
+    return failed.error
 
 
 def test_the_message_is_as_the_contract_says(broker: Broker) -> None:
@@ -207,6 +216,58 @@ def test_a_wrong_password_is_a_failed_attempt(settings: Any) -> None:
     settings.AMQP_URL = AMQP_URL.replace("guest:guest", "guest:wrong")
 
     assert "ACCESS_REFUSED" in failure(make_message())
+
+
+def test_a_broker_that_falls_silent_is_a_failed_attempt_of_one_promise(
+    broker: Broker, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt takes TIMEOUT once: it does not try a new connection. The batch ends with it."""
+    keys = make_messages(5)
+    send(make_message("team_success-first", next_attempt_at=None))
+    monkeypatch.setattr(rabbitmq, "TIMEOUT", 0.1)
+    line.silent = True
+
+    assert outbox.deliver_due(clock=lambda: NOW, new=True) == 5
+
+    assert len(line.ends) == 2 + 2 * 4
+    errors = NotifyTask.objects.filter(key__in=keys).values_list("last_error", flat=True)
+    assert all(error.startswith("TimeoutError") for error in errors)
+
+
+def test_a_batch_is_confirmed_as_a_whole(broker: Broker, line: Line) -> None:
+    keys = make_messages(5)
+
+    assert outbox.deliver_due(clock=lambda: NOW) == 5
+
+    assert broker.ids(SUCCESS) == keys
+    assert set(NotifyTask.objects.values_list("state", flat=True)) == {State.DELIVERED}
+    assert len(line.ends) == 2
+
+
+def test_of_a_batch_only_what_no_queue_takes_fails(broker: Broker) -> None:
+    broker.unbind(REFUND)
+    keys = make_messages(4)
+    NotifyTask.objects.filter(key__in=keys[1::2]).update(target=REFUND)
+
+    assert outbox.deliver_due(clock=lambda: NOW) == 4
+
+    assert broker.ids(SUCCESS) == keys[::2]
+    assert dict(NotifyTask.objects.values_list("key", "last_error")) == {
+        key: error
+        for pair in zip(keys[::2], keys[1::2], strict=True)
+        for key, error in zip(pair, ("", "no queue is bound to topic.team_refund"), strict=True)
+    }
+
+
+def test_a_batch_whose_connection_is_lost_is_published_again(broker: Broker, line: Line) -> None:
+    send(make_message("team_success-first", next_attempt_at=None))
+    keys = make_messages(3)
+    line.cut()
+
+    assert outbox.deliver_due(clock=lambda: NOW) == 3
+
+    assert broker.ids(SUCCESS) == ["team_success-first", *keys]
+    assert NotifyAttempt.objects.filter(error="").count() == 3
 
 
 def test_mq_switched_off_later_keeps_the_promise(settings: Any) -> None:

@@ -39,6 +39,7 @@ from trade import settle as settle_module
 from trade.lock import lock_order
 from trade.models import NotifyTask, Order, Team
 from trade.notify import outbox, transports
+from trade.notify.transports import Result
 from trade.settle import settle_order
 from trade.turns import free_turn, live_seats
 
@@ -463,10 +464,10 @@ def test_four_workers_send_every_promise_once(monkeypatch: pytest.MonkeyPatch) -
         make_promise(f"team_success-{n}", channel=channel, endpoint=f"host{n % 5}")
     sent: list[str] = []
 
-    def send(tasks: Sequence[NotifyTask], *, now: Any) -> dict[str, int]:
+    def send(tasks: Sequence[NotifyTask], *, now: Any) -> dict[str, Result]:
         sent.append(tasks[0].key)
         time.sleep(0.002)
-        return {tasks[0].key: 200}
+        return {tasks[0].key: Result()}
 
     monkeypatch.setattr(transports, "send", send)
 

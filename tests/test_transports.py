@@ -19,7 +19,7 @@ from tests.factories import make_channel, make_promise
 from tests.sink import Request, Sink, reply
 from trade.models import NotifyTask
 from trade.notify import transports
-from trade.notify.transports import Failure
+from trade.notify.transports import Result
 
 pytestmark = pytest.mark.django_db
 
@@ -48,11 +48,11 @@ def endpoint() -> Iterator[Endpoint]:
     endpoint.sink.stop()
 
 
-def send(target: str, **fields: Any) -> int | Failure | None:
+def send(target: str, **fields: Any) -> int | None:
     return checks.send(make_promise(target=target, **fields))
 
 
-def failure(target: str, **fields: Any) -> Failure:
+def failure(target: str, **fields: Any) -> Result:
     return checks.failure(make_promise(target=target, **fields))
 
 
@@ -139,7 +139,7 @@ def test_a_slow_look_up_counts(monkeypatch: pytest.MonkeyPatch, endpoint: Endpoi
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     monkeypatch.setattr(transports, "TIMEOUT", 0.1)
 
-    assert failure(endpoint.url).message == "no complete answer within 0.1 s"
+    assert failure(endpoint.url).error == "no complete answer within 0.1 s"
     assert endpoint.received == []
 
 
@@ -151,7 +151,7 @@ def test_a_redirect_is_not_followed(endpoint: Endpoint) -> None:
 
 
 def test_a_port_where_nobody_listens_is_a_failed_attempt() -> None:
-    assert failure("http://127.0.0.1:9/").message.endswith("Connection refused")
+    assert failure("http://127.0.0.1:9/").error.endswith("Connection refused")
 
 
 def test_a_url_beyond_ascii_is_called(endpoint: Endpoint) -> None:
@@ -163,7 +163,7 @@ def test_a_url_beyond_ascii_is_called(endpoint: Endpoint) -> None:
 def test_a_host_taken_off_the_allow_list_gets_nothing_more(endpoint: Endpoint) -> None:
     channel = make_channel(callback_hosts="mall.example.com")
 
-    assert "callback hosts" in failure(endpoint.url, channel=channel).message
+    assert "callback hosts" in failure(endpoint.url, channel=channel).error
     assert endpoint.received == []
 
 
@@ -239,7 +239,7 @@ def test_the_checked_address_is_the_one_connected_to(
 
     error = failure(url, channel=make_channel(callback_hosts="http://mall.example.com"))
 
-    assert "no address that may be called" in error.message
+    assert "no address that may be called" in error.error
     assert endpoint.received == []
 
 

@@ -18,7 +18,6 @@ from activity.models import Activity
 from groupbuy import changes, rows
 from trade.endings import close_order, complete_team
 from trade.models import Order, Team
-from trade.notify import nudges
 from trade.refund import decide
 from trade.rowlocks import lock_next_team, lock_team_of_hold
 
@@ -43,12 +42,11 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
         holds = list(window.values_list("pk", "team_id")[:WINDOW])
         random.shuffle(holds)
         before = closed
-        with nudges.bundled():
-            for order_id, team_id in holds:
-                try:
-                    closed += _close_hold(order_id, team_id, now=clock())
-                except Exception as exc:  # noqa: BLE001  one order's failure blocks no other
-                    _skip(order_id, failed, exc)
+        for order_id, team_id in holds:
+            try:
+                closed += _close_hold(order_id, team_id, now=clock())
+            except Exception as exc:  # noqa: BLE001  one order's failure blocks no other
+                _skip(order_id, failed, exc)
         if closed == before:
             break
     return closed
@@ -56,20 +54,6 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
 
 def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
     """Complete or fail the teams that are past their end and GRACE; return how many."""
-    with nudges.bundled():
-        return _end_overdue_teams(clock)
-
-
-def expire_activities(*, now: datetime) -> int:
-    """Mark activities past their end as expired; return how many."""
-    over = Activity.objects.filter(status=Activity.Status.IN_EFFECT, end_at__lte=now)
-    expired = over.update(status=Activity.Status.EXPIRED)
-    if expired:
-        changes.announce()
-    return expired
-
-
-def _end_overdue_teams(clock: Callable[[], datetime]) -> int:
     ended, failed = 0, set[int]()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
@@ -85,6 +69,15 @@ def _end_overdue_teams(clock: Callable[[], datetime]) -> int:
         except Exception as exc:  # noqa: BLE001  one team's failure blocks no other
             _skip(team_id, failed, exc)
     return ended
+
+
+def expire_activities(*, now: datetime) -> int:
+    """Mark activities past their end as expired; return how many."""
+    over = Activity.objects.filter(status=Activity.Status.IN_EFFECT, end_at__lte=now)
+    expired = over.update(status=Activity.Status.EXPIRED)
+    if expired:
+        changes.announce()
+    return expired
 
 
 def _skip(row_id: int, failed: set[int], exc: Exception) -> None:

@@ -67,7 +67,7 @@ def _add(plan: Plan, promise: NotifyTask, tasks: Iterable[Row]) -> None:
     states = {task["notify_status"] for task in tasks}
     promise.attempts = max((task["notify_count"] for task in tasks), default=0)
     if DELIVERED in states:
-        promise.state, promise.next_attempt_at = DELIVERED, None
+        promise.state, promise.next_attempt_at, promise.last_error = DELIVERED, None, ""
         promise.delivered_at = max(task["update_time"] for task in tasks)
     elif states == {GIVEN_UP}:
         plan.found(Finding.GIVEN_UP, detail=promise.key)
@@ -78,7 +78,9 @@ def _add(plan: Plan, promise: NotifyTask, tasks: Iterable[Row]) -> None:
             return  # deleted there, as it would be here
         if not tasks and not is_new:
             plan.found(Finding.NEVER_TOLD, detail=promise.key)
-        promise.attempts, promise.next_attempt_at = 0, plan.now
+        promise.attempts = 0
+        if promise.target:
+            promise.next_attempt_at = plan.now
     plan.promises.append(promise)
 
 

@@ -1,87 +1,68 @@
-"""How many sends go on at once: few to one endpoint, and never as many as there are threads.
+"""Send slots: how many batches go to an endpoint at once, and how large they are.
 
-So one dead endpoint takes one thread, and all together leave some to the sweeps that watch time.
+One thread serves a fast endpoint with large batches, several serve a slow one with small batches.
+A failing endpoint gets one promise at a time, and all failing ones together at most half of the
+slots. Some threads of a worker are never for sending: they are left to the sweeps that watch time.
 """
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 
-AT_ONCE = 4  # sends to one endpoint from one process; 1 while its last send failed
+AT_ONCE = 4  # batches on their way to one slow endpoint from one process
 SPARE = 2  # threads of a worker that are not for sending
+BATCH = 250  # promises in one batch at most
+SLICE = 0.2  # seconds that a batch should take: its last promise waits that long
 
 _lock = threading.Lock()
-_at_all = 6  # sends from this process, see leave_spare()
+_slots = 6  # batches on their way from this process, see leave_spare()
 _in_flight: Counter[str] = Counter()
-_failing: set[str] = set()
-_waiting: dict[str, None] = {}  # in the order of asking
+_sizes = defaultdict[str, int](lambda: 1)  # promises for one SLICE; 0: the last send failed
 
 
 def leave_spare(threads: int) -> None:
-    """This worker has so many threads."""
-    global _at_all
-    _at_all = max(1, threads - SPARE)
+    """Size the send limit for a worker with this many threads."""
+    global _slots
+    _slots = max(1, threads - SPARE)
 
 
-def full() -> bool:
-    """Whether nothing at all should be sent just now."""
-    return _in_flight.total() >= _at_all
-
-
-def busy() -> set[str]:
-    """Endpoints that should get no further send just now."""
+def closed() -> set[str]:
+    """The endpoints that have no free slot."""
     with _lock:
-        return {endpoint for endpoint in _in_flight if not _has_place(endpoint)}
+        return {name for name in list(_sizes) if not _has_slot(name)}
 
 
-def take(endpoint: str) -> bool:
-    """Take one of its places, to be given back. False: they are all taken."""
+def acquire(names: Iterable[str]) -> tuple[str, int]:
+    """Take a slot of the first of these endpoints that has one, of a failing one only at last.
+
+    Returns the endpoint and how many promises its batch may hold: 0 if there is no slot.
+    """
     with _lock:
-        if full() or not _has_place(endpoint):
-            return False
+        free = [name for name in names if _has_slot(name)]
+        if not free or _in_flight.total() >= _slots:
+            return "", 0
+        endpoint = next((name for name in free if _sizes[name]), free[0])
         _in_flight[endpoint] += 1
-        return True
+        return endpoint, max(1, _sizes[endpoint])
 
 
-def give_back(endpoint: str) -> None:
+def release(endpoint: str, *, sent: int = 0, seconds: float = 0, failed: bool = False) -> None:
+    """Free a slot. What was sent through it, and how fast, is the measure of the next batch.
+
+    The endpoint counts as failing until a send succeeds.
+    """
     with _lock:
         _in_flight[endpoint] -= 1
         if not _in_flight[endpoint]:
             del _in_flight[endpoint]
+        if sent:
+            fit = int(sent * SLICE / max(seconds, 0.001))
+            _sizes[endpoint] = 0 if failed else max(1, min(fit, BATCH))
 
 
-def remember(endpoint: str, *, failed: bool) -> None:
-    """The endpoint counts as failing until a send succeeds."""
-    with _lock:
-        (_failing.add if failed else _failing.discard)(endpoint)
-
-
-def wait(endpoint: str) -> bool:
-    """Leave word that more is to be sent there. False: there is a free place by now."""
-    with _lock:
-        if not full() and _has_place(endpoint):
-            return False
-        _waiting[endpoint] = None
-        return True
-
-
-def wait_again(endpoint: str) -> None:
-    """Leave word behind all others: there may be more."""
-    with _lock:
-        _waiting.pop(endpoint, None)
-        _waiting[endpoint] = None
-
-
-def next_waiting() -> str | None:
-    """The endpoint that has waited longest and has a free place; failing ones are the sweeps'."""
-    with _lock:
-        for endpoint in [endpoint for endpoint in _waiting if endpoint in _failing]:
-            del _waiting[endpoint]
-        for endpoint in () if full() else _waiting:
-            if _has_place(endpoint):
-                del _waiting[endpoint]
-                return endpoint
-        return None
-
-
-def _has_place(endpoint: str) -> bool:
-    return _in_flight[endpoint] < (1 if endpoint in _failing else AT_ONCE)
+def _has_slot(endpoint: str) -> bool:
+    size = _sizes[endpoint]
+    if size:
+        return _in_flight[endpoint] < (1 if size >= BATCH // 2 else AT_ONCE)
+    failing = sum(count for name, count in _in_flight.items() if not _sizes[name])
+    return not _in_flight[endpoint] and failing < max(1, _slots // 2)

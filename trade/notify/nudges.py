@@ -1,83 +1,57 @@
-"""Nudges: ask Celery to deliver a promise right now, and never make a request wait for that.
+"""Nudges: ask Celery to deliver what is due right now, and never make a request wait for that.
 
-A nudge may be lost: the broker is away or hangs, the process dies, too many wait already. The
-sweep does its work. One thread per process sends them, because talking to a broker that
-accepts connections and does not answer has no useful time limit.
+A nudge wakes this process's sender thread. A key in Redis makes one Celery message of the nudges
+of all processes; the worker deletes it before it looks for promises, so that one committed after
+its look causes a new message. A nudge may be lost; the sweep does its work. The thread is there
+because talking to a broker that accepts connections and never answers has no useful time limit.
 """
 
 import logging
-import queue
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 
 from celery import current_app
 
+from groupbuy import redis
+
 logger = logging.getLogger(__name__)
 
-TASK = "trade.tasks.deliver_notification"
-SWEEP_TASK = "trade.tasks.deliver_due_notifications"
-WAITING = 1000  # nudges kept while the broker is slow; the next ones are dropped
+TASK = "trade.tasks.deliver_new_notifications"
+KEY = "gbm:nudged"
+LOST = 1000  # milliseconds after which a message counts as lost
+GAP = 0.01  # seconds between two messages of one process
 
-_queue: queue.Queue[tuple[str, list[int]]] = queue.Queue(WAITING)
+_needed = threading.Event()
 _start = threading.Lock()
 _sender: threading.Thread | None = None
 
 
-class _Bundle(threading.local):
-    """Whether this thread's nudges are one, and whether there was any."""
-
-    is_open = False
-    is_needed = False
-
-
-_bundle = _Bundle()
-
-
-def nudge(task_id: int) -> None:
-    """Returns at once. Call after the commit."""
-    if _bundle.is_open:
-        _bundle.is_needed = True
-    else:
-        _ask(TASK, [task_id])
-
-
-@contextmanager
-def bundled() -> Iterator[None]:
-    """All nudges inside are one, for whatever is due: a sweep makes them by the hundred."""
-    _bundle.is_open, _bundle.is_needed = True, False
-    try:
-        yield
-    finally:
-        _bundle.is_open = False
-        if _bundle.is_needed:
-            _ask(SWEEP_TASK, [])
-
-
-def _ask(task: str, args: list[int]) -> None:
+def nudge() -> None:
+    """Have new promises delivered soon. Returns at once; call after the commit."""
     global _sender
-    try:
-        _queue.put_nowait((task, args))
-    except queue.Full:
-        return
+    _needed.set()
     with _start:
         if _sender is None or not _sender.is_alive():  # the first one, or after a fork
-            _sender = threading.Thread(target=_send_all, args=[_queue], daemon=True)
+            _sender = threading.Thread(target=_send_all, daemon=True)
             _sender.start()
 
 
-def _send_all(waiting: queue.Queue[tuple[str, list[int]]]) -> None:
+def take_up() -> None:
+    """The worker's side: later promises need a new message. Call before looking for promises."""
+    redis.try_redis(lambda client: client.delete(KEY))
+
+
+def _send_all() -> None:
     level = logging.WARNING
     while True:
-        is_sent = _send(*waiting.get(), level=level)
-        level = logging.WARNING if is_sent else logging.DEBUG  # one line for an outage
-        waiting.task_done()
-
-
-def _send(task: str, args: list[int], *, level: int) -> bool:
-    try:
-        current_app.send_task(task, args=args, retry=False, expires=60)
-    except Exception as exc:  # noqa: BLE001  a nudge may be lost, the thread may not
-        logger.log(level, "The broker is away, nudges are left to the sweep: %s", exc)
-        return False
-    return True
+        _needed.wait()
+        _needed.clear()
+        try:
+            is_first = redis.try_redis(lambda client: bool(client.set(KEY, 1, nx=True, px=LOST)))
+            if is_first is not False:  # None: Redis is away
+                current_app.send_task(TASK, retry=False, expires=60)
+                level = logging.WARNING
+        except Exception as exc:  # noqa: BLE001  a nudge may be lost, the thread may not
+            logger.log(level, "The broker is away, nudges are left to the sweep: %s", exc)
+            level = logging.DEBUG  # one line for an outage
+        time.sleep(GAP)

@@ -1,10 +1,11 @@
 """The outbox (本地消息表): promises written with the change, delivered after it commits.
 
 record()       called inside the transaction that makes the event true
-deliver()      one promise, called by Celery right after the commit (the nudge)
-deliver_due()  whatever is due, called every few seconds for what the nudge lost
+deliver_due()  called by Celery: every few seconds for whatever is due, and right after a commit
+               (the nudge) for what is new
 requeue()      due again at once, for operators
 
+One transaction claims a batch of one endpoint's promises, another one records how the sends went.
 Delivery is at least once. The receiver tells copies apart by NotifyTask.key.
 """
 
@@ -12,29 +13,33 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Min, QuerySet
+from django.db.models import F, Max, Min, QuerySet
 
 from groupbuy import rows
 from trade.models import NotifyAttempt, NotifyTask, Team, Transport
-from trade.notify import connections, endpoints, transports
-from trade.notify.nudges import nudge
-from trade.notify.transports import Failure
+from trade.notify import connections, endpoints, nudges, rabbitmq, transports
+from trade.notify.transports import Result
 
 logger = logging.getLogger(__name__)
 
 BACKOFF = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds after the 1st, 2nd, ... failure
 LONGEST_RETRY_AFTER = 24 * 3600  # seconds; a receiver may ask for no more
-LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # longer than the slowest send
-SWEEP = 15  # seconds after which a sweep, or a nudge that found more to do, leaves the rest
+LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # half of it for sends, half for the last one
+SWEEP = 15  # seconds after which a delivery leaves the rest to another one
+NEW = timedelta(minutes=1)  # how long a promise is new
+WINDOW = 500  # due promises looked at to make a batch
 LATEST = 5000  # attempts looked at to see what is being served
 PIECE = 1000  # promises made due again at once
+State = NotifyTask.State
+Try = tuple[NotifyAttempt, Result]
 
 
 def record(
@@ -52,7 +57,7 @@ def record(
     task = draft(event, key=key, team=team, url=url, payload=payload, now=now)
     rows.insert(task)
     if task.target:
-        transaction.on_commit(lambda: nudge(task.pk), robust=True)
+        transaction.on_commit(nudges.nudge, robust=True)
     return task
 
 
@@ -83,37 +88,38 @@ def draft(
         created_at=now,
     )
     if not task.target:
-        task.state, task.next_attempt_at = NotifyTask.State.GIVEN_UP, None
+        task.state, task.next_attempt_at = State.GIVEN_UP, None
         task.last_error = transports.NOWHERE
     return task
 
 
-def deliver(task_id: int, *, clock: Callable[[], datetime]) -> bool:
-    """Send this promise if it is due and nobody else holds it; then what waits for a place."""
-    task = _claim_or_wait(NotifyTask.objects.filter(pk=task_id), clock)
-    if task is None:
-        return False
-    sent = _send(task, clock)
+def deliver_due(*, clock: Callable[[], datetime], new: bool = False) -> int:
+    """Send what is due and return how many promises were tried.
+
+    With `new` only what came due within the last minute: a nudge does not walk past what has
+    piled up for endpoints that fail.
+    """
+    tried, taken = 0, set[int]()  # taken: those that other workers are claiming
     stop = time.monotonic() + SWEEP
-    while time.monotonic() < stop and (endpoint := endpoints.next_waiting()) is not None:
-        more = _claim_or_wait(_in_turn(NotifyTask.objects.filter(endpoint=endpoint)), clock)
-        if more is not None:
-            endpoints.wait_again(endpoint)
-            _send(more, clock)
-    return sent
-
-
-def deliver_due(*, clock: Callable[[], datetime]) -> int:
-    """Send what is due and return how many promises were tried."""
-    tried = 0
     connections.close_old()
-    stop = time.monotonic() + SWEEP
+    rabbitmq.close_idle()
+    nudges.take_up()
     while time.monotonic() < stop:
-        task = _claim(_in_turn(NotifyTask.objects.all()), clock())
-        if task is None:
-            break
-        _send(task, clock)
-        tried += 1
+        now = clock()
+        window = list(_due(now, taken, new=new).values_list("pk", "endpoint")[:WINDOW])
+        names = Counter(name for _pk, name in window)
+        endpoint, size = endpoints.acquire(names)
+        if not size:
+            return tried
+        ids = [pk for pk, name in window if name == endpoint][:size]
+        others = names - Counter({endpoint: size})
+        if len(window) == WINDOW or others.keys() - endpoints.closed():
+            nudges.nudge()  # another thread sends those
+        sent = _deliver(endpoint, ids, now, clock)
+        tried += sent
+        if not sent:
+            taken.update(ids)
+    nudges.nudge()  # another thread goes on
     return tried
 
 
@@ -122,14 +128,11 @@ def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
 
     In small pieces, which hold up nobody who sends one of them.
     """
-    again = tasks.exclude(state=NotifyTask.State.NEW)
+    again = tasks.exclude(state=State.NEW)
     ends = NotifyTask.objects.aggregate(first=Min("pk"), last=Max("pk"))
-    count = 0
-    for start in range(ends["first"] or 0, (ends["last"] or 0) + 1, PIECE):
-        count += again.filter(pk__gte=start, pk__lt=start + PIECE).update(
-            state=NotifyTask.State.NEW, attempts=0, next_attempt_at=now
-        )
-    return count
+    due = {"state": State.NEW, "attempts": 0, "next_attempt_at": now}
+    pieces = range(ends["first"] or 0, (ends["last"] or 0) + 1, PIECE)
+    return sum(again.filter(pk__gte=n, pk__lt=n + PIECE).update(**due) for n in pieces)
 
 
 def served_since(moment: datetime) -> set[str]:
@@ -143,103 +146,108 @@ def _endpoint(url: str) -> str:
     return f"{parts.hostname}:{parts.port or parts.scheme}" if parts.hostname else ""
 
 
-def _in_turn(tasks: QuerySet[NotifyTask]) -> QuerySet[NotifyTask]:
-    return tasks.order_by("next_attempt_at")
+def _due(now: datetime, taken: Collection[int], *, new: bool) -> QuerySet[NotifyTask]:
+    due = NotifyTask.objects.filter(next_attempt_at__lte=now).exclude(pk__in=taken)
+    if new:
+        due = due.filter(next_attempt_at__gt=now - NEW)
+    return due.exclude(endpoint__in=endpoints.closed()).order_by("next_attempt_at")
 
 
-def _claim_or_wait(tasks: QuerySet[NotifyTask], clock: Callable[[], datetime]) -> NotifyTask | None:
-    """Claim one of an endpoint's promises; without a place, leave word with who has the places."""
-    for _again in range(2):  # in the moment between, a place may have come free
-        task = _claim(tasks, clock())
-        if task is not None:
-            return task
-        due = tasks.filter(next_attempt_at__lte=clock()).values_list("endpoint", flat=True).first()
-        if due is None or endpoints.wait(due):
-            return None
-    return None
-
-
-def _claim(tasks: QuerySet[NotifyTask], now: datetime) -> NotifyTask | None:
-    """Take a place at its endpoint and a lease on one due row.
-
-    A crashed worker's row comes back by itself when the lease ends.
-    """
-    while not endpoints.full():
-        task, has_place = None, False
-        try:
-            with transaction.atomic(durable=True):
-                due = tasks.filter(next_attempt_at__lte=now).exclude(endpoint__in=endpoints.busy())
-                task = due.select_for_update(skip_locked=True).first()
-                if task is None:
-                    return None
-                has_place = endpoints.take(task.endpoint)
-                if has_place:
-                    task.attempts += 1
-                    task.next_attempt_at = now + LEASE
-                    task.save(update_fields=["attempts", "next_attempt_at"])
-        except BaseException:
-            if task and has_place:
-                endpoints.give_back(task.endpoint)
-            raise
-        if has_place:
-            return task
-        # Another thread took the last place in this moment: look again, without that endpoint.
-    return None
-
-
-def _send(task: NotifyTask, clock: Callable[[], datetime]) -> bool:
-    attempt = NotifyAttempt(task=task, number=task.attempts, started_at=clock())
-    started = time.monotonic()
-    failure: Failure | None = Failure("")
+def _deliver(
+    endpoint: str, ids: Collection[int], now: datetime, clock: Callable[[], datetime]
+) -> int:
+    """Claim, send and record a batch, free its slot, and return how many were tried."""
+    started, tries = time.monotonic(), list[Try]()
     try:
-        result = transports.send([task], now=attempt.started_at)[task.key]
-        failure = result if isinstance(result, Failure) else None
-        attempt.status_code = result.status_code if isinstance(result, Failure) else result
-    except Exception as exc:
-        # A bug must not keep a promise for ever: it counts as an attempt and is given up in time.
-        logger.exception("notification %s", task.key)
-        failure = Failure(f"{type(exc).__name__}: {exc}")
+        if tasks := rows.retry(lambda: _claim(ids, now)):
+            tries += _tries(tasks, started + LEASE.total_seconds() / 2, clock)
+            rows.retry(lambda: _record(now + LEASE, tasks, tries, clock()))
     finally:
-        failed = bool(failure and failure.is_endpoint_failing)
-        endpoints.remember(task.endpoint, failed=failed)
-        endpoints.give_back(task.endpoint)
-    if failure:
-        attempt.error = failure.message[:255]
-    attempt.duration_ms = round((time.monotonic() - started) * 1000)
-    _record_outcome(task, attempt, failure, clock())
-    return failure is None
+        seconds = time.monotonic() - started
+        failed = any(result.error and result.is_endpoint_failing for _attempt, result in tries)
+        endpoints.release(endpoint, sent=len(tries), seconds=seconds, failed=failed)
+    return len(tries)
 
 
-def _record_outcome(
-    task: NotifyTask,
-    attempt: NotifyAttempt,
-    failure: Failure | None,
-    now: datetime,
-) -> None:
-    """Keep the attempt; move the promise on unless its lease has passed to somebody else."""
-    if failure is None:
-        outcome = {
-            "state": NotifyTask.State.DELIVERED,
-            "next_attempt_at": None,
-            "delivered_at": now,
-        }
-    elif failure.final or task.attempts > len(BACKOFF):
-        logger.error("notification %s given up: %s", task.key, attempt.error)
-        outcome = {"state": NotifyTask.State.GIVEN_UP, "next_attempt_at": None}
-    else:
-        logger.warning("notification %s, attempt %d: %s", task.key, task.attempts, attempt.error)
-        delay = _delay(task.attempts, failure.retry_after)
-        outcome = {"state": NotifyTask.State.RETRYING, "next_attempt_at": now + delay}
+def _claim(ids: Collection[int], now: datetime) -> list[NotifyTask]:
+    """Take a lease on those that are still due and that no other worker is claiming.
+
+    If this worker dies they come due again when the lease ends.
+    """
+    due = NotifyTask.objects.filter(pk__in=ids, next_attempt_at__lte=now)
     with transaction.atomic(durable=True):
-        # The promise before its attempt: inserting a child locks the parent only shared, and two
-        # that both want more wait for each other.
-        NotifyTask.objects.filter(pk=task.pk, attempts=task.attempts).update(
-            last_error=attempt.error, **outcome
-        )
-        attempt.save()
+        tasks = list(due.select_for_update(skip_locked=True).prefetch_related("channel"))
+        claimed = NotifyTask.objects.filter(pk__in=[task.pk for task in tasks])
+        claimed.update(next_attempt_at=now + LEASE)
+    return sorted(tasks, key=lambda task: task.next_attempt_at or now)
 
 
-def _delay(attempts: int, retry_after: int) -> timedelta:
-    """Back-off with up to a fifth of jitter, never sooner than the receiver asked."""
-    backoff = BACKOFF[attempts - 1] * random.uniform(1, 1.2)  # noqa: S311  not a secret
-    return timedelta(seconds=max(backoff, min(retry_after, LONGEST_RETRY_AFTER)))
+def _tries(
+    tasks: Sequence[NotifyTask], until: float, clock: Callable[[], datetime]
+) -> Iterator[Try]:
+    """Send these until a send fails or the time is up, as time.monotonic() counts."""
+    while tasks:
+        started, started_at = time.monotonic(), clock()
+        results = _results(tasks, started_at)
+        milliseconds = round((time.monotonic() - started) * 1000)
+        for task in (task for task in tasks if task.key in results):
+            result = results[task.key]
+            attempt = NotifyAttempt(
+                task=task,
+                number=task.attempts + 1,
+                started_at=started_at,
+                duration_ms=milliseconds,
+                status_code=result.status_code,
+                error=result.error[:255],
+            )
+            yield attempt, result
+        if result.error or time.monotonic() > until:
+            return
+        tasks = [task for task in tasks if task.key not in results]
+
+
+def _results(tasks: Sequence[NotifyTask], now: datetime) -> Mapping[str, Result]:
+    try:
+        return transports.send(tasks, now=now)
+    except Exception as exc:
+        # A bug must not keep a promise for ever: it is an attempt and is given up in time.
+        logger.exception("notification %s", tasks[0].key)
+        return {tasks[0].key: Result(f"{type(exc).__name__}: {exc}")}
+
+
+def _record(
+    lease: datetime, tasks: Sequence[NotifyTask], tries: Sequence[Try], now: datetime
+) -> None:
+    """Keep the attempts, change what was tried, and make the rest due again.
+
+    Promises whose lease has passed to another worker stay as they are.
+    """
+    attempts = [attempt for attempt, _result in tries]
+    tried = {attempt.task_id for attempt in attempts}
+    rest = [task for task in tasks if task.pk not in tried]
+    delivered = {"state": State.DELIVERED, "next_attempt_at": None, "delivered_at": now}
+    leased = NotifyTask.objects.filter(next_attempt_at=lease)
+    with transaction.atomic(durable=True):
+        # Promises before attempts: inserting a child takes a shared lock on its parent, and two
+        # workers that then both want more deadlock.
+        done = leased.filter(pk__in=[each.task_id for each in attempts if not each.error])
+        done.update(attempts=F("attempts") + 1, last_error="", **delivered)
+        for attempt, result in tries:
+            if result.error:
+                setback = _setback(attempt, result, now)
+                leased.filter(pk=attempt.task_id).update(attempts=attempt.number, **setback)
+        leased.bulk_update(rest, ["next_attempt_at"])  # to what they had when they were claimed
+        for attempt in attempts:
+            attempt.pk = None  # set by a transaction that did not commit
+        NotifyAttempt.objects.bulk_create(attempts)
+
+
+def _setback(attempt: NotifyAttempt, result: Result, now: datetime) -> dict[str, Any]:
+    """Give up, or try again after the back-off, no sooner than the receiver asked."""
+    if result.final or attempt.number > len(BACKOFF):
+        logger.error("notification %s given up: %s", attempt.task, attempt.error)
+        return {"state": State.GIVEN_UP, "next_attempt_at": None, "last_error": attempt.error}
+    logger.warning("notification %s, attempt %d: %s", attempt.task, attempt.number, attempt.error)
+    backoff = BACKOFF[attempt.number - 1] * random.uniform(1, 1.2)  # noqa: S311  not a secret
+    due = now + timedelta(seconds=max(backoff, min(result.retry_after, LONGEST_RETRY_AFTER)))
+    return {"state": State.RETRYING, "next_attempt_at": due, "last_error": attempt.error}

@@ -33,15 +33,14 @@ def publish(tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
     """
     while waiting := [task for task in tasks if task.key not in answers]:
         close_idle()
-        publisher = kept = None
+        kept = None
         with suppress(IndexError):
-            publisher = kept = _kept.pop()
+            kept = _kept.pop()
+        publisher = kept or _Publisher()
         try:
-            publisher = kept or _Publisher()
             publisher.publish(waiting, answers)
         except ERRORS as exc:
-            if publisher:
-                publisher.connection.collect()
+            publisher.connection.collect()
             if not kept or isinstance(exc, TimeoutError):
                 raise
         else:

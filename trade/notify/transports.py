@@ -23,46 +23,44 @@ NOWHERE = "the channel has no refund notify URL, and there is no message broker"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a promise was not delivered. Final: the receiver wants no more of it."""
+class Result:
+    """How a send ended. Final: the receiver wants no more of the promise."""
 
-    message: str
+    error: str = ""  # "": delivered
     status_code: int | None = None
     retry_after: int = 0  # seconds
     final: bool = False
     is_endpoint_failing: bool = True  # False: only this promise cannot be delivered there
 
 
-def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, int | Failure | None]:
+def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, Result]:
     """Send the first of these promises to one endpoint; those by MQ all together.
 
-    Returns by key the HTTP status, if there is one, or the failure. What is left out of the answer
-    is to be sent again. An HTTP promise without a target goes where its channel's refunds go by
-    now.
+    Returns the results by key; a promise without one is to be sent again. An HTTP promise without
+    a target goes where its channel's refunds go by now.
     """
     task = tasks[0]
     if task.transport == Transport.HTTP:
         if url := task.target or task.channel.refund_notify_url:
             return {task.key: _post(url, task, now)}
         if not settings.AMQP_URL:
-            return {task.key: Failure(NOWHERE, final=True)}
+            return {task.key: Result(NOWHERE, final=True)}
         tasks = [task]
     return _publish(tasks)
 
 
-def _publish(tasks: Sequence[NotifyTask]) -> dict[str, int | Failure | None]:
+def _publish(tasks: Sequence[NotifyTask]) -> dict[str, Result]:
     """When the broker fails, the first promise without an answer fails with it."""
     if not settings.AMQP_URL:
-        return {tasks[0].key: Failure("no message broker is set up: AMQP_URL is empty")}
+        return {tasks[0].key: Result("no message broker is set up: AMQP_URL is empty")}
     answers: dict[str, str] = {}
-    failed = dict[str, int | Failure | None]()
+    failed: dict[str, Result] = {}
     try:
         rabbitmq.publish(tasks, answers)
     except rabbitmq.ERRORS as exc:
         rest = [task.key for task in tasks if task.key not in answers]
-        failed = {key: Failure(repr(exc)) for key in rest[:1]}
-    refused = {key: Failure(why, is_endpoint_failing=False) for key, why in answers.items() if why}
-    return dict.fromkeys(answers) | refused | failed
+        failed = {key: Result(repr(exc)) for key in rest[:1]}
+    return {key: Result(why, is_endpoint_failing=False) for key, why in answers.items()} | failed
 
 
 def signed_headers(key: str, body: bytes, channel: Channel, now: datetime) -> dict[str, str]:
@@ -76,9 +74,9 @@ def signed_headers(key: str, body: bytes, channel: Channel, now: datetime) -> di
     }
 
 
-def _post(url: str, task: NotifyTask, now: datetime) -> int | Failure:
+def _post(url: str, task: NotifyTask, now: datetime) -> Result:
     if not task.channel.allows(url):
-        return Failure("the URL is not among the channel's callback hosts")
+        return Result("the URL is not among the channel's callback hosts")
     body = task.payload.encode()
     headers = signed_headers(task.key, body, task.channel, now) | {
         "Content-Type": "application/json",
@@ -87,12 +85,12 @@ def _post(url: str, task: NotifyTask, now: datetime) -> int | Failure:
     try:
         answer, text = connections.post(url, body, headers, timeout=TIMEOUT)
     except TimeoutError:
-        return Failure(f"no complete answer within {TIMEOUT} s")
+        return Result(f"no complete answer within {TIMEOUT} s")
     except (OSError, HTTPException, ValueError) as exc:
-        return Failure(f"{type(exc).__name__}: {exc}")
+        return Result(f"{type(exc).__name__}: {exc}")
     if 200 <= answer.status < 300 and text.strip() in (b"success", b""):
-        return answer.status
-    return Failure(
+        return Result(status_code=answer.status)
+    return Result(
         f"answered {answer.status} {text[:80].decode(errors='replace')!r}",
         status_code=answer.status,
         retry_after=_seconds(answer.headers.get("Retry-After", ""), timezone.now()),
