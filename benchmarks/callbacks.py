@@ -1,8 +1,9 @@
 """Callbacks: how many a second, how long after the completion, and beside a mall that is dead.
 
 One Celery worker as the Procfile starts it, with Redis as its broker, and a mall in a process of
-its own (malls.py). Completions are real: the last order of a team is settled through the API. A
-delay is from the team's completed_at to the arrival at the mall, by this machine's clock.
+its own (malls.py); for callbacks by MQ also RabbitMQ. Completions are real: the last order of a
+team is settled through the API. A delay is from the team's completed_at to the arrival at the mall,
+by this machine's clock.
 """
 
 import http.client
@@ -15,17 +16,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
-import requests
-from celery import current_app
+import pika
 from django.db import connections
+from django.db.models import Max, Min
 
 from benchmarks import bulk, malls, rows
 from benchmarks.bodies import SETTLE, settle_body
-from benchmarks.stack import OUT, WEB_PORT, Row, row, server, worker
+from benchmarks.stack import ENVIRONMENT, OUT, SERVICES, WEB_PORT, Row, row, server, worker
 from tests.stack import ROOT
-from trade.models import NotifyTask, Team
-from trade.notify.nudges import TASK
+from trade.models import NotifyAttempt, NotifyTask, Team, Transport
+from trade.notify import rabbitmq
 
 WAITING, LONGEST = 5_000, 60  # promises, and seconds given to the worker for them
 THREADS = 8  # as many as the worker has
@@ -41,8 +43,7 @@ Delays = list[float]
 def measure(key: str) -> list[Row]:
     print("callbacks …", flush=True)
     with mall():
-        plain = _posts_per_second()
-        nudged, swept = _waiting_per_second(nudged=True), _waiting_per_second(nudged=False)
+        plain, waiting, by_mq = _posts_per_second(), _waiting_per_second(), _waiting_by_mq()
         bulk.clear()
         with server(), worker():
             _delays(key, seconds=WARM_UP, beside=malls.SECOND)
@@ -51,8 +52,9 @@ def measure(key: str) -> list[Row]:
                 for _ in range(ROUNDS)
             ]
     return [
-        row("waiting callbacks sent, nudged / bare requests", nudged, "/s", nudged / plain),
-        row("waiting callbacks sent, by sweeps / bare requests", swept, "/s", swept / plain),
+        row("waiting callbacks sent by HTTP / bare POSTs", waiting, "/s", waiting / plain),
+        row("waiting callbacks sent by HTTP / 600 a second", waiting, "/s", waiting / 600, 1.0),
+        row("waiting callbacks sent by MQ / 1,500 a second", by_mq, "/s", by_mq / 1500, 1.0),
         *_table(rounds),
     ]
 
@@ -85,7 +87,7 @@ def mall() -> Iterator[None]:
     command = [sys.executable, "-m", "benchmarks.malls", str(JOURNAL), *map(str, malls.PORTS)]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
-        _wait_until(lambda: _listens(malls.PORTS[0]), 10, "the mall did not start")
+        wait_until(lambda: _listens(malls.PORTS[0]), 10, "the mall did not start")
         yield
     finally:
         process.terminate()
@@ -97,7 +99,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _arrivals() -> dict[str, float]:
+def arrivals() -> dict[str, float]:
     """The first arrival of each webhook-id, in the order of time."""
     arrivals: dict[str, float] = {}
     for line in JOURNAL.read_text().splitlines():
@@ -106,7 +108,7 @@ def _arrivals() -> dict[str, float]:
     return arrivals
 
 
-def _wait_until(is_so: Callable[[], bool], seconds: float, otherwise: str) -> None:
+def wait_until(is_so: Callable[[], bool], seconds: float, otherwise: str) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
@@ -115,37 +117,54 @@ def _wait_until(is_so: Callable[[], bool], seconds: float, otherwise: str) -> No
 
 
 def _posts_per_second() -> float:
-    """By as many threads as the worker has and requests alone, a new connection each."""
+    """By as many threads as the worker has, on one connection each, without a database."""
+    host = urlsplit(malls.HEALTHY)
 
-    def post(number: int) -> None:
-        body = json.dumps({"teamId": str(number), "outTradeNoList": ["a", "b", "c"]})
-        headers = {"webhook-id": f"bare-{number}", "Content-Type": "application/json"}
-        requests.post(malls.HEALTHY, data=body, headers=headers, timeout=5).raise_for_status()
+    def post(numbers: range) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", host.port or 80, timeout=5)
+        for number in numbers:
+            body = json.dumps({"teamId": str(number), "outTradeNoList": ["a", "b", "c"]})
+            headers = {"webhook-id": f"bare-{number}", "Content-Type": "application/json"}
+            connection.request("POST", host.path, body, headers)
+            assert connection.getresponse().read() == b"success"
+        connection.close()
 
     started = time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(post, range(WAITING)))
+        list(pool.map(post, [range(n, WAITING, THREADS) for n in range(THREADS)]))
     return WAITING / (time.monotonic() - started)
 
 
-def _waiting_per_second(*, nudged: bool) -> float:
-    """Promises that wait for a worker when it starts, from the first arrival to the last."""
+def _waiting_per_second(**environment: str) -> float:
+    """Promises that wait for a worker when it starts, from the first attempt to the last."""
     bulk.clear()
-    name = "nudged" if nudged else "swept"
-    promises = {"name": name, "target": malls.HEALTHY, "state": "0", "due": "NOW(6)"}
+    promises = {"name": "waiting", "target": malls.HEALTHY, "state": "0", "due": "NOW(6)"}
     bulk.load(bulk.PROMISE, WAITING, **promises)
+    if environment:
+        mq = {"transport": Transport.MQ, "target": "topic.team_success", "endpoint": "RabbitMQ"}
+        NotifyTask.objects.update(**mq)
     bulk.analyze()
-    current_app.control.purge()
-    for number in range(1, WAITING + 1) if nudged else ():
-        current_app.send_task(TASK, args=[number])
-    with worker():
-        _wait_until(lambda: len(_moments(name)) == WAITING, LONGEST, "callbacks are missing")
-    moments = _moments(name)
-    return (WAITING - 1) / (moments[-1] - moments[0])
+    waiting = NotifyTask.objects.exclude(state=NotifyTask.State.DELIVERED)
+    with worker(**environment):
+        wait_until(lambda: not waiting.exists(), LONGEST, "callbacks are missing")
+    first = NotifyAttempt.objects.aggregate(at=Min("started_at"))["at"]
+    last = NotifyTask.objects.aggregate(at=Max("delivered_at"))["at"]
+    connections.close_all()
+    seconds: float = (last - first).total_seconds()
+    return WAITING / seconds
 
 
-def _moments(name: str) -> list[float]:
-    return [moment for key, moment in _arrivals().items() if key.startswith(name)]
+def _waiting_by_mq() -> float:
+    """To a queue that nobody reads."""
+    if SERVICES.run("start", "rabbitmq"):
+        sys.exit(f"RabbitMQ does not start; see {OUT}/services/services.log")
+    url = ENVIRONMENT["AMQP_URL"]
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        rabbitmq.declare_exchange(channel)
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, rabbitmq.EXCHANGE, "topic.team_success")
+        return _waiting_per_second(AMQP_URL=url)
 
 
 def _delays(key: str, *, seconds: int = SECONDS, beside: str) -> Delays:
@@ -156,13 +175,13 @@ def _delays(key: str, *, seconds: int = SECONDS, beside: str) -> Delays:
     plan += [(n * SHARE / RATE, members[2]) for n, (_id, members) in enumerate(others)]
     _settle_all(sorted(plan), key)
     keys = {f"team_success-{team_id}" for team_id, _members in teams}
-    _wait_until(lambda: keys <= _arrivals().keys(), LONGEST, "callbacks are missing")
+    wait_until(lambda: keys <= arrivals().keys(), LONGEST, "callbacks are missing")
     if beside == malls.DEAD:
         _give_up_dead()
     done = Team.objects.filter(pk__in=[int(team_id) for team_id, _members in teams])
-    arrivals = _arrivals()
+    arrived = arrivals()
     return [
-        arrivals[f"team_success-{pk}"] - completed_at.timestamp()
+        arrived[f"team_success-{pk}"] - completed_at.timestamp()
         for pk, completed_at in done.values_list("pk", "completed_at")
         if completed_at
     ]

@@ -13,9 +13,11 @@ def main() -> None:
 
 
 def measure(key: str) -> list[Row]:
-    from benchmarks import callbacks, crowds, expiry, history  # noqa: PLC0415  models are there now
+    # The models are there now.
+    from benchmarks import callbacks, crowds, expiry, history, processor  # noqa: PLC0415
 
-    return [*expiry.measure(), *history.measure(), *callbacks.measure(key), *crowds.measure()]
+    rows = [*expiry.measure(), *history.measure()]
+    return [*rows, *callbacks.measure(key), *processor.measure(key), *crowds.measure()]
 
 
 if __name__ == "__main__":

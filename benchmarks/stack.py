@@ -83,21 +83,21 @@ def prepare() -> str:
 
 
 @contextmanager
-def server() -> Iterator[None]:
+def server() -> Iterator[Processes]:
     """The web server of `make run`, with the empty viewset beside the project's paths."""
     processes = Processes({"web": web(int(WEB_PORT), workers=2)}, {}, OUT / "web.log")
     with processes.running():
         processes.wait_until_up(int(WEB_PORT))
-        yield
+        yield processes
 
 
 @contextmanager
-def worker() -> Iterator[None]:
+def worker(**environment: str) -> Iterator[Processes]:
     """One Celery worker with its beat, as the Procfile starts it."""
-    processes = Processes({"worker": worker_command()}, {}, OUT / "worker.log")
+    processes = Processes({"worker": worker_command()}, environment, OUT / "worker.log")
     with processes.running():
         wait_for(lambda: current_app.control.ping(timeout=0.5), "the Celery worker")
-        yield
+        yield processes
 
 
 def wrk(

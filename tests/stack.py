@@ -14,8 +14,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import requests
@@ -85,6 +85,11 @@ class Services:
     def stop(self) -> None:
         self.run("stop")
 
+    def seconds(self) -> float:
+        """Processor time that the services have used so far."""
+        names = [name for name in self.names if (self._directory / f"{name}.pid").exists()]
+        return processor_seconds({self._pid(name) for name in names})
+
     def crash(self, name: str) -> None:
         os.kill(self._pid(name), signal.SIGKILL)
 
@@ -144,6 +149,10 @@ class Processes:
             self.died += 1
             self._start(name)
 
+    def seconds(self) -> float:
+        """Processor time that these processes and their children have used so far."""
+        return processor_seconds({process.pid for process in self._running.values()})
+
     def _ended(self) -> list[str]:
         return [name for name, each in self._running.items() if each.poll() is not None]
 
@@ -178,6 +187,17 @@ def worker(name: str = "celery", *, beat: bool = True) -> str:
     """The Procfile's worker; a further one has a name of its own and no beat."""
     command = PROCFILE["worker"] if beat else PROCFILE["worker"].replace(" --beat", "")
     return f"{command} --hostname {name}@%h"
+
+
+def processor_seconds(ids: Set[int]) -> float:
+    """Processor time so far of the living processes with these ids, or in sessions with them."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            fields = path.read_text().rpartition(")")[2].split()
+            if ids & {int(path.parent.name), int(fields[3])}:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def free_port(in_a_row: int = 1) -> int:
