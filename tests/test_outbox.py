@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.factories import NOW, lock, make_activity, make_promise, settle
 from trade import tasks
+from trade.endings import success_promise
 from trade.models import NotifyAttempt, NotifyTask, Order
 from trade.notify import outbox, transports
 from trade.notify.transports import Result
@@ -57,9 +58,7 @@ def test_record_refuses_to_run_outside_a_transaction(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(transaction.get_connection(), "in_atomic_block", False)
 
     with pytest.raises(RuntimeError, match="outside a transaction"):
-        outbox.record(
-            NotifyTask.Event.TEAM_SUCCESS, key="k", team=team, url="", payload={}, now=NOW
-        )
+        outbox.record(success_promise(team, [], now=NOW))
 
 
 def test_a_rolled_back_change_leaves_no_promise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ Settlement, refund and expiry all end here. Call inside a transaction that has l
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from groupbuy import channels, rows
 from trade import counts, gate
@@ -21,14 +20,8 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
     rows.update(team, "locked_count", "paid_count", "status", "completed_at", "completed_by_shop")
     counts.add(team, teams=1, seats=team.locked_count)
     paid = team.orders.filter(status=Order.Status.PAID).order_by("pk")
-    outbox.record(
-        NotifyTask.Event.TEAM_SUCCESS,
-        key=NotifyTask.success_key(team.pk),
-        team=team,
-        url=team.notify_url,
-        payload=success_payload(team, list(paid.values_list("out_trade_no", flat=True))),
-        now=now,
-    )
+    numbers = list(paid.values_list("out_trade_no", flat=True))
+    outbox.record(success_promise(team, numbers, now=now))
 
 
 def close_order(
@@ -59,28 +52,38 @@ def close_order(
     rows.update(team, "locked_count", "paid_count", "status")
     gate.release_after_commit(team)
     channel = channels.get(team.channel_id)
-    outbox.record(
-        NotifyTask.Event.TEAM_REFUND,
-        key=NotifyTask.refund_key(order.pk, kind),
+    url = channel.refund_notify_url if channel else ""
+    outbox.record(refund_promise(team, order, kind, url, now=now))
+
+
+def success_promise(team: Team, out_trade_nos: Sequence[str], *, now: datetime) -> NotifyTask:
+    """The team_success notification; the numbers are those of all paid orders."""
+    return outbox.draft(
+        NotifyTask.Event.TEAM_SUCCESS,
+        key=NotifyTask.success_key(team.pk),
         team=team,
-        url=channel.refund_notify_url if channel else "",
-        payload=refund_payload(order, kind),
+        url=team.notify_url,
+        payload={"teamId": str(team.pk), "outTradeNoList": out_trade_nos},
         now=now,
     )
 
 
-def success_payload(team: Team, out_trade_nos: Sequence[str]) -> dict[str, Any]:
-    """The body of a team_success notification; the numbers are those of all paid orders."""
-    return {"teamId": str(team.pk), "outTradeNoList": out_trade_nos}
-
-
-def refund_payload(order: Order, kind: RefundType) -> dict[str, Any]:
-    """The body of a team_refund notification."""
-    return {
-        "type": kind,
-        "userId": order.user_id,
-        "teamId": str(order.team_id),
-        "orderId": str(order.pk),
-        "outTradeNo": order.out_trade_no,
-        "activityId": order.activity_id,
-    }
+def refund_promise(
+    team: Team, order: Order, kind: RefundType, url: str, *, now: datetime
+) -> NotifyTask:
+    """The team_refund notification of a closed order; url is the channel's, "" without one."""
+    return outbox.draft(
+        NotifyTask.Event.TEAM_REFUND,
+        key=NotifyTask.refund_key(order.pk, kind),
+        team=team,
+        url=url,
+        payload={
+            "type": kind,
+            "userId": order.user_id,
+            "teamId": str(order.team_id),
+            "orderId": str(order.pk),
+            "outTradeNo": order.out_trade_no,
+            "activityId": order.activity_id,
+        },
+        now=now,
+    )

@@ -3,7 +3,6 @@
 Settings for `python -m tests.chaos --broken-outbox`, which must find the loss.
 """
 
-import json
 import threading
 from typing import Any
 
@@ -23,22 +22,11 @@ class Broken(AppConfig):
     def ready(self) -> None:
         from trade.notify import outbox  # noqa: PLC0415  not before the apps are loaded
 
-        outbox.record = _send_after_commit  # type: ignore[assignment]
+        outbox.record = _send_after_commit
 
 
-def _send_after_commit(
-    event: Any, *, key: str, team: Any, url: str, payload: Any, now: Any
-) -> None:
-    from trade.models import NotifyTask, Transport  # noqa: PLC0415  and so do these
+def _send_after_commit(task: Any) -> None:
     from trade.notify import transports  # noqa: PLC0415  settings come before models
 
-    by_mq = team.notify_transport == Transport.MQ
-    task = NotifyTask(
-        key=key,
-        channel=team.channel,
-        transport=team.notify_transport,
-        target=f"topic.{event}" if by_mq else url,
-        payload=json.dumps(payload),
-    )
     send = threading.Thread(target=transports.send, args=[[task]], kwargs={"now": timezone.now()})
     transaction.on_commit(send.start)

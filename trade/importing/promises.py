@@ -7,12 +7,11 @@ from typing import Any
 
 from groupbuy import switches
 from groupbuy.fields import read_id
-from trade.endings import refund_payload, success_payload
+from trade.endings import refund_promise, success_promise
 from trade.importing.plan import CLOSED, PAID, Plan
 from trade.importing.report import Finding
 from trade.importing.source import Row
 from trade.models import NotifyTask, Order, RefundType
-from trade.notify import outbox
 
 DELIVERED, GIVEN_UP = NotifyTask.State.DELIVERED, NotifyTask.State.GIVEN_UP
 
@@ -33,14 +32,7 @@ def add_promises(plan: Plan) -> None:
     team = plan.team
     if team.completed_at:
         numbers = [order.out_trade_no for order in plan.live(PAID)]
-        promise = outbox.draft(
-            NotifyTask.Event.TEAM_SUCCESS,
-            key=NotifyTask.success_key(team.pk),
-            team=team,
-            url=team.notify_url,
-            payload=success_payload(team, numbers),
-            now=team.completed_at,
-        )
+        promise = success_promise(team, numbers, now=team.completed_at)
         _add(plan, promise, _success_tasks(plan))
     for order in plan.live(CLOSED):
         _add(plan, _refund(plan, order), refund_tasks(plan, order))
@@ -51,14 +43,8 @@ def _refund(plan: Plan, order: Order) -> NotifyTask:
     kind = RefundType.UNPAID_UNLOCK
     if order.paid_at:
         kind = RefundType.PAID_FORMED if plan.team.completed_at else RefundType.PAID_UNFORMED
-    return outbox.draft(
-        NotifyTask.Event.TEAM_REFUND,
-        key=NotifyTask.refund_key(order.pk, kind),
-        team=plan.team,
-        url=plan.team.channel.refund_notify_url,
-        payload=refund_payload(order, kind),
-        now=order.closed_at,
-    )
+    url = plan.team.channel.refund_notify_url
+    return refund_promise(plan.team, order, kind, url, now=order.closed_at)
 
 
 def _add(plan: Plan, promise: NotifyTask, tasks: Iterable[Row]) -> None:

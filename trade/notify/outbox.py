@@ -42,23 +42,13 @@ State = NotifyTask.State
 Try = tuple[NotifyAttempt, Result]
 
 
-def record(
-    event: NotifyTask.Event,
-    *,
-    key: str,
-    team: Team,
-    url: str,
-    payload: Mapping[str, Any],
-    now: datetime,
-) -> NotifyTask:
-    """Write a promise. Must run in the transaction that makes the event true."""
+def record(task: NotifyTask) -> None:
+    """Write a promise. Must run in the transaction that makes its event true."""
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("outbox.record() outside a transaction")
-    task = draft(event, key=key, team=team, url=url, payload=payload, now=now)
     rows.insert(task)
     if task.target:
         transaction.on_commit(nudges.nudge, robust=True)
-    return task
 
 
 def draft(
