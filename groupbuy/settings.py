@@ -181,6 +181,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         ("tag", "forget old files", 600),
         ("trade", "work on crowds", 5),
         ("trade", "delete old rows", 600),
+        ("trade", "keep sums", 60),
         ("pages", "forget used links", 600),
     )
 }
@@ -248,7 +249,10 @@ UNFOLD = {
     ],
     "SHOW_LANGUAGES": True,
     "DASHBOARD_CALLBACK": "trade.admin.dashboard",
-    "STYLES": [lambda request: static("console.css")],
+    "STYLES": [
+        lambda request: static("console.css"),
+        lambda request: static("figures.css"),
+    ],
     "SIDEBAR": {"show_search": True, "show_all_applications": False},
     "COLORS": {  # the red of the logo
         "primary": {

@@ -12,6 +12,7 @@ import trade.urls
 from activity.views import picture
 from groupbuy import api
 from groupbuy.views import SwitchViewSet
+from trade.figures import home
 from trade.views import accept_callback
 
 handler403 = "groupbuy.admin.permission_denied"
@@ -21,6 +22,7 @@ urlpatterns = [
     *trade.urls.urlpatterns,  # first: malls ask more often than people
     *pages.urls.urlpatterns,
     re_path(r"^media/(?P<name>[0-9a-f]{32}\.webp)$", picture, name="picture"),
+    path("admin/figures/<slug:name>.csv", admin.site.admin_view(home.export), name="figure_csv"),
     path("admin/", admin.site.urls),
     path("language/", set_language, name="set_language"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

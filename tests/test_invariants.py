@@ -106,7 +106,7 @@ def test_the_command_prints_every_invariant_and_exits_with_1() -> None:
 
     call_command("check_invariants", stdout=out)
 
-    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["ok"] * 12
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["ok"] * 13
 
     settle("e")
     Order.objects.filter(user_id="e").update(status=0, hold_no=1)

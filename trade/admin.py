@@ -23,16 +23,18 @@ from trade import (
     lists,
     notify_admin,  # noqa: F401  registers itself
 )
+from trade.figures import home
 from trade.inbox import problems
 from trade.invariants import check_all
 from trade.models import Order, Team
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Context of the console's first page: the inbox."""
+    """Context of the console's first page: the inbox, then the business."""
+    now = timezone.now()
     if request.user.has_perm("trade.view_notifytask"):
-        context["problems"] = problems(timezone.now())
-    return context
+        context["problems"] = problems(now)
+    return context | home.context(request, now)
 
 
 class OrderInline(ReadOnly, TabularInline):

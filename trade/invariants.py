@@ -16,6 +16,7 @@ from groupbuy.money import FEN
 from tag import bitmaps
 from trade import counts
 from trade.expire import GRACE
+from trade.figures import sums
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.notify import outbox
 
@@ -174,6 +175,7 @@ INVARIANTS = (
     ),
     Invariant(_("10. Every crowd's bitmap equals its table."), bitmaps.mismatches),
     Invariant(_("11. The counts of completed teams equal the teams."), counts.mismatches),
+    Invariant(_("12. The daily sums equal their rows."), sums.mismatches, Needs.NOW),
 )
 
 

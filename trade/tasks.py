@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 
 from tag import jobs
 from trade import expire, history, retention
+from trade.figures import sums
 from trade.notify import endpoints, outbox
 
 
@@ -48,6 +49,11 @@ def deliver_due_notifications() -> None:
 @shared_task
 def delete_old_rows() -> None:
     retention.delete_old_rows(now=timezone.now())
+
+
+@shared_task
+def keep_sums() -> None:
+    sums.keep(clock=timezone.now)
 
 
 @shared_task

@@ -1,0 +1,141 @@
+"""The daily sums are those of their rows, and follow them."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import time_machine
+from django.db.models import F
+
+from groupbuy.errors import GroupBuyError
+from tests.factories import NOW, lock, make_activity, make_team, refund, settle
+from trade import expire
+from trade.figures import rows, sums
+from trade.figures.rows import day_of
+from trade.models import DailySum, NotifyTask, SummedDay
+
+pytestmark = pytest.mark.django_db
+DAY = timedelta(days=1)
+TODAY = day_of(NOW)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[Any]:
+    """Ids are those of the time."""
+    with time_machine.travel(NOW, tick=False) as travelled:
+        yield travelled
+
+
+def keep(now: Any = NOW) -> int:
+    return sums.keep(clock=lambda: now)
+
+
+def kept(figure: str) -> dict[str, int]:
+    return dict(DailySum.objects.filter(figure=figure).values_list("bucket", "count"))
+
+
+def money(figure: str) -> dict[str, Decimal]:
+    return dict(DailySum.objects.filter(figure=figure).values_list("bucket", "amount"))
+
+
+def test_a_day_is_summed() -> None:
+    make_activity(target_count=2, take_limit=9)
+    make_team("a", "b", paid=2)
+    lock("a", out_trade_no="second")
+    refund("b")
+
+    assert keep() == 1
+
+    assert kept("teams") == {"team": 1, "running": 1}
+    assert kept("completed") == {f"{TODAY} team": 1}
+    assert money("settled") == {f"{TODAY} team": Decimal(160)}
+    assert money("returned") == {f"{TODAY} refunded": Decimal(80)}
+    assert kept("seats") == {"held": 3, "paid": 2}
+    assert kept("wait") == {"0": 2}
+    assert kept("life") == {"2:0:full": 1}
+    everybody = {stage: n for stage, n in kept("stages").items() if stage.startswith("all")}
+    assert everybody == {"all:locked": 2, "all:paid": 2, "all:complete": 2, "all:kept": 1}
+    assert SummedDay.objects.get().is_open is True
+
+
+def test_a_day_is_summed_again_while_a_team_forms_and_after_a_refund(clock: Any) -> None:
+    make_activity(target_count=2, end_at=NOW + 9 * DAY)
+    make_team("a", "b", paid=2)
+    lock("c")
+    tomorrow = NOW + DAY
+    clock.move_to(tomorrow)
+    expire.close_overdue_holds(clock=lambda: tomorrow)
+    expire.end_overdue_teams(clock=lambda: tomorrow)
+
+    assert keep(tomorrow) == 2
+    assert kept("teams") == {"team": 1, "failed": 1}
+    assert SummedDay.objects.get(day=TODAY).is_open is False
+    assert keep(tomorrow + timedelta(hours=1)) == 1  # its own day only
+    later = tomorrow + timedelta(hours=2)
+    refund("a", now=later)
+    assert list(sums.mismatches(later)) == []  # it is known that the day is to be summed again
+    assert keep(later) == 2
+
+    assert money("returned") == {f"{day_of(later)} refunded": Decimal(80)}
+    assert keep(later + timedelta(hours=1)) == 1
+    assert list(sums.mismatches(later + timedelta(hours=1))) == []
+
+
+def test_a_sum_that_disagrees_with_its_rows_is_found(clock: Any) -> None:
+    make_activity(target_count=1)
+    make_team("a", paid=1)
+    clock.move_to(NOW + 2 * DAY)
+    keep(NOW + 2 * DAY)
+    assert list(sums.mismatches(NOW + 2 * DAY)) == []
+    DailySum.objects.filter(figure="seats", bucket="held").update(count=F("count") + 1)
+    DailySum.objects.filter(figure="hours").delete()
+
+    assert list(sums.mismatches(NOW + 2 * DAY)) == [
+        f"{TODAY} hours 12: kept None, the rows have (1, Decimal('0'))",
+        f"{TODAY} seats held: kept (2, Decimal('0.00')), the rows have (1, Decimal('0'))",
+    ]
+
+
+def test_two_runs_at_once_store_a_day_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_activity()
+    lock("a")
+    keep()
+    lock("b")
+    sum_day = rows.sum_day
+
+    def slowly(day: date) -> Any:
+        """Another run is faster."""
+        found = sum_day(day)
+        monkeypatch.setattr(sums, "sum_day", sum_day)
+        lock("c")
+        keep(NOW + timedelta(hours=1))
+        return found
+
+    monkeypatch.setattr(sums, "sum_day", slowly)
+    assert keep(NOW) == 0
+
+    assert kept("seats") == {"held": 3}
+
+
+def test_a_payment_that_finds_no_seat_is_in_no_gmv() -> None:
+    make_activity()
+    make_team("a", "b", paid=1)
+    late = NOW + timedelta(minutes=16)
+    with pytest.raises(GroupBuyError, match="E0106"):
+        settle("b", paid_at=late, now=late)
+
+    keep()
+
+    assert money("settled") == {f"{TODAY} waiting": Decimal(80)}
+    assert money("returned") == {f"{TODAY} late_payment": Decimal(80)}
+
+
+def test_every_notification_that_closes_an_order_names_it() -> None:
+    """The sums read it from the key."""
+    make_activity()
+    order = lock("a")
+    refund("a")
+
+    assert NotifyTask.objects.get().key.split("-")[1] == str(order.pk)

@@ -1,0 +1,208 @@
+"""Draw pictures: marks with coordinates, which templates/admin/figures/drawing.svg writes as SVG.
+
+Units are those of a view box of WIDTH × height, about a pixel each. Colours are classes, see
+static/figures.css.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any, NamedTuple, SupportsFloat
+
+from django.utils.translation import get_language
+
+WIDTH = 420
+LEFT, RIGHT = 40, 8  # of the plot
+LEGEND = 22  # height below the plot
+LABEL = 18  # height of the labels below an axis
+
+
+Value = float | Decimal
+
+
+class Mark(NamedTuple):
+    """A shape of the drawing; text is what it says, or what a mouse over it shows."""
+
+    shape: str  # bar, line, text
+    colour: str
+    x: str
+    y: str
+    width: str = ""
+    height: str = ""
+    text: str = ""
+    path: str = ""
+    anchor: str = ""
+
+
+class Key(NamedTuple):
+    """An entry of the legend."""
+
+    colour: str
+    text: str
+
+
+@dataclass
+class Drawing:
+    summary: str  # for those who do not see it
+    height: int = 200
+    marks: list[Mark] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+    width: int = WIDTH
+
+    def bar(
+        self, colour: str, x: float, y: float, width: float, height: float, text: str = ""
+    ) -> None:
+        if width > 0 and height > 0:
+            self.marks.append(Mark("bar", colour, _n(x), _n(y), _n(width), _n(height), text))
+
+    def text(
+        self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = ""
+    ) -> None:
+        self.marks.append(Mark("text", colour, _n(x), _n(y), text=text, anchor=anchor))
+
+    def line(self, colour: str, points: Sequence[tuple[float, float]], text: str = "") -> None:
+        if points:
+            path = "M" + " L".join(f"{_n(x)} {_n(y)}" for x, y in points)
+            self.marks.append(Mark("line", colour, "", "", path=path, text=text))
+
+
+class Picture(NamedTuple):
+    """A drawing with its definition, and a table of the same numbers."""
+
+    name: str  # of the CSV file
+    title: str
+    definition: str
+    drawing: Drawing
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    fact: str = ""  # the one number to remember
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Maps values from low to high to a range of pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    map: Callable[[float], float] = float
+
+    def __call__(self, value: float) -> float:
+        low, high = self.map(self.low), self.map(self.high)
+        share = (self.map(value) - low) / ((high - low) or 1)
+        return self.start + share * (self.end - self.start)
+
+
+def ticks(high: SupportsFloat, *, low: SupportsFloat = 0, most: int = 5) -> list[float]:
+    """Round numbers that cover low to high, which is at least 1."""
+    high, low = max(float(high), 1), float(low)
+    span = high - low
+    size = 10 ** math.floor(math.log10(span / most))
+    step = next(size * n for n in (1, 2, 5, 10) if span / (size * n) <= most)
+    step = max(step, 1)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [n * step for n in range(first, last + 1)]
+
+
+def scale(
+    drawing: Drawing,
+    values: Sequence[float],
+    *,
+    top: float,
+    bottom: float,
+    write: Callable[[float], str] | None = None,
+) -> Axis:
+    """The axis on the left through these ticks, with a fine line at each."""
+    axis = Axis(values[0], values[-1], bottom, top)
+    for value in values:
+        drawing.line(
+            "axis" if value == 0 else "grid", [(LEFT, axis(value)), (WIDTH - RIGHT, axis(value))]
+        )
+        drawing.text(LEFT - 6, axis(value) + 4, (write or short)(value), anchor="end")
+    return axis
+
+
+def day_axis(drawing: Drawing, days: Sequence[date], y: float) -> Axis:
+    """Days from left to right, about five of them named."""
+    axis = Axis(0, len(days), LEFT, WIDTH - RIGHT)
+    step = max(1, math.ceil(len(days) / 6))
+    for n, day in enumerate(days):
+        if (len(days) - 1 - n) % step == 0 and axis(n + 0.5) < WIDTH - RIGHT - 8 + 10:
+            last = n == len(days) - 1 and len(days) > 12
+            x = WIDTH - RIGHT if last else axis(n + 0.5)
+            drawing.text(x, y, f"{day:%m-%d}", anchor="end" if last else "middle")
+    return axis
+
+
+def stack(
+    drawing: Drawing,
+    days: Sequence[date],
+    series: Sequence[tuple[Key, Mapping[date, Value]]],
+    *,
+    axis: Axis,
+    down: bool = False,
+) -> None:
+    """Bars upon each other for each day; downwards from zero if asked."""
+    across = Axis(0, len(days), LEFT, WIDTH - RIGHT)
+    room = (WIDTH - LEFT - RIGHT) / len(days)
+    gap = min(2.0, room / 4)
+    for n, day in enumerate(days):
+        base = 0.0
+        for key, values in series:
+            value = float(values.get(day, 0))
+            edges = sorted(
+                (axis(-base if down else base), axis(-(base + value) if down else base + value))
+            )
+            said = f"{day:%m-%d} {key.text}: {number(value)}"
+            drawing.bar(
+                key.colour, across(n) + gap / 2, edges[0], room - gap, edges[1] - edges[0], said
+            )
+            base += value
+    drawing.keys += [key for key, _values in series]
+
+
+def heat(value: Value, most: Value) -> str:
+    """The colour of a cell, one of five shades; none for nothing."""
+    return f"heat-{math.ceil(5 * float(value) / float(most))}" if value and most else "heat-0"
+
+
+def short(value: Value) -> str:
+    """1,200 as 1.2k, 12,000 as 12k or 1.2万."""
+    value = float(value)
+    chinese = (get_language() or "").startswith("zh")
+    units = [(1e8, "亿"), (1e4, "万")] if chinese else [(1e6, "M"), (1e3, "k")]
+    for unit, name in units:
+        if abs(value) >= unit:
+            return f"{value / unit:.1f}".removesuffix(".0") + name
+    return f"{value:.0f}"
+
+
+def number(value: Value) -> str:
+    """With separators; money and averages with their decimals."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
+def money(value: Value) -> str:
+    """Rounded to whole yuan."""
+    return f"¥{value:,.0f}"
+
+
+def percent(part: Value, whole: Value) -> str:
+    return f"{100 * float(part) / float(whole):.0f} %" if whole else "–"
+
+
+def shortened(name: str, room: int = 22) -> str:
+    """Cut to this many letters; Chinese characters are twice as wide."""
+    width = 0
+    for n, letter in enumerate(name):
+        width += 2 if ord(letter) > 0x2E80 else 1
+        if width > room:
+            return f"{name[:n]}…"
+    return name
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,70 @@
+"""The business on the console's first page, and its tables as CSV."""
+
+import csv
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Max
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
+
+from activity.models import Activity
+from groupbuy.models import Channel
+from trade.figures import period, tiles
+from trade.figures.period import Business
+from trade.figures.pictures import PICTURES
+from trade.figures.rows import day_of
+from trade.models import SummedDay
+
+CHOICES = (7, 30, 90)  # days
+DAY = timedelta(days=1)
+
+
+def context(request: HttpRequest, now: datetime) -> dict[str, Any]:
+    """What templates/admin/figures/business.html shows; nothing to those who may see no order."""
+    if not request.user.has_perm("trade.view_order"):
+        return {}
+    days = _days(request)
+    business = _read(days, now)
+    return {
+        "tiles": tiles.tiles(business),
+        "waiting": dict(zip(("seats", "money"), tiles.waiting(), strict=True)),
+        "pictures": [make(business) for make in PICTURES.values()],
+        "days": days,
+        "choices": CHOICES,
+        "summed_at": SummedDay.objects.aggregate(at=Max("summed_at"))["at"],
+    }
+
+
+def export(request: HttpRequest, name: str) -> HttpResponse:
+    """The table behind a picture as CSV, with a byte order mark for Excel."""
+    if not request.user.has_perm("trade.view_order"):
+        raise PermissionDenied
+    if name not in PICTURES:
+        raise Http404
+    picture = PICTURES[name](_read(_days(request), timezone.now()))
+    response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    writer = csv.writer(response)
+    writer.writerow(picture.header)
+    writer.writerows(picture.rows)
+    return response
+
+
+def _days(request: HttpRequest) -> int:
+    asked = request.GET.get("days", "")
+    return int(asked) if asked in {str(days) for days in CHOICES} else 30
+
+
+def _read(days: int, now: datetime) -> Business:
+    """The days up to today, and as many as the tiles compare."""
+    today = day_of(now)
+    first = today - (days - 1) * DAY
+    earliest = min(first, today - 2 * tiles.LONGEST * DAY)
+    return Business(
+        now=now,
+        period=period.read(earliest, today, today=period.today(now)).part(first, today),
+        channels={str(row.pk): row.name or str(row) for row in Channel.objects.all()},
+        activities={str(pk): name for pk, name in Activity.objects.values_list("pk", "name")},
+    )

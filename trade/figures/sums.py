@@ -1,0 +1,120 @@
+"""Keep the daily sums (日汇总): sum the days whose rows have changed.
+
+A day's rows change while one of its teams is forming, and when an order of a complete team is
+given back, which writes a notification. So nothing on the path of a request has to count.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+
+from trade.figures.rows import day_of, start_of, sum_day
+from trade.models import DailySum, NotifyTask, Order, SummedDay
+
+SECONDS = 20  # until a run stops; the next one continues
+LATE = timedelta(minutes=10)  # a row may be committed this long after the moment that it names
+PIECE = 500  # rows
+DAY = timedelta(days=1)
+
+
+def keep(*, clock: Callable[[], datetime]) -> int:
+    """Sum the days whose rows may have changed; return how many."""
+    summed = 0
+    stop = time.monotonic() + SECONDS
+    now = clock()
+    seen = _newest_notification()
+    changed = _closed_since(_seen(), now)
+    SummedDay.objects.filter(day__in=changed).update(is_open=True)
+    for day in unsettled_days(now):
+        summed += _replace(day, seen=seen, now=now)
+        if time.monotonic() > stop:
+            break
+    return summed
+
+
+def unsettled_days(now: datetime) -> list[date]:
+    """The days to sum: new ones, newest first, then open ones and those that had not ended."""
+    first = Order.objects.order_by("pk").values_list("created_at", flat=True).first()
+    if first is None:
+        return []
+    kept = {row.day: row for row in SummedDay.objects.all()}
+    days = [day_of(now) - n * DAY for n in range((day_of(now) - day_of(first)).days + 1)]
+    new = [day for day in days if day not in kept]
+    old = sorted(kept.values(), key=lambda row: row.summed_at)
+    return new + [row.day for row in old if _may_change(row)]
+
+
+def mismatches(now: datetime) -> Iterator[str]:
+    """Days whose sums are not those of their rows, of the days that nothing should change."""
+    moving = {*unsettled_days(now), *_closed_since(_seen(), now)}
+    for summed in SummedDay.objects.exclude(day__in=moving).order_by("day"):
+        rows = DailySum.objects.filter(day=summed)
+        kept = {(row.figure, row.bucket): (row.count, row.amount) for row in rows}
+        found = {key: (value.count, value.amount) for key, value in sum_day(summed.day).items()}
+        for figure, bucket in sorted(kept.keys() | found.keys()):
+            pair = kept.get((figure, bucket)), found.get((figure, bucket))
+            if pair[0] != pair[1]:
+                yield f"{summed.day} {figure} {bucket}: kept {pair[0]}, the rows have {pair[1]}"
+
+
+def _may_change(summed: SummedDay) -> bool:
+    return summed.is_open or summed.summed_at < start_of(summed.day + DAY) + LATE
+
+
+def _seen() -> int:
+    return int(SummedDay.objects.aggregate(seen=Max("seen"))["seen"] or 0)
+
+
+def _newest_notification() -> int:
+    return int(NotifyTask.objects.aggregate(newest=Max("pk"))["newest"] or 0)
+
+
+def _closed_since(seen: int, now: datetime) -> set[date]:
+    """Days of the orders that were closed since, with some that were closed a little earlier.
+
+    A notification may be committed after a later one: those of the last minutes are read again.
+    """
+    orders = list(_closings(seen, now - LATE)) if SummedDay.objects.exists() else []
+    days = set()
+    for start in range(0, len(orders), PIECE):
+        made = Order.objects.filter(pk__in=orders[start : start + PIECE])
+        days |= {day_of(at) for at in made.values_list("created_at", flat=True)}
+    return days
+
+
+def _closings(seen: int, since: datetime) -> Iterator[int]:
+    """Ids of the closed orders, newest first."""
+    closings = NotifyTask.objects.filter(event=NotifyTask.Event.TEAM_REFUND).order_by("-pk")
+    page = closings.values_list("pk", "key", "created_at")
+    last = None
+    while rows := list((page.filter(pk__lt=last) if last else page)[:PIECE]):
+        for pk, key, at in rows:
+            if pk <= seen and at < since:
+                return
+            yield int(key.split("-")[1])
+        last = rows[-1][0]
+
+
+def _replace(day: date, *, seen: int, now: datetime) -> bool:
+    """Sum the day and store its sums, unless another run has stored some in the meantime."""
+    was = SummedDay.objects.filter(day=day).first()
+    sums = sum_day(day)
+    facts = {"is_open": sums.is_open, "seen": seen, "summed_at": now}
+    rows = [
+        DailySum(day_id=day, figure=figure, bucket=bucket, count=value.count, amount=value.amount)
+        for (figure, bucket), value in sums.items()
+    ]
+    try:
+        with transaction.atomic(durable=True):
+            if was is None:
+                SummedDay.objects.create(day=day, **facts)
+            elif not SummedDay.objects.filter(day=day, summed_at=was.summed_at).update(**facts):
+                return False
+            DailySum.objects.filter(day=day).delete()
+            DailySum.objects.bulk_create(rows, batch_size=PIECE)
+    except IntegrityError:
+        return False  # another run has made the day
+    return True

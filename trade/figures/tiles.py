@@ -1,0 +1,86 @@
+"""The numbers above the pictures: today, 7 and 30 days against the days before, and right now."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from django.db.models import Count, Sum
+from django.utils.translation import gettext as _
+
+from trade.figures import drawing as draw
+from trade.figures.period import Business, Period
+from trade.figures.rows import day_of
+from trade.figures.teams import ended
+from trade.models import Order, Team
+
+LONGEST = 30
+SPANS = (7, LONGEST)  # full days, until yesterday
+DAY = timedelta(days=1)
+Value = Decimal | float | None
+Measure = Callable[[Period], Value]
+Write = Callable[[float], str]
+
+
+class Cell(NamedTuple):
+    value: str
+    before: str
+    change: str  # "+12 %"
+
+
+class Tile(NamedTuple):
+    title: str
+    cells: Sequence[Cell]  # today, 7 days, 30 days
+
+
+def tiles(business: Business) -> list[Tile]:
+    measures: list[tuple[str, Measure, Write]] = [
+        (_("GMV settled"), _money("settled"), draw.money),
+        (_("Teams opened"), _count("teams"), draw.number),
+        (_("Teams completed"), _count("completed"), draw.number),
+        (_("Completion rate"), _rate, lambda share: f"{100 * share:.0f} %"),
+        (_("Money given back"), _money("returned"), draw.money),
+    ]
+    return [Tile(title, _cells(business, measure, write)) for title, measure, write in measures]
+
+
+def waiting() -> tuple[int, Decimal]:
+    """Paid seats in forming teams right now, and their money."""
+    orders = Order.objects.filter(team__status=Team.Status.FORMING, status=Order.Status.PAID)
+    sums = orders.aggregate(seats=Count("pk"), money=Sum("pay_price", default=Decimal(0)))
+    return sums["seats"], sums["money"]
+
+
+def _cells(business: Business, measure: Measure, write: Write) -> list[Cell]:
+    today = day_of(business.now)
+    spans = [(today, 1), *((today - DAY, days) for days in SPANS)]
+    cells = []
+    for last, days in spans:
+        first = last - (days - 1) * DAY
+        now = measure(business.period.part(first, last))
+        before = measure(business.period.part(first - days * DAY, first - DAY))
+        value, said = (write(float(each)) if each else "–" for each in (now, before))
+        cells.append(Cell(value, said, "" if days == 1 else _change(now, before)))
+    return cells
+
+
+def _change(now: Value, before: Value) -> str:
+    """Against the period before; nothing where that had nothing."""
+    if now is None or not before:
+        return ""
+    return f"{100 * (float(now) / float(before) - 1):+.0f} %"
+
+
+def _money(figure: str) -> Measure:
+    return lambda period: sum(
+        (money for found in period.amounts(figure).values() for money in found.values()), Decimal(0)
+    )
+
+
+def _count(figure: str) -> Measure:
+    return lambda period: period.counts(figure).total()
+
+
+def _rate(period: Period) -> float | None:
+    counts = period.counts("teams")
+    return counts["team"] / ended(counts) if ended(counts) else None
