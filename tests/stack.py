@@ -37,7 +37,7 @@ def embedded(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """
     port, mall, alipay = free_port(), free_port(), free_port()
     ports = {"PORT": str(port), "MALL_PORT": str(mall), "ALIPAY_PORT": str(alipay)}
-    environment = EMBEDDED | ports | {"VAR_DIR": str(var_dir)}
+    environment = EMBEDDED | ports | {"VAR_DIR": str(var_dir), "HISTORY": "false"}
     stack = Processes({"stack": "exec bin/run.sh"}, environment, var_dir / "stack.log")
     with stack.running():
         for each in (port, mall, alipay):

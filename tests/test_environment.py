@@ -75,6 +75,7 @@ RUN_RUBBISH = [
     ("MALL_PORT", "0", "expected a number from 1 to 65535"),
     ("ALIPAY_PORT", "-1", "expected a number from 1 to 65535"),
     ("WEB_WORKERS", "0", "expected a number from 1 to 99"),
+    ("HISTORY", "thirty", "expected true or false"),
 ]
 
 

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -29,6 +29,13 @@ from trade.notify import connections, endpoints, nudges, rabbitmq, transports
 from trade.notify.transports import Result
 
 logger = logging.getLogger(__name__)
+
+
+class Send(Protocol):
+    """transports.send, or what takes its place."""
+
+    def __call__(self, tasks: Sequence[NotifyTask], *, now: datetime) -> Mapping[str, Result]: ...
+
 
 BACKOFF = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds after the 1st, 2nd, ... failure
 LONGEST_RETRY_AFTER = 24 * 3600  # seconds; a receiver may ask for no more
@@ -83,11 +90,13 @@ def draft(
     return task
 
 
-def deliver_due(*, clock: Callable[[], datetime], new: bool = False) -> int:
+def deliver_due(
+    *, clock: Callable[[], datetime], new: bool = False, send: Send | None = None
+) -> int:
     """Send what is due and return how many promises were tried.
 
     With `new` only what came due within the last minute: a nudge does not walk past what has
-    piled up for endpoints that fail.
+    piled up for endpoints that fail. send takes the place of transports.send where time is played.
     """
     tried, taken = 0, set[int]()  # taken: those that other workers are claiming
     stop = time.monotonic() + SWEEP
@@ -105,7 +114,7 @@ def deliver_due(*, clock: Callable[[], datetime], new: bool = False) -> int:
         others = names - Counter({endpoint: size})
         if len(window) == WINDOW or others.keys() - endpoints.closed():
             nudges.nudge()  # another thread sends those
-        sent = _deliver(endpoint, ids, now, clock)
+        sent = _deliver(endpoint, ids, now, clock, send)
         tried += sent
         if not sent:
             taken.update(ids)
@@ -144,13 +153,17 @@ def _due(now: datetime, taken: Collection[int], *, new: bool) -> QuerySet[Notify
 
 
 def _deliver(
-    endpoint: str, ids: Collection[int], now: datetime, clock: Callable[[], datetime]
+    endpoint: str,
+    ids: Collection[int],
+    now: datetime,
+    clock: Callable[[], datetime],
+    send: Send | None,
 ) -> int:
     """Claim, send and record a batch, free its slot, and return how many were tried."""
     started, tries = time.monotonic(), list[Try]()
     try:
         if tasks := rows.retry(lambda: _claim(ids, now)):
-            tries += _tries(tasks, started + LEASE.total_seconds() / 2, clock)
+            tries += _tries(tasks, started + LEASE.total_seconds() / 2, clock, send)
             rows.retry(lambda: _record(now + LEASE, tasks, tries, clock()))
     finally:
         seconds = time.monotonic() - started
@@ -173,12 +186,15 @@ def _claim(ids: Collection[int], now: datetime) -> list[NotifyTask]:
 
 
 def _tries(
-    tasks: Sequence[NotifyTask], until: float, clock: Callable[[], datetime]
+    tasks: Sequence[NotifyTask],
+    until: float,
+    clock: Callable[[], datetime],
+    send: Send | None,
 ) -> Iterator[Try]:
     """Send these until a send fails or the time is up, as time.monotonic() counts."""
     while tasks:
         started, started_at = time.monotonic(), clock()
-        results = _results(tasks, started_at)
+        results = _results(tasks, started_at, send)
         milliseconds = round((time.monotonic() - started) * 1000)
         for task in (task for task in tasks if task.key in results):
             result = results[task.key]
@@ -196,9 +212,9 @@ def _tries(
         tasks = [task for task in tasks if task.key not in results]
 
 
-def _results(tasks: Sequence[NotifyTask], now: datetime) -> Mapping[str, Result]:
+def _results(tasks: Sequence[NotifyTask], now: datetime, send: Send | None) -> Mapping[str, Result]:
     try:
-        return transports.send(tasks, now=now)
+        return (send or transports.send)(tasks, now=now)
     except Exception as exc:
         # A bug must not keep a promise for ever: it is an attempt and is given up in time.
         logger.exception("notification %s", tasks[0].key)

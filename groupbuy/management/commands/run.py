@@ -36,6 +36,7 @@ class Command(BaseCommand):
             "WEB_WORKERS": environment.number("WEB_WORKERS", 2, at_least=1, at_most=99),
             "VAR_DIR": settings.VAR_DIR,
         }
+        has_history = environment.flag("HISTORY", default=True)
         processes = ["web", "worker"]
         mall = _mall(port)
         if mall:
@@ -46,7 +47,7 @@ class Command(BaseCommand):
         _require_free("PORT", port)
         for name in ("MALL_PORT", "ALIPAY_PORT") if mall else ():
             _require_free(name, int(mall[name]))
-        _prepare(port, mall)
+        _prepare(port, mall, has_history=has_history)
         self.stdout.write(f"\n  Open http://127.0.0.1:{port}/   (Ctrl-C stops everything)\n")
         self.stdout.flush()
         _start(processes, {name: str(value) for name, value in variables.items()} | mall)
@@ -97,15 +98,17 @@ def _require_free(name: str, port: int) -> None:
             ) from exc
 
 
-def _prepare(port: int, mall: dict[str, str]) -> None:
+def _prepare(port: int, mall: dict[str, str], *, has_history: bool) -> None:
     logging.getLogger("groupbuy.redis").disabled = True  # Redis starts later, with the rest
     call_command("migrate", verbosity=0)
     if mall:
+        callback_url = f"http://127.0.0.1:{port}/api/v1/test/group_buy_notify"
         call_command(
             "seed_demo",
             refund_url=f"{mall['MALL_URL']}/api/v1/alipay/group_buy_refund_notify",
             checkout_url=f"{mall['MALL_URL']}/checkout",
-            teams=f"http://127.0.0.1:{port}/api/v1/test/group_buy_notify",
+            teams=callback_url,
+            history=callback_url if has_history else None,
         )
         command = [sys.executable, str(MALL / "manage.py"), "prepare"]
         subprocess.run(command, env=os.environ | mall, check=True)  # noqa: S603  ours

@@ -1,10 +1,12 @@
 """Load the demo: the contract's data, and a dozen goods more. Running it again adds nothing.
 
 With --teams it also opens a few teams, where the demo's goods have none, so that the shopper pages
-show something. They are real ones: they run out of time like any other."""
+show something. They are real ones: they run out of time like any other. With --history it also
+plays thirty days of trade, once."""
 
 import json
 import secrets
+import time
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -22,11 +24,12 @@ from activity.models import Activity, Discount, Offer, Sku
 from groupbuy.channels import KnownChannel
 from groupbuy.errors import GroupBuyError
 from groupbuy.models import ApiKey, Channel
+from pages.management.history import CAMPAIGNS, DAYS, play
 from pages.start import DEMO_FILE
 from tag.crowd import add_members
 from tag.models import CrowdTag
 from trade.lock import LockCommand, lock_order
-from trade.models import Team, Transport
+from trade.models import Order, Team, Transport
 from trade.settle import SettleCommand, settle_order
 
 CROWD = "RQ_KJHKL98UU78H66554GFDV"
@@ -99,6 +102,12 @@ class Command(BaseCommand):
         parser.add_argument("--refund-url", default="", help="where the mall hears of refunds")
         parser.add_argument("--checkout-url", default="", help="where the mall's shoppers buy")
         parser.add_argument("--teams", metavar="URL", help="open teams; callbacks go to this URL")
+        parser.add_argument(
+            "--history",
+            metavar="URL",
+            help="play thirty days of trade, while no worker runs; retries go to this URL",
+        )
+        parser.add_argument("--seed", type=int, default=1, help="of the history")
 
     def handle(
         self,
@@ -106,6 +115,8 @@ class Command(BaseCommand):
         refund_url: str,
         checkout_url: str,
         teams: str | None,
+        history: str | None,
+        seed: int,
         **options: Any,
     ) -> None:
         with transaction.atomic():
@@ -133,6 +144,39 @@ class Command(BaseCommand):
                 with suppress(GroupBuyError):  # an operator has changed its rules
                     opened += _open_team(*each, notify_url=teams)
             self.stdout.write(f"{opened} teams were opened.")
+        if history:
+            self._play(history, channel, seed)
+
+    def _play(self, url: str, channel: Channel, seed: int) -> None:
+        """Thirty days on the demo's channel and a second one, whose mall was down for a night."""
+        if Channel.objects.filter(source="s03", channel="c03").exists():
+            return  # it was played before
+        self.stdout.write("Playing thirty days of trade, once …")
+        self.stdout.flush()
+        if not channel.refund_notify_url:
+            _connect(channel, refund_notify_url=url)
+        second = _second_channel(url.replace("127.0.0.1", "localhost"))
+        started = time.monotonic()
+        urls = {channel.channel: url, second.channel: second.refund_notify_url}
+        known = [KnownChannel.of(each) for each in (channel, second)]
+        play(known, urls, now=timezone.now(), seed=seed)
+        orders, seconds = Order.objects.count(), time.monotonic() - started
+        self.stdout.write(f"Thirty days with {orders} orders were played in {seconds:.0f} s.")
+
+
+def _second_channel(url: str) -> Channel:
+    """A channel that sells the same goods."""
+    second = Channel.objects.create(
+        source="s03",
+        channel="c03",
+        name="演示小程序",
+        callback_hosts="http://localhost",
+        refund_notify_url=url,
+    )
+    for campaign in CAMPAIGNS:
+        sku = Sku.objects.get(goods_id=campaign.goods_id)
+        Offer.objects.create(channel=second, sku=sku, activity_id=campaign.activity_id)
+    return second
 
 
 def _connect(channel: Channel, **urls: str) -> None:
@@ -166,7 +210,7 @@ def _seed(demo: Demo, channel: Channel, crowd: CrowdTag) -> None:
         take_limit=demo.limit,
         valid_minutes=demo.minutes,
         status=Activity.Status.IN_EFFECT,
-        start_at=now - timedelta(days=1),
+        start_at=now - timedelta(days=DAYS + 1),
         end_at=now + timedelta(days=365),
         crowd=crowd if demo.see_only or demo.join_only else None,
         restrict_visible=demo.see_only,
