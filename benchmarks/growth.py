@@ -1,4 +1,4 @@
-"""What make bench measures besides requests: time that is up, histories, callbacks, crowds.
+"""What make bench measures besides requests: expiry, histories, figures, callbacks, crowds.
 
 python -m benchmarks.growth does only this and prints its table.
 """
@@ -14,9 +14,9 @@ def main() -> None:
 
 def measure(key: str) -> list[Row]:
     # The models are there now.
-    from benchmarks import callbacks, crowds, expiry, history, processor  # noqa: PLC0415
+    from benchmarks import callbacks, crowds, expiry, figures, history, processor  # noqa: PLC0415
 
-    rows = [*expiry.measure(), *history.measure()]
+    rows = [*expiry.measure(), *history.measure(), *figures.measure()]
     return [*rows, *callbacks.measure(key), *processor.measure(key), *crowds.measure()]
 
 
