@@ -14,6 +14,11 @@ class Goods(models.Model):
     price = models.DecimalField(_("price alone"), max_digits=12, decimal_places=2)
     picture = models.CharField(_("picture"), max_length=512, blank=True)
     on_sale = models.BooleanField(_("on sale"), default=True)
+    is_key = models.BooleanField(
+        _("delivered as a key"),
+        default=False,
+        help_text=_("For a subscription or a licence: the shopper gets a key instead of a parcel."),
+    )
 
     class Meta:
         verbose_name = verbose_name_plural = _("goods")
@@ -98,6 +103,7 @@ class Order(models.Model):
     settle_code = models.CharField(max_length=8, blank=True)  # the platform's final refusal
     wants_back = models.BooleanField(_("given back"), default=False)
     close_reason = models.CharField(_("reason"), max_length=32, blank=True)
+    key = models.CharField(_("key"), max_length=32, blank=True)  # the goods, where they are a key
     # When the loop has to look at it next; NULL: not before something happens.
     due_at = models.DateTimeField(null=True, db_index=True)
     tries = models.PositiveIntegerField(default=0)

@@ -26,6 +26,8 @@ CORS_URLS_REGEX = r"^/api/v1/(login|alipay)/"
 # then order as anybody: for a demo, and for networks where that is acceptable.
 BELIEVE_USER_ID = env.flag("MALL_BELIEVE_USER_ID")
 
+GOODS_FILE = Path(env.text("MALL_GOODS", str(BASE_DIR / "mall" / "goods.json")))  # of a new mall
+
 # --- The platform ---------------------------------------------------------------------------
 
 _credentials = env.json_file("MALL_CREDENTIALS")  # what the platform's demo writes

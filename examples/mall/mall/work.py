@@ -67,7 +67,7 @@ def _step(order: Order, *, now: datetime) -> datetime | None:
             if order.wants_back:
                 _give_back(order, now)
             else:
-                orders.take(orders.DELIVER, order, due_at=None)
+                orders.deliver(orders.DELIVER, order)
     return None
 
 
@@ -104,7 +104,7 @@ def _deliver_alone(order: Order, now: datetime) -> None:
     if order.wants_back:
         returning.owe_order(order, "refunded", now=now)
     else:
-        orders.take(orders.DELIVER_ALONE, order, due_at=None)
+        orders.deliver(orders.DELIVER_ALONE, order)
 
 
 def _give_back(order: Order, now: datetime) -> None:

@@ -206,3 +206,27 @@ def test_pages_of_another_origin_need_to_be_allowed(
     settings.CORS_ALLOWED_ORIGINS = ["https://old.example"]
     assert browser.options(url, headers=ask)[name] == "https://old.example"
     assert name not in browser.options("/orders", headers=ask).headers
+
+
+def test_a_subscription_is_delivered_as_a_key_until_it_is_given_back(
+    browser: Client, goods: Goods, place: Place, gateway: Alipay
+) -> None:
+    goods.is_key = True
+    goods.save()
+    order = place(Order.Kind.ALONE)
+    pay(gateway, order)
+    run_loop(timedelta(seconds=31))
+    key = listed(browser)["key"]
+    assert re.fullmatch(r"[0-9A-F]{4}(-[0-9A-F]{4}){4}", key)
+    assert key in browser.get(f"/orders/{order.number}").content.decode()
+
+    post(browser, "refund_order", userId="xiaofuge", orderId=order.number)
+    run_loop(timedelta(minutes=1))
+
+    assert (listed(browser)["status"], listed(browser)["key"]) == ("WAIT_REFUND", "")
+    assert key not in browser.get(f"/orders/{order.number}").content.decode()
+
+
+def listed(browser: Client) -> dict[str, Any]:
+    [row] = post(browser, "query_user_order_list", userId="xiaofuge")["data"]["orderList"]
+    return dict(row)

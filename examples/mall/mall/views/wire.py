@@ -168,6 +168,7 @@ def _listed(order: Order) -> Fields:
         "totalAmount": float(order.price),
         "marketType": order.kind,
         "teamId": order.team_id or None,
+        "key": order.key if order.status == Order.Status.DEAL_DONE else "",
     }
 
 

@@ -12,18 +12,19 @@ from mall.models import Goods
 
 
 class Command(BaseCommand):
-    help = "Migrate, collect static files, load the demo's goods where there are none."
+    help = "Migrate, collect static files, load the goods of MALL_GOODS where there are none."
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
+        pictures = f"{settings.PLATFORM_URL}/static/goods/{{}}.svg"
         if not Goods.objects.exists():
-            path = settings.BASE_DIR / "mall" / "goods.json"
-            for each in json.loads(path.read_text("utf-8")):
+            for each in json.loads(settings.GOODS_FILE.read_text("utf-8")):
                 Goods.objects.create(
                     goods_id=each["goodsId"],
                     name=each["name"],
                     price=Decimal(each["price"]),
-                    picture=f"{settings.PLATFORM_URL}/static/goods/{each['goodsId']}.svg",
+                    is_key=each.get("isKey", False),
+                    picture=each.get("picture", pictures.format(each["goodsId"])),
                 )
         self.stdout.write(f"{Goods.objects.count()} goods are there.")
