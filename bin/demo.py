@@ -29,9 +29,9 @@ from groupbuy_client import (
     Webhook,
     WebhookError,
 )
-from tests.purchase import buy_in_the_mall
+from tests.purchase import SUBSCRIPTION, buy_in_the_mall
 from tests.sink import SUCCESS, Request, Sink, reply
-from tests.stack import EMBEDDED, ROOT, direct_session, embedded, wait_for
+from tests.stack import EMBEDDED, ROOT, direct_session, embedded, second_mall, wait_for
 
 GOODS = "9890001"
 
@@ -50,6 +50,7 @@ def main() -> int:
                 say(f"12. Two shoppers buy in the reference mall at {credentials['mall']}")
                 for line in buy_in_the_mall(credentials["mall"]):
                     print(f"   {line}")
+                buy_in_a_second_mall(Path(var_dir), base)
         except (StepError, GroupBuyError, WebhookError, RuntimeError, TimeoutError) as failure:
             print(f"\nNOT as it should be: {failure}\n\nThe stack's log:")
             print((Path(var_dir) / "stack.log").read_text("utf-8"))
@@ -67,6 +68,14 @@ def play(mall: "Mall", database: Path) -> None:
     time.sleep(6)  # longer than a sweep: a second copy of anything would have come by now
     same(mall.received.qsize(), 0, "further callbacks")
     pull_what_was_pushed(mall)
+
+
+def buy_in_a_second_mall(var_dir: Path, base: str) -> None:
+    """The same folder with other settings; the same shoppers, and nothing is mixed."""
+    with second_mall(var_dir, base) as found:
+        say(f"13. They buy a subscription in a second mall, s03/c01, at {found['mall']}")
+        for line in buy_in_the_mall(found["mall"], SUBSCRIPTION):
+            print(f"   {line}")
 
 
 def a_team_completes(mall: "Mall") -> str:

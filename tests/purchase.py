@@ -1,25 +1,40 @@
-"""The last part of make demo: two shoppers buy in the reference mall, as its old pages would."""
+"""The last part of make demo: two shoppers buy in a reference mall, as its old pages would."""
 
 import html
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.stack import direct_session, wait_for
 
-COFFEE, ACTIVITY = "9890002", 100124  # a team of two
+
+class Product(NamedTuple):
+    """An offer in teams of two."""
+
+    goods_id: str
+    activity_id: int
+
+
+COFFEE, SUBSCRIPTION = Product("9890002", 100124), Product("9890101", 100201)
 
 
 class Shopper:
-    def __init__(self, user_id: str, mall: str) -> None:
+    def __init__(self, user_id: str, mall: str, product: Product) -> None:
         self.user_id, self.number = user_id, ""
+        self._product = product
         self._api = f"{mall}/api/v1/alipay"
         self._browser = direct_session()
 
     def order(self, team_id: str | None) -> None:
         """Post the form that the mall answers with, and confirm on the pretend Alipay's page."""
-        fields = {"productId": COFFEE, "activityId": ACTIVITY, "teamId": team_id, "marketType": 1}
-        form = self._post("create_pay_order", **fields)
+        goods_id, activity_id = self._product
+        form = self._post(
+            "create_pay_order",
+            productId=goods_id,
+            activityId=activity_id,
+            teamId=team_id,
+            marketType=1,
+        )
         [action] = re.findall(r'action="(.*?)"', form)
         inputs = re.findall(r'name="(\w+)" value="(.*?)"', form)
         posted = {name: html.unescape(value) for name, value in inputs}
@@ -40,9 +55,9 @@ class Shopper:
         return answer["data"]
 
 
-def buy_in_the_mall(mall: str) -> Iterator[str]:
+def buy_in_the_mall(mall: str, product: Product = COFFEE) -> Iterator[str]:
     """What happens, line by line. Raises where something is not as it should be."""
-    leader, friend = Shopper("mall-leader", mall), Shopper("mall-friend", mall)
+    leader, friend = (Shopper(name, mall, product) for name in ("mall-leader", "mall-friend"))
     leader.order(None)
     wait_for(lambda: leader.row()["status"] == "PAY_SUCCESS", "the leader's payment")
     row = leader.row()
@@ -51,4 +66,8 @@ def buy_in_the_mall(mall: str) -> Iterator[str]:
     yield "mall-friend joins it and pays"
     for shopper in (leader, friend):
         wait_for(lambda who=shopper: who.row()["status"] == "DEAL_DONE", "the goods")  # type: ignore[misc]
-        yield f"{shopper.number} of {shopper.user_id}: paid, complete, delivered"
+        key = shopper.row()["key"]
+        yield (
+            f"{shopper.number} of {shopper.user_id}: paid, complete, delivered"
+            + (f" as the key {key}" if key else "")
+        )

@@ -47,6 +47,50 @@ def embedded(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield f"http://127.0.0.1:{port}", credentials | others
 
 
+@contextmanager
+def second_mall(var_dir: Path, platform: str) -> Iterator[dict[str, str]]:
+    """The reference mall once more, beside the first one of embedded(): s03/c01, subscriptions.
+
+    The addresses of the mall and of its own pretend Alipay.
+    """
+    port, alipay = free_port(), free_port()
+    found = {"mall": f"http://127.0.0.1:{port}", "alipay": f"http://127.0.0.1:{alipay}"}
+    environment = EMBEDDED | {
+        "VAR_DIR": str(var_dir),
+        "PYTHONPATH": str(ROOT / "clients/python/src"),
+        "NO_PROXY": "127.0.0.1",
+        "MALL_PORT": str(port),
+        "ALIPAY_PORT": str(alipay),
+        "MALL_DEMO": "on",
+        "MALL_BELIEVE_USER_ID": "on",
+        "MALL_VAR_DIR": str(var_dir / "mall2"),
+        "MALL_URL": found["mall"],
+        "MALL_PLATFORM_URL": platform,
+        "MALL_SOURCE": "s03",
+        "MALL_CHANNEL": "c01",
+        "MALL_CREDENTIALS": str(var_dir / "demo-s03-c01.json"),
+        "MALL_GOODS": str(ROOT / "examples/mall/mall/subscriptions.json"),
+        "MALL_ALIPAY_GATEWAY": f"{found['alipay']}/gateway.do",
+    }
+    for command in (
+        ["manage.py", "seed_demo", "--second-mall", found["mall"]],
+        ["examples/mall/manage.py", "prepare"],
+    ):
+        subprocess.run(
+            [ROOT / ".venv/bin/python", *command],
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+    commands = {name: PROCFILE[name] for name in ("mall", "mall_work", "alipay")}
+    processes = Processes(commands, environment, var_dir / "mall2.log")
+    with processes.running():
+        for each in (port, alipay):
+            processes.wait_until_up(each)
+        yield found
+
+
 class Services:
     """MariaDB, Redis and RabbitMQ with their data below a directory."""
 

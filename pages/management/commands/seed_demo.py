@@ -87,6 +87,14 @@ TEAMS = [
 ]
 
 
+# What the second mall sells, on a channel of its own: subscriptions.
+SUBSCRIPTIONS = [
+    Demo(100201, "9890101", "影音会员 · 一年", "198.00", Plan.FIXED, "128.00", 2, 60 * 24),
+    Demo(100202, "9890102", "笔记专业版 · 一年", "88.00", Plan.RATE, "0.5", 3, 60 * 24),
+]
+SECOND_FILE = DEMO_FILE.with_name("demo-s03-c01.json")
+
+
 # Of the platform's dummy receiver, and of examples/mall.
 OWN_PATHS = (
     "/api/v1/test/group_buy_notify",
@@ -101,6 +109,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--refund-url", default="", help="where the mall hears of refunds")
         parser.add_argument("--checkout-url", default="", help="where the mall's shoppers buy")
+        parser.add_argument("--second-mall", metavar="URL", help="add s03/c01, whose mall is there")
         parser.add_argument("--teams", metavar="URL", help="open teams; callbacks go to this URL")
         parser.add_argument(
             "--history",
@@ -117,6 +126,7 @@ class Command(BaseCommand):
         teams: str | None,
         history: str | None,
         seed: int,
+        second_mall: str | None,
         **options: Any,
     ) -> None:
         with transaction.atomic():
@@ -138,6 +148,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{len(DEMOS)} activities are there.")
         if settings.DEMO:
             _credentials(channel)
+        if second_mall:
+            _second_mall(second_mall)
         if teams:
             opened = 0
             for each in TEAMS:
@@ -189,14 +201,38 @@ def _connect(channel: Channel, **urls: str) -> None:
     channel.save(update_fields=list(urls))
 
 
-def _seed(demo: Demo, channel: Channel, crowd: CrowdTag) -> None:
+def _second_mall(url: str) -> None:
+    """The second product: its channel, its offers, and in the demo the credentials of its mall."""
+    channel, _ = Channel.objects.get_or_create(
+        source="s03",
+        channel="c01",
+        defaults={"name": "会员商城", "callback_hosts": "http://127.0.0.1"},
+    )
+    _connect(
+        channel,
+        refund_notify_url=f"{url}/api/v1/alipay/group_buy_refund_notify",
+        checkout_url=f"{url}/checkout",
+    )
+    for demo in SUBSCRIPTIONS:
+        _seed(demo, channel, None, picture="")
+    if settings.DEMO:
+        key, text = ApiKey.issue(channel=channel, name="demo")
+        key.save()
+        secrets_of = {"webhook_secret": channel.webhook_secret, "page_secret": channel.page_secret}
+        SECOND_FILE.touch(mode=0o600)
+        SECOND_FILE.write_text(json.dumps({"api_key": text} | secrets_of), "utf-8")
+
+
+def _seed(
+    demo: Demo, channel: Channel, crowd: CrowdTag | None, *, picture: str = "goods/{}.svg"
+) -> None:
     now = timezone.now()
     sku, _ = Sku.objects.get_or_create(
         goods_id=demo.goods_id,
         defaults={
             "name": demo.goods,
             "original_price": Decimal(demo.price),
-            "picture": f"goods/{demo.goods_id}.svg",
+            "picture": picture.format(demo.goods_id),
         },
     )
     if Activity.objects.filter(pk=demo.activity_id).exists():
@@ -249,7 +285,7 @@ def _open_team(activity_id: int, members: list[str], paid: int, *, notify_url: s
     return True
 
 
-def _discount(demo: Demo, crowd: CrowdTag) -> Discount:
+def _discount(demo: Demo, crowd: CrowdTag | None) -> Discount:
     terms = {
         "plan": demo.plan,
         "expression": demo.expression,
