@@ -30,14 +30,17 @@ EMBEDDED = dict.fromkeys(VARIABLES, "")  # the defaults, whatever is set outside
 
 
 @contextmanager
-def embedded(var_dir: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """The stack of `make run`, whatever is set outside: its address and the demo's credentials.
+def embedded(
+    var_dir: Path, variables: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The stack of `make run`, with no variables but these: its address and credentials.
 
     Beside them are the addresses of the reference mall and of its pretend Alipay.
     """
     port, mall, alipay = free_port(), free_port(), free_port()
     ports = {"PORT": str(port), "MALL_PORT": str(mall), "ALIPAY_PORT": str(alipay)}
     environment = EMBEDDED | ports | {"VAR_DIR": str(var_dir), "HISTORY": "false"}
+    environment |= dict(variables or {})
     stack = Processes({"stack": "exec bin/run.sh"}, environment, var_dir / "stack.log")
     with stack.running():
         for each in (port, mall, alipay):
