@@ -4,15 +4,19 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import redis
+import requests
 
 from tests.chaos.receiver import MODES, Receiver
 from tests.chaos.stack import Stack
+from tests.stack import direct_session
 
 OUTAGE = (0.3, 2.5)  # seconds that something is away
 BREATH = (0.0, 1.0)  # seconds between two faults
+KNOBS = (("lose", "on", "off"), ("repeat", "2", "0"), ("falsify", "amount", ""))
 Fault = tuple[str, Callable[[], None], Callable[[], None]]  # name, break, repair
 
 
@@ -52,8 +56,22 @@ def _faults(stack: Stack, receiver: Receiver) -> list[Fault]:
             for mode in MODES
             if mode
         ),
+        *(
+            (
+                f"alipay: {knob}",
+                partial(_turn, stack.alipay_port, {knob: bad}),
+                partial(_turn, stack.alipay_port, {knob: good}),
+            )
+            for knob, bad, good in KNOBS
+        ),
         ("redis flushed", partial(_flush, stack.environment["REDIS_URL"]), stack.revive),
     ]
+
+
+def _turn(port: int, knobs: dict[str, str]) -> None:
+    """A knob of the pretend Alipay; it may be away just now, and starts with none turned."""
+    with suppress(requests.RequestException):
+        direct_session().post(f"http://127.0.0.1:{port}/knobs", data=knobs, timeout=5)
 
 
 def _flush(redis_url: str) -> None:

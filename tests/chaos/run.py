@@ -16,7 +16,7 @@ from django.utils import timezone
 from activity.models import Activity
 from groupbuy.models import ApiKey, Channel
 from groupbuy_client import Client
-from tests.chaos import verdict
+from tests.chaos import books, mall, verdict
 from tests.chaos.clock import end_all, forming_teams, move_clocks
 from tests.chaos.faults import break_things
 from tests.chaos.receiver import Receiver, declare_queue
@@ -35,9 +35,13 @@ def run(stack: Stack, seed: int, seconds: int) -> int:
     """Return the exit code: 0 when nothing was found, else 1."""
     call_command("migrate", verbosity=0)
     until = time.monotonic() + seconds
-    with _platform(stack, seed) as (receiver, mall):
+    with _platform(stack, seed) as (receiver, shop):
         threads: list[threading.Thread] = [
-            Shopper(mall, number, seed, until) for number in range(SHOPPERS)
+            Shopper(shop, number, seed, until) for number in range(SHOPPERS)
+        ]
+        crowd = mall.Crowd()
+        threads += [
+            mall.MallShopper(stack, crowd, number, seed, until) for number in range(mall.SHOPPERS)
         ]
         threads.append(threading.Thread(target=move_clocks, args=(seed, until), daemon=True))
         for thread in threads:
@@ -46,10 +50,10 @@ def run(stack: Stack, seed: int, seconds: int) -> int:
         for thread in threads:
             thread.join()
         connections.close_all()  # the database has been away since
-        unanswered = mall.finish()
+        unanswered = shop.finish()
         _wait_until_quiet(stack)
-        found = verdict.findings(mall, receiver, unanswered, mall.pull())
-    _print_figures(mall, receiver, faults, stack.died)
+        found = verdict.findings(shop, receiver, unanswered, shop.pull())
+    _print_figures(shop, receiver, faults, stack.died)
     for kind, rows in found.items():
         print(f"FOUND {kind}: {len(rows)}", *rows[:10], sep="\n    ")
     print("Something is wrong." if found else "Nothing was lost.")
@@ -70,9 +74,10 @@ def _platform(stack: Stack, seed: int) -> Iterator[tuple[Receiver, Mall]]:
         _offer(channel, f"goods-{group_type}", group_type)
         for group_type in Activity.GroupType.values
     }
+    mall.prepare(stack)
     try:
         with stack.running():
-            for port in stack.ports:
+            for port in (*stack.ports, stack.mall_port, stack.alipay_port):
                 stack.wait_until_up(port)
             clients = [_client(port, text) for port in stack.ports]
             yield receiver, Mall(clients, dict(goods), receiver.url)
@@ -115,28 +120,31 @@ def _wait_until_quiet(stack: Stack) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         stack.revive()
-        if not (forming_teams() or locked.exists() or undelivered.exists()):
+        books.hurry()
+        busy = forming_teams() or locked.exists() or undelivered.exists()
+        if not busy and not any(books.Books().open()):
             return
         now = timezone.now()
         backing_off.filter(next_attempt_at__gt=now + outbox.LEASE).update(next_attempt_at=now)
         time.sleep(3)
 
 
-def _print_figures(mall: Mall, receiver: Receiver, faults: Counter[str], died: int) -> None:
+def _print_figures(shop: Mall, receiver: Receiver, faults: Counter[str], died: int) -> None:
     def listed(counts: Counter[str]) -> str:
         return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
-    paid = [purchase.price for purchase in mall.purchases.values() if purchase.paid_at]
+    paid = [purchase.price for purchase in shop.purchases.values() if purchase.paid_at]
     complete = Team.objects.exclude(completed_at=None).count()
     closed = Order.objects.filter(status=Order.Status.CLOSED).count()
     copies = receiver.copies.total() - len(receiver.known)
     print(f"""
-operations  {mall.codes.total()} answered; {mall.unanswered} without an answer, repeated
-            {listed(mall.codes)}
+operations  {shop.codes.total()} answered; {shop.unanswered} without an answer, repeated
+            {listed(shop.codes)}
 faults      {faults.total()}: {listed(faults)}
             {receiver.misbehaved} callbacks mishandled; {died} processes ended by themselves
 teams       {Team.objects.count()}, {complete} complete
 orders      {Order.objects.count()}, {closed} closed
 money       {sum(paid)} by {len(paid)} payments
 callbacks   {len(receiver.known)} in {NotifyAttempt.objects.count()} attempts; {copies} repeats
+{books.Books()}
 """)

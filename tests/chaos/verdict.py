@@ -9,17 +9,20 @@ from typing import TypeVar
 from django.core.management import call_command
 
 from groupbuy_client import TeamRefund, TeamSuccess, read_notification
+from tests.chaos.books import Books
 from tests.chaos.receiver import Receiver
 from tests.chaos.shoppers import Mall
 from trade.models import NotifyTask, Order, Team
 
 T = TypeVar("T", TeamSuccess, TeamRefund)
+OURS = {"channel__source": "s07"}  # of the mall in tests/chaos/shoppers.py
 
 
 def findings(
     mall: Mall, receiver: Receiver, unanswered: list[str], events: list[tuple[int, str]]
 ) -> dict[str, list[str]]:
     """Every way in which the platform fell short -> the rows; empty when it did not."""
+    mall_books = Books()
     completions, refunds = _received(receiver, TeamSuccess), _received(receiver, TeamRefund)
     found = {
         "never to be sent": receiver.wrong,
@@ -32,6 +35,9 @@ def findings(
         "pulled otherwise than pushed": list(_pulled_otherwise(receiver, events)),
         "money": list(_money(mall, completions, refunds)),
         "invariants": list(_invariants()),
+        "the mall's orders and refunds stuck": list(mall_books.open()),
+        "the mall's money": list(mall_books.wrong()),
+        "the mall's seats": list(mall_books.otherwise_on_the_platform()),
     }
     return {kind: rows for kind, rows in found.items() if rows}
 
@@ -52,7 +58,7 @@ def _stuck() -> Iterator[str]:
 def _lost_completions(completions: list[TeamSuccess]) -> Iterator[str]:
     """Judged by the teams, not by the promises: those may be what is missing."""
     received = {completion.team_id for completion in completions}
-    complete = Team.objects.exclude(completed_at=None).values_list("pk", flat=True)
+    complete = Team.objects.filter(**OURS).exclude(completed_at=None).values_list("pk", flat=True)
     expected = {str(pk) for pk in complete}
     yield from (f"team {team_id}" for team_id in expected - received)
     for team_id in received - expected:
@@ -62,7 +68,7 @@ def _lost_completions(completions: list[TeamSuccess]) -> Iterator[str]:
 def _lost_closings(refunds: list[TeamRefund]) -> Iterator[str]:
     returned = {refund.out_trade_no for refund in refunds if refund.money_is_due}
     released = {refund.out_trade_no for refund in refunds if not refund.money_is_due}
-    for order in Order.objects.filter(status=Order.Status.CLOSED):
+    for order in Order.objects.filter(**OURS, status=Order.Status.CLOSED):
         if order.out_trade_no not in (returned if order.paid_at else released):
             yield f"order {order.out_trade_no}: {'paid' if order.paid_at else 'unpaid'}"
     # A hold that timed out may be seated again by its payment; money that went back may not.
@@ -106,7 +112,9 @@ def _money(mall: Mall, completions: list[TeamSuccess], refunds: list[TeamRefund]
         yield f"order {number}: neither seated nor returned"
     for number in sorted((seated | returned) - set(came)):
         yield f"order {number} counts as paid and the mall knows of no payment"
-    paid = Order.objects.filter(status=Order.Status.PAID).values_list("out_trade_no", flat=True)
+    paid = Order.objects.filter(**OURS, status=Order.Status.PAID).values_list(
+        "out_trade_no", flat=True
+    )
     for number in seated ^ set(paid):
         yield f"order {number} is seated here and not there"
 
