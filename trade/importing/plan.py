@@ -102,7 +102,9 @@ def read_order(plan: Plan, row: Row) -> Order | None:
         pay_price=pay,
         status=row["status"],
         created_at=row["create_time"],
-        pay_deadline=row["create_time"] + timedelta(minutes=team.hold_minutes),
+        pay_deadline=min(
+            row["create_time"] + timedelta(minutes=team.hold_minutes), team.expires_at
+        ),
     )
     if order.status != LOCKED:
         order.paid_at = row["out_trade_time"]
