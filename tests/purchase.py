@@ -42,6 +42,9 @@ class Shopper:
         self._browser.post(page.url, timeout=10, allow_redirects=False).raise_for_status()
         self.number = self.row()["orderId"]
 
+    def give_back(self) -> None:
+        self._post("refund_order", orderId=self.number)
+
     def row(self) -> Any:
         """The order as the mall lists it."""
         [row] = self._post("query_user_order_list", lastId=None, pageSize=10)["orderList"]

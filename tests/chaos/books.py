@@ -60,7 +60,8 @@ class Books:
         sent = Counter(refund["trade_no"] for refund in self.refunds)
         for number in {*sent, *filter(self.returned.get, self.returned)}:
             if (sent[number], len(self.returned[number])) != (1, 1):
-                yield f"payment {number}: {sent[number]} refunds here, not the same at Alipay"
+                at_alipay = len(self.returned[number])
+                yield f"payment {number}: {sent[number]} refunds here, {at_alipay} at Alipay"
 
     def otherwise_on_the_platform(self) -> Iterator[str]:
         """Seats that are paid for there and not here, or the other way round."""

@@ -1,8 +1,9 @@
 """Run the whole stack on loopback until Ctrl-C: web, worker with beat, and the embedded Redis.
 
 Where DEMO is on, the reference mall (examples/mall) runs beside it, with its loop and a pretend
-Alipay. It is a project of its own that gets its settings as variables. Before it starts anything,
-the command migrates the database, loads the demo where DEMO is on, and collects the static files.
+Alipay; with AMQP_URL it takes its notifications from RabbitMQ. It is a project of its own that gets
+its settings as variables. Before it starts anything, the command migrates the database, loads the
+demo where DEMO is on, and collects the static files.
 """
 
 import logging
@@ -41,6 +42,7 @@ class Command(BaseCommand):
         mall = _mall(port)
         if mall:
             processes += ["mall", "mall_work", "alipay"]
+            processes += ["mall_consume"] if settings.AMQP_URL else []
         if not environment.text("REDIS_URL"):
             processes.append("redis")
             variables |= _embedded_redis()
@@ -80,6 +82,7 @@ def _mall(port: int) -> dict[str, str]:
         "MALL_URL": f"http://127.0.0.1:{mall_port}",
         "MALL_PLATFORM_URL": f"http://127.0.0.1:{port}",
         "MALL_CREDENTIALS": str(settings.VAR_DIR / "demo.json"),
+        "MALL_AMQP_URL": settings.AMQP_URL,
         "MALL_ALIPAY_GATEWAY": f"http://127.0.0.1:{alipay_port}/gateway.do",
         "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1"))),
         "PYTHONPATH": str(settings.BASE_DIR / "clients" / "python" / "src"),
