@@ -67,7 +67,7 @@ def test_teams_that_somebody_has_paid_for_come_first(monkeypatch: pytest.MonkeyP
 
 
 def test_a_team_is_listed_while_it_has_a_member_and_a_free_seat() -> None:
-    make_activity(take_limit=9)
+    make_activity(take_limit=9, hold_minutes=10)
     team = make_team("a", "b")
     listings = []
 

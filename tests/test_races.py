@@ -356,7 +356,7 @@ def test_a_team_that_ends_with_its_last_payment_ends_once() -> None:
 
 def test_sweeps_of_four_workers_end_every_team_and_hold_once() -> None:
     """Mutation: lock_next_team and lock_team_of_hold do not lock."""
-    make_activity(take_limit=99)
+    make_activity(take_limit=99, hold_minutes=10)
     set_switch("holdLimit", "off")
     for n in range(20):
         lock("a", out_trade_no=f"a{n}")
