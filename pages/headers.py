@@ -16,8 +16,9 @@ HEADERS = {
 
 
 def dress(response: HttpResponse) -> HttpResponse:
-    for name, value in HEADERS.items():
-        response.setdefault(name, value)
+    if response.status_code != 304:  # that one has no content
+        for name, value in HEADERS.items():
+            response.setdefault(name, value)
     # The server's clock: a phone's own may be wrong.
     response["X-Now"] = str(round(timezone.now().timestamp() * 1000))
     return response
