@@ -152,12 +152,18 @@ def _returned(view: TeamView) -> Panel:
 
 
 def _my_failed(view: TeamView) -> Panel:
-    return ways.elsewhere(view, ways.not_filled(view), [ways.money_back(view)], mine=True)
+    lead = [ways.money_back(view), *_with_friends(view)]
+    return ways.elsewhere(view, ways.not_filled(view), lead, mine=True)
 
 
 def _my_failed_unpaid(view: TeamView) -> Panel:
-    lead = _("You had not paid, so there is nothing to return.")
-    return ways.elsewhere(view, ways.not_filled(view), [lead], mine=True)
+    lead = [_("You had not paid, so there is nothing to return."), *_with_friends(view)]
+    return ways.elsewhere(view, ways.not_filled(view), lead, mine=True)
+
+
+def _with_friends(view: TeamView) -> list[str]:
+    text = _("If you open a new team, friends who have your old link find it there.")
+    return [text] if view.may_open else []
 
 
 def _late(view: TeamView) -> Panel:

@@ -30,6 +30,7 @@ class TeamRow:
     missing: int
     unpaid: int
     until: datetime
+    is_friend: bool  # that member was in the team that is looked at
 
     @property
     def letter(self) -> str:
@@ -40,7 +41,7 @@ class TeamRow:
         return _colour(self.name)
 
 
-def row_of(each: OpenTeam) -> TeamRow:
+def row_of(each: OpenTeam, *, is_friend: bool = False) -> TeamRow:
     team = each.team
     return TeamRow(
         code=each.code,
@@ -48,6 +49,7 @@ def row_of(each: OpenTeam) -> TeamRow:
         missing=team.target_count - team.locked_count,
         unpaid=team.locked_count - team.paid_count,
         until=team.expires_at,
+        is_friend=is_friend,
     )
 
 

@@ -139,7 +139,7 @@ def view_of(
         may_open=bool(offer and bar is None and offer.activity.is_open(now)),
         seats=_seats(watched, own),
         real_people=watched.in_at_the_end,
-        others=_others(offer, team, state, bar, now),
+        others=[] if bar or state in STAYS else _others(offer, watched, code, user_id, now),
         now=now,
     )
 
@@ -185,13 +185,25 @@ def _seats(watched: Watched, own: Order | None) -> tuple[Seat, ...]:
 
 
 def _others(
-    offer: LiveOffer | None, team: Team, state: TeamState, bar: Bar | None, now: datetime
+    offer: LiveOffer | None, watched: Watched, code: str, user_id: str, now: datetime
 ) -> list[TeamRow]:
-    """Where a visitor may go instead."""
-    if offer is None or bar is not None or state in STAYS:
+    """Where a visitor may go instead: after whoever invited them, then after others of the team."""
+    if offer is None:
         return []
-    teams = [each for each in market.open_teams(offer, now=now) if each.team.pk != team.pk]
-    return [row_of(each) for each in teams[:OTHERS]]
+    inviter = watched.order_with(code)
+    friends = {order.user_id for order in watched.orders}
+    teams = [
+        each
+        for each in market.open_teams(offer, now=now)
+        if each.team.pk != watched.team.pk and each.user_id != user_id
+    ]
+    teams.sort(
+        key=lambda each: (
+            inviter is None or each.user_id != inviter.user_id,
+            each.user_id not in friends,
+        )
+    )
+    return [row_of(each, is_friend=each.user_id in friends) for each in teams[:OTHERS]]
 
 
 # Whoever sees these has something better to do than to look for another team.

@@ -24,11 +24,13 @@ from tests.pages.scenes import (
     SCENES,
     Scene,
     code_of,
+    end,
     many_orders,
     offer_at,
     team_at,
     wall,
 )
+from trade.market import mask
 from trade.models import Order
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
@@ -199,6 +201,25 @@ def test_every_member_invites_by_a_link_of_their_own(look: Look) -> None:
     by_anothers_link = look(Scene(f"/t/{codes[NAMES[1]]}", ME, ""))
 
     assert f'value="http://testserver/t/{codes[ME]}"' in by_anothers_link
+
+
+def test_an_old_link_leads_to_the_new_team_of_whoever_sent_it(look: Look) -> None:
+    offer_at(NOW, take_limit=2)
+    old = team_at(NOW - 20 * MINUTE, NAMES[1], NAMES[2], paid=1)
+    end(old, NOW - 2 * MINUTE)
+    for name in (NAMES[3], NAMES[0], NAMES[2], NAMES[1]):  # the ones that end soonest come first
+        team_at(NOW - MINUTE, name, out_trade_no=f"again {name}")
+
+    page = look(Scene(f"/t/{code_of(old, NAMES[1])}", "", ""))
+    to_the_inviter = look(Scene(f"/t/{code_of(old, NAMES[1])}", NAMES[1], ""))
+
+    first, second, third = map(mask, (NAMES[1], NAMES[2], NAMES[3]))
+    assert re.findall(r"<small>(.*?) ·", page) == [
+        f"{first} from this team",
+        f"{second} from this team",
+        third,
+    ]
+    assert f"{first} from this team" not in to_the_inviter
 
 
 # --- Text that others wrote -------------------------------------------------------------------
