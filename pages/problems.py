@@ -8,13 +8,16 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
+from groupbuy import channels
 from groupbuy.channels import KnownChannel
 from pages import links
 from pages.handover import Refusal
 from pages.headers import dress
 from pages.panels import Action
+from pages.shopper import looking
 from pages.words import both
 
 RETRY = 10  # seconds after which a page that needs the database may be tried again
@@ -44,12 +47,17 @@ def answer(request: HttpRequest, problem: ProblemError) -> HttpResponse:
     return dress(render(request, "pages/problem.html", context, status=problem.status))
 
 
-def no_such_team() -> ProblemError:
+def no_such_team(request: HttpRequest) -> ProblemError:
+    """It leads to the shops that this browser came from; the code itself names none."""
+    shops = [channel for channel in channels.known() if looking(request, channel)]
+    ways = [
+        Action(_("Offers of %(shop)s") % {"shop": shop.name}, links.wall(shop)) for shop in shops
+    ]
     return ProblemError(
         404,
         _("There is no such team"),
         _("The link may have been cut off or mistyped. Ask whoever sent it for the whole link."),
-        [Action(_("To the start page"), "/")],
+        ways or [Action(_("To the start page"), "/")],
     )
 
 
@@ -169,6 +177,14 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
             "This form is protected by a cookie. Allow cookies for this site, go back, load the "
             "page again and send the form once more. Nothing has been changed."
         ),
-        [Action(_("To the start page"), "/")],
+        [_form(request)],
     )
     return answer(request, problem)
+
+
+def _form(request: HttpRequest) -> Action:
+    """A link to the page of the form; to the start page where the browser does not name it."""
+    page = request.headers.get("Referer", "")
+    if url_has_allowed_host_and_scheme(page, {request.get_host()}):
+        return Action(_("Load the form again"), page)
+    return Action(_("To the start page"), "/")

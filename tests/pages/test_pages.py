@@ -277,13 +277,37 @@ def test_a_page_that_breaks_needs_nothing_to_say_so(
     assert "{%" not in response.content.decode()
 
 
-def test_a_form_without_its_cookie_explains_what_to_do() -> None:
-    response = Client(enforce_csrf_checks=True, headers={"Accept-Language": "en"}).post(
+def test_an_unknown_team_leads_to_the_shop_that_the_visitor_came_from() -> None:
+    offer_at(NOW)
+
+    known = browser(ME).get("/t/zzzzzzzzzz")
+    guest = browser().get("/t/zzzzzzzzzz")
+
+    assert (known.status_code, guest.status_code) == (404, 404)
+    assert '<a class="main" href="/o/s01/c01">Offers of 小书店</a>' in known.content.decode()
+    assert '<a class="main" href="/">To the start page</a>' in guest.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("referer", "way_on"),
+    [
+        ("", '<a class="main" href="/">To the start page</a>'),
+        ("https://evil.example/form", '<a class="main" href="/">To the start page</a>'),
+        (
+            "http://testserver/o/s01/c01",
+            '<a class="main" href="http://testserver/o/s01/c01">Load the form again</a>',
+        ),
+    ],
+)
+def test_a_form_without_its_cookie_explains_what_to_do(referer: str, way_on: str) -> None:
+    headers = {"Accept-Language": "en", "Referer": referer}
+    response = Client(enforce_csrf_checks=True, headers=headers).post(
         "/language/", {"language": "en"}
     )
 
     assert response.status_code == 403
     assert "Allow cookies for this site" in response.content.decode()
+    assert way_on in response.content.decode()
 
 
 # --- The demo ---------------------------------------------------------------------------------
