@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import path, re_path
+from django.views.decorators.csrf import csrf_exempt
 from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
@@ -24,7 +25,8 @@ urlpatterns = [
     re_path(r"^media/(?P<name>[0-9a-f]{32}\.webp)$", picture, name="picture"),
     path("admin/figures/<slug:name>.csv", admin.site.admin_view(home.export), name="figure_csv"),
     path("admin/", admin.site.urls),
-    path("language/", set_language, name="set_language"),
+    # Without a token, so that a guest's page is the same for every guest and can be cached.
+    path("language/", csrf_exempt(set_language), name="set_language"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     re_path(

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +9,6 @@ from functools import wraps
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
-from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.translation import get_language
@@ -22,10 +20,10 @@ from groupbuy.throttling import Throttle, client_address, limits_of
 from pages import problems
 from pages.headers import dress
 from pages.problems import ProblemError
+from pages.shopper import is_guest
 
 PAGES = "pages"  # the scope of the limit
 MOST_TEXTS = 500  # pages for guests kept in each process, 5 kB each
-TOKEN = secrets.token_hex(16)  # in these, where the token of the visitor belongs
 
 _texts: dict[tuple[str, str], tuple[float, str]] = {}
 _keeping = threading.Lock()
@@ -41,8 +39,19 @@ class PageThrottle(Throttle):
 
 
 def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A page that is read: limited, and dressed with the headers of all pages."""
-    return form_page(require_safe(view))
+    """A page that is read: limited, and dressed with the headers of all pages.
+
+    nginx answers further guests from its cache for a second; browsers are told to keep nothing.
+    """
+
+    @wraps(view)
+    def marked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = view(request, *args, **kwargs)
+        if response.status_code == 200 and is_guest(request):
+            response["X-Accel-Expires"] = "1"
+        return response
+
+    return form_page(require_safe(marked))
 
 
 def form_page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -80,7 +89,9 @@ def live(
     seen = repr((name, version, get_language())).encode()
     etag = f'"{hashlib.blake2b(seen, digest_size=12).hexdigest()}"'
     template = f"pages/_{name}.html" if is_poll(request) else f"pages/{name}.html"
-    if is_poll(request) and request.headers.get("If-None-Match") == etag:
+    # A proxy that packs the answer makes the tag a weak one.
+    known = request.headers.get("If-None-Match", "").removeprefix("W/")
+    if is_poll(request) and known == etag:
         response: HttpResponse = HttpResponseNotModified()
     elif for_guests:
         response = HttpResponse(_for_guests(request, template, etag, context))
@@ -95,14 +106,14 @@ def live(
 def _for_guests(
     request: HttpRequest, template: str, etag: str, context: Callable[[], Mapping[str, Any]]
 ) -> str:
-    """The text of the page with this visitor's own token in its forms."""
+    """The text of the page. It holds no token: one visitor's would reach every guest."""
     key, now = (etag, request.build_absolute_uri()), time.monotonic()
     rendered_at, text = _texts.get(key, (-math.inf, ""))
     if switches.caches_off() or not snapshots.is_fresh(rendered_at):
-        values = {**context(), "etag": etag, "csrf_token": TOKEN}
+        values = {**context(), "etag": etag, "csrf_token": ""}
         text = render_to_string(template, values, request)
         with _keeping:
             _texts[key] = now, text
             while len(_texts) > MOST_TEXTS:
                 del _texts[next(iter(_texts))]
-    return text.replace(TOKEN, get_token(request)) if TOKEN in text else text
+    return text

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from groupbuy.channels import KnownChannel
 
 AGE = timedelta(days=7)
+PREFIX = "shopper_"  # of the cookies; deploy/nginx/groupbuy.conf knows it
 
 
 def sign_in(response: HttpResponse, channel: KnownChannel, user_id: str) -> None:
@@ -43,9 +44,16 @@ def looking(request: HttpRequest, channel: KnownChannel) -> str:
         return ""
 
 
+def is_guest(request: HttpRequest) -> bool:
+    """No shopper of any channel, and no language of their own: the pages are the same for them."""
+    return not any(
+        name.startswith(PREFIX) or name == settings.LANGUAGE_COOKIE_NAME for name in request.COOKIES
+    )
+
+
 def _cookie(channel: KnownChannel) -> str:
     named = f"{channel.source}\n{channel.channel}"
-    return f"shopper_{hashlib.sha256(named.encode()).hexdigest()[:12]}"
+    return f"{PREFIX}{hashlib.sha256(named.encode()).hexdigest()[:12]}"
 
 
 def _signer(channel: KnownChannel) -> TimestampSigner:

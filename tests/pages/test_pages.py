@@ -249,6 +249,39 @@ def test_stored_text_is_inert(look: Look, path: str) -> None:
     assert all('"' not in url for url in re.findall(r'src="([^"]*)"', page))
 
 
+# --- What a proxy may cache --------------------------------------------------------------------
+
+
+def test_a_guests_page_is_for_every_guest() -> None:
+    offer_at(NOW)
+
+    response = browser().get(OFFER)
+
+    assert response["X-Accel-Expires"] == "1"
+    assert "Set-Cookie" not in response.headers
+    assert not response.cookies
+    assert response["Vary"] == "Accept-Language"
+
+
+def test_other_pages_are_for_one_browser_only() -> None:
+    offer_at(NOW)
+    speaks_english = browser()
+    speaks_english.post("/language/", {"language": "en"})
+
+    for client, path in ((browser("xiaofuge"), OFFER), (speaks_english, OFFER), (browser(), "/")):
+        assert "X-Accel-Expires" not in client.get(path).headers
+    assert "X-Accel-Expires" not in browser().get(f"{OFFER}x").headers  # there is none
+
+
+def test_a_poll_knows_its_tag_from_a_proxy_that_packs() -> None:
+    offer_at(NOW)
+    etag = browser().get(OFFER, {"live": ""})["ETag"]
+
+    response = browser().get(OFFER, {"live": ""}, headers={"If-None-Match": f"W/{etag}"})
+
+    assert response.status_code == 304
+
+
 # --- What goes wrong --------------------------------------------------------------------------
 
 
@@ -302,7 +335,7 @@ def test_an_unknown_team_leads_to_the_shop_that_the_visitor_came_from() -> None:
 def test_a_form_without_its_cookie_explains_what_to_do(referer: str, way_on: str) -> None:
     headers = {"Accept-Language": "en", "Referer": referer}
     response = Client(enforce_csrf_checks=True, headers=headers).post(
-        "/language/", {"language": "en"}
+        "/h/s01/c01/leave"
     )
 
     assert response.status_code == 403
