@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := $(CURDIR)/clients/python/src
 
-.PHONY: help run demo test chaos check bench services services-stop translations screenshots clean
+.PHONY: help run demo test chaos test-operations check bench services services-stop translations screenshots clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run ## Start everything on http://127.0.0.1:8000/ (PORT=, VAR_DIR=); Ctrl-C stops it
 	@$(BIN)/python manage.py run || [ $$? -eq 130 ]  # 130: Ctrl-C
@@ -22,6 +22,9 @@ test: $(VENV)/dev ## All tests: on SQLite, then on MariaDB where it can be insta
 
 chaos: $(VENV)/dev $(VENV)/mysql ## The fault suite for SECONDS (300), with the SEED it prints
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
+
+test-operations: $(VENV)/dev $(VENV)/mysql ## What runs around the platform: nginx, restarts, backups
+	@$(BIN)/pytest -q -m operations
 
 check: $(VENV)/dev ## Format, lint, types, imports, migrations, API schema, translations
 	@bin/check.sh

@@ -5,6 +5,7 @@
 #   bin/services.sh stop
 #   bin/services.sh client                                what compiling mysqlclient needs
 #   bin/services.sh load                                  the load generator
+#   bin/services.sh nginx                                 nginx, which the tests start themselves
 #   bin/services.sh env                                   variables that point the project there
 #
 # start installs missing Debian packages where root or passwordless sudo allows it, and exits 3
@@ -105,11 +106,12 @@ case ${1:-} in
   client) # what building mysqlclient needs
     command -v mariadb_config >/dev/null || install mariadb_config libmariadb-dev pkg-config gcc python3-dev ;;
   load) install wrk wrk ;; # the load generator of make bench
+  nginx) install nginx nginx ;;
   env)
     echo "SECRET_KEY=$(head -c 36 /dev/urandom | base64)"
     echo "DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy"
     echo "REDIS_URL=redis://127.0.0.1:$REDIS_SERVICE_PORT/0"
     echo "CELERY_BROKER_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT//"
     echo "AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F" ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
