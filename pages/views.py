@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils import timezone, translation
 from django.views.decorators.http import conditional_page
+from django.views.decorators.vary import vary_on_headers
 
 from pages import (
     links,
@@ -70,6 +71,7 @@ def team(request: HttpRequest, code: str) -> HttpResponse:
 
 
 @page
+@vary_on_headers("User-Agent")  # see in_wechat
 def poster(request: HttpRequest, code: str) -> HttpResponse:
     view = team_asked(request, code, fresh=False)
     drawing, language = posters.poster(request, view), translation.get_language() or ""

@@ -190,6 +190,14 @@ class Processes:
         process.wait()
         self._start(name)
 
+    def restart(self, name: str) -> int:
+        """SIGTERM to the process; start it again when it has ended. Its exit code."""
+        process = self._running[name]
+        process.terminate()
+        code = process.wait(60)
+        self._start(name)
+        return code
+
     def revive(self) -> None:
         """Start again what has ended by itself."""
         for name in self._ended():

@@ -20,7 +20,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from groupbuy_client import Client
-from tests.stack import EMBEDDED, PROCFILE, ROOT, Processes, free_port, wait_for
+from tests.stack import EMBEDDED, ROOT, Processes, free_port, wait_for
 
 HOST = "shop.example.com"
 PATIENCE = 60  # seconds until a test fails; nothing here takes as long
@@ -94,13 +94,25 @@ class Edge:
             "TRUSTED_PROXIES": "1",
             "BEHIND_HTTPS_PROXY": "true",
             "PYTHONPATH": str(ROOT),
+            "WEB_WORKERS": "1",
         }
         self.webs = Processes(
-            {name: self._web(name) for name in ("a", "b")}, self.environment, root / "web.log"
+            {name: f"exec deploy/web.sh {self.socket_of(name)}" for name in ("a", "b")},
+            self.environment,
+            root / "web.log",
         )
 
     def socket_of(self, name: str) -> Path:
         return self.root / f"run/groupbuy/web-{name}.sock"
+
+    def accepted(self) -> int:
+        """Connections that the web servers have accepted and not closed yet."""
+        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+        paths = {str(self.socket_of("a")), str(self.socket_of("b"))}
+        connected, queued = "03", "0"  # columns St and Inode
+        return sum(
+            line[-1] in paths and line[5] == connected and line[6] != queued for line in lines
+        )
 
     def manage(self, *arguments: str) -> str:
         command = [sys.executable, "manage.py", *arguments]
@@ -167,11 +179,6 @@ class Edge:
     def logged(self, path: str) -> list[str]:
         """nginx's lines about this path."""
         return [line for line in self.log.read_text().splitlines() if f' {path}"' in line]
-
-    def _web(self, name: str) -> str:
-        uds = self.socket_of(name)
-        listen = re.sub(r"--host \S+ --port \S+", f"--uds {uds}", PROCFILE["web"])
-        return f"rm -f {uds}; export WEB_WORKERS=1; {listen}"
 
     def _make_certificate(self) -> None:
         self.certificate.parent.mkdir(parents=True, exist_ok=True)

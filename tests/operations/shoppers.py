@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 import requests
 
-from groupbuy_client import Client, GroupBuyError
+from groupbuy_client import Client, GroupBuyError, Seat
 from tests.operations.edge import OFFER, PATIENCE, Edge
 from tests.stack import wait_for
 
@@ -58,11 +58,16 @@ class Shoppers:
         browser.get(self._edge.url + OFFER, headers=cookie, timeout=PATIENCE).raise_for_status()
 
     def _buy(self, name: str) -> None:
-        self._client.lock(
-            user_id=name,
-            goods_id="9890001",
-            activity_id=100123,
-            out_trade_no=name,
-            notify_url="http://127.0.0.1:9/",
-        )
+        lock(self._client, name)
         self._client.settle(user_id=name, out_trade_no=name, paid_at=datetime.now(UTC))
+
+
+def lock(client: Client, name: str) -> Seat:
+    """A shopper of this name opens a team by an order of this name."""
+    return client.lock(
+        user_id=name,
+        goods_id="9890001",
+        activity_id=100123,
+        out_trade_no=name,
+        notify_url="http://127.0.0.1:9/",
+    )

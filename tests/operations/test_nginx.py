@@ -113,6 +113,17 @@ def test_static_files_come_from_the_disk(served: Edge) -> None:
     assert served.logged("/static/pages.css")[-1].endswith('"-"')
 
 
+def test_uploaded_pictures_come_from_the_disk(served: Edge) -> None:
+    path = f"/media/{'0' * 32}.webp"
+    (served.var_dir / "media").mkdir(exist_ok=True)
+    (served.var_dir / path[1:]).write_bytes(b"picture")
+
+    answer = served.get(path)
+
+    assert (answer.content, answer.headers["Content-Type"]) == (b"picture", "image/webp")
+    assert answer.headers["Cache-Control"] == "max-age=315360000"
+
+
 def test_cookies_are_for_https_only(served: Edge) -> None:
     assert "Secure" in served.get("/admin/login/").headers["Set-Cookie"]
 

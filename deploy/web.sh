@@ -1,0 +1,19 @@
+#!/bin/sh
+# The platform's web server on a Unix socket: web.sh /run/groupbuy/web-a.sock
+#
+# On SIGTERM the socket goes first, so that nginx asks the other server. What has been accepted by
+# then is answered before this process ends.
+set -eu
+socket=$1
+rm -f "$socket" # of a server that was killed
+granian --interface rsgi --http 1 --http1-header-read-timeout 5000 --http1-buffer-size 65536 --no-ws \
+  --uds "$socket" --uds-permissions "${WEB_SOCKET_MODE:-660}" --workers "${WEB_WORKERS:-2}" \
+  --respawn-failed-workers --workers-kill-timeout 30s --log-level warning groupbuy.rsgi:application &
+server=$!
+drain() {
+  rm -f "$socket"
+  sleep 1 # the server accepts what was waiting
+  kill "$server"
+}
+trap drain TERM INT
+wait "$server" || { [ ! -e "$socket" ] && wait "$server"; } # a signal ends the first wait
