@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mall import environment as env
 from mall.keys import make_demo_keys
@@ -18,7 +19,8 @@ VAR_DIR.mkdir(parents=True, exist_ok=True)
 SECRET_KEY = env.secret_key("MALL_SECRET_KEY", VAR_DIR / "secret_key", may_make=DEMO)
 MALL_URL = env.url("MALL_URL", "http://127.0.0.1:8100")  # as shoppers, Alipay and platform see it
 ALLOWED_HOSTS = env.words("MALL_ALLOWED_HOSTS", "127.0.0.1,localhost")
-CSRF_TRUSTED_ORIGINS = [MALL_URL]
+FORCE_SCRIPT_NAME = urlsplit(MALL_URL).path or None  # the mall below a path of its host: /mall
+CSRF_TRUSTED_ORIGINS = [MALL_URL.removesuffix(FORCE_SCRIPT_NAME or "")]
 # Origins of old static pages that call /api/v1/ from another host.
 CORS_ALLOWED_ORIGINS = env.words("MALL_CORS_ORIGINS")
 CORS_URLS_REGEX = r"^/api/v1/(login|alipay)/"

@@ -29,7 +29,9 @@ def own(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         shopper = login.shopper_of(request)
         if shopper is None:
-            return to_login(request.get_full_path() if request.method != "POST" else "/orders")
+            return to_login(
+                request.get_full_path() if request.method != "POST" else reverse("orders")
+            )
         return view(request, shopper, *args, **kwargs)
 
     return wrapped
