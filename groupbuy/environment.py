@@ -59,8 +59,21 @@ def read_file(path: Path) -> None:
 
 
 def text(name: str, default: str = "") -> str:
-    """The variable without surrounding spaces. Not set and empty are the same."""
-    return os.environ.get(name, "").strip() or default
+    """The variable, or the text of the file that NAME_FILE names, without surrounding spaces.
+
+    Not set and empty are the same.
+    """
+    return os.environ.get(name, "").strip() or _text_of_file(f"{name}_FILE") or default
+
+
+def _text_of_file(name: str) -> str:
+    path = os.environ.get(name, "").strip()
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        sys.exit(f"{name} is wrong: {path} is not a text file that can be read.")
 
 
 def refuse(name: str, expected: str, value: str = "") -> NoReturn:

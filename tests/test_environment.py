@@ -233,6 +233,24 @@ def test_values_as_people_write_them(set_variables: Any) -> None:
     assert settings["CELERY_BROKER_URL"] == broker
 
 
+def test_a_variable_may_be_in_a_file(set_variables: Any, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("  of the file\n")
+    set_variables(SECRET_KEY_FILE=str(path), DEBUG="false")
+
+    assert read_settings()["SECRET_KEY"] == "of the file"
+    set_variables(SECRET_KEY="of the variable")
+    assert read_settings()["SECRET_KEY"] == "of the variable"
+
+
+def test_a_file_that_is_missing_is_one_line(set_variables: Any) -> None:
+    set_variables(SECRET_KEY_FILE="/nowhere/secret")
+
+    assert refusal(read_settings) == (
+        "SECRET_KEY_FILE is wrong: /nowhere/secret is not a text file that can be read."
+    )
+
+
 def test_a_relative_var_dir_starts_at_the_checkout(
     set_variables: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -11,7 +11,9 @@ BOOLEANS = {"on": True, "true": True, "1": True, "off": False, "false": False, "
 
 
 def text(name: str, default: str = "") -> str:
-    """The variable without surrounding spaces; empty counts as not set."""
+    """The variable, or else the text of the file NAME_FILE; empty counts as not set."""
+    if path := os.environ.get(f"{name}_FILE", "").strip():
+        default = Path(path).read_text("utf-8").strip() or default
     return os.environ.get(name, "").strip() or default
 
 
