@@ -179,8 +179,8 @@ class Processes:
 
     def wait_until_up(self, port: int) -> None:
         """Wait for a web server. Raises RuntimeError when a process has ended instead."""
-        wait_for(lambda: self._ended() or _answers(port), f"an answer on port {port}")
-        if ended := self._ended():
+        wait_for(lambda: self.ended() or _answers(port), f"an answer on port {port}")
+        if ended := self.ended():
             raise RuntimeError(f"{', '.join(ended)} did not start, see {self.log}")
 
     def kill(self, name: str) -> None:
@@ -200,7 +200,7 @@ class Processes:
 
     def revive(self) -> None:
         """Start again what has ended by itself."""
-        for name in self._ended():
+        for name in self.ended():
             self.died += 1
             self._start(name)
 
@@ -208,7 +208,8 @@ class Processes:
         """Processor time that these processes and their children have used so far."""
         return processor_seconds({process.pid for process in self._running.values()})
 
-    def _ended(self) -> list[str]:
+    def ended(self) -> list[str]:
+        """The names of the processes that have ended by themselves."""
         return [name for name, each in self._running.items() if each.poll() is not None]
 
     def _start(self, name: str) -> None:

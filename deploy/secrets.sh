@@ -1,0 +1,19 @@
+#!/bin/sh
+# Make the secrets of docker-compose.yml in a directory: secrets.sh var/secrets. Keeps those it finds.
+#
+# Containers read them as other users, so the files are readable and the directory is not.
+set -eu
+mkdir -p "$1" && chmod 700 "$1" && cd "$1"
+umask 022
+random() { python3 -c 'import secrets; print(secrets.token_urlsafe(32))'; }
+make() { [ -s "$1" ] || { cat >"$1.new" && mv "$1.new" "$1"; }; }
+
+random | make secret_key
+random | make database_password
+random | make rabbitmq_password
+random | make mall_secret_key
+echo "mysql://groupbuy:$(cat database_password)@mariadb:3306/groupbuy" | make database_url
+echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672//" | make broker_url
+echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672/%2F" | make amqp_url
+printf 'default_user = groupbuy\ndefault_pass = %s\n' "$(cat rabbitmq_password)" | make rabbitmq.conf
+echo '{"api_key": "", "webhook_secret": "", "page_secret": ""}' | make mall_credentials.json
