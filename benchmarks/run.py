@@ -42,12 +42,13 @@ ROOM = 4000  # rows a second that the fastest measurement may use up
 
 def main() -> None:
     with stack() as key:
-        from benchmarks import growth, pages, turning, web
+        from benchmarks import growth, metering, pages, turning, web
 
         check_statement_counts()
         with server():
             runs = [repeat(key, number) for number in range(1, REPEATS + 1)]
             in_use = [*pages.measure(key), *turning.measure(key), *web.measure(key)]
+        in_use += metering.measure(key)
         rows = [*table(runs), *in_use, *growth.measure(key)]
     (OUT / "latest.json").write_text(json.dumps(rows, indent=2))
     print_table(rows)

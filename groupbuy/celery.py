@@ -19,9 +19,10 @@ app.steps["consumer"].add(sweeps.BrokerWatch)
 @worker_init.connect
 @worker_process_init.connect
 def start_listener(**signal: Any) -> None:
-    from groupbuy import changes  # noqa: PLC0415  Django is set up now
+    from groupbuy import changes, exporter  # noqa: PLC0415  Django is set up now
 
     changes.start_listener()
+    exporter.start("worker")
 
 
 @worker_init.connect

@@ -94,6 +94,18 @@ def number(name: str, default: int, *, at_least: int, at_most: int) -> int:
     return int(value)
 
 
+def address(name: str) -> tuple[str, int] | None:
+    """host:port; None if it is not set."""
+    value = text(name)
+    if not value:
+        return None
+    host, _colon, port = value.rpartition(":")
+    is_port = re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535
+    if not (is_port and re.fullmatch(HOST.pattern, host)):
+        refuse(name, "an address and port such as 127.0.0.1:9464", value)
+    return host.strip("[]"), int(port)
+
+
 def log_level(name: str, default: str) -> str:
     value = text(name, default)
     if value.upper() not in LOG_LEVELS:

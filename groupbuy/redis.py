@@ -16,6 +16,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, NoScriptError
 from redis.retry import Retry
 
+from groupbuy import metrics
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -56,11 +58,14 @@ def try_redis(command: Callable[[Redis], T]) -> T | None:
     """Run the command and return its result; None while Redis is away."""
     if pause.is_on():
         return None
+    began = time.monotonic()
     try:
         answer = command(_client(settings.REDIS_URL))
     except RedisError as exc:
+        metrics.REDIS_FAILURES.inc()
         pause.start(exc, PAUSE)
         return None
+    metrics.REDIS_SECONDS.observe(time.monotonic() - began)
     pause.end()
     return answer
 

@@ -10,6 +10,7 @@ from collections import deque
 from math import inf
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 from django.conf import settings
@@ -29,7 +30,16 @@ TICK = 0.25  # seconds between two looks at the deadlines
 class Request:
     """A request and its body, as far as it has arrived."""
 
-    __slots__ = ("answered", "body", "deadline", "fault", "protocol", "scope", "task")
+    __slots__ = (
+        "answered",
+        "body",
+        "complete_at",
+        "deadline",
+        "fault",
+        "protocol",
+        "scope",
+        "task",
+    )
 
     def __init__(self, scope: Scope, protocol: HTTPProtocol, loop: asyncio.AbstractEventLoop):
         self.scope, self.protocol = scope, protocol
@@ -37,6 +47,7 @@ class Request:
         self.fault: BodyError | None = None
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
         self.deadline = loop.time() + BODY_SECONDS
+        self.complete_at = 0.0
         self.answered = loop.create_future()
 
 
@@ -64,7 +75,7 @@ class Application:
             await self._read(request)
         except BodyError as error:
             request.body, request.fault = b"", error
-        request.deadline = inf
+        request.deadline, request.complete_at = inf, monotonic()
         (self._faulty if request.fault else self._complete).put(request)
         self._end_answered()
         await request.answered  # granian answers 500 for an application that returns before
@@ -131,7 +142,8 @@ class Application:
         while True:
             request = queue.get()
             try:
-                respond(request.scope, request.protocol, bytes(request.body), request.fault)
+                body = bytes(request.body)
+                respond(request.scope, request.protocol, body, request.fault, request.complete_at)
             except BaseException:  # also what granian raises: the thread has to go on
                 logger.exception("no answer to %r", request.scope.path)
             request.body = b""  # _held() counts what is not answered

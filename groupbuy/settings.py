@@ -46,6 +46,13 @@ CALLBACK_NETWORKS = env.networks("CALLBACK_NETWORKS", "127.0.0.0/8" if EMBEDDED 
 
 WEB_THREADS = env.number("WEB_THREADS", 4, at_least=1, at_most=99)  # of each web process
 
+# Metrics and health are answered there, and the metrics of this host's processes are kept here.
+METRICS_LISTEN = env.address("METRICS_LISTEN")
+METRICS_DIR = VAR_DIR / "metrics"
+if METRICS_LISTEN:
+    env.require_directory("VAR_DIR", METRICS_DIR)
+VERSION = env.text("BUILD_VERSION", "dev")
+
 # --- Django ---------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -68,6 +75,7 @@ INSTALLED_APPS = [
     "pages",
 ]
 MIDDLEWARE = [
+    "groupbuy.metrics.measure",
     "corsheaders.middleware.CorsMiddleware",
     "groupbuy.faults.envelope_faults",
     *(["groupbuy.embedded.loopback_only"] if EMBEDDED else []),

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
+from groupbuy import metrics
+
 T = TypeVar("T")
 MAX_AGE = 1.0  # seconds
 LONGEST = 10.0  # seconds, of an announced copy: the upper bound in case a message is lost
@@ -29,6 +31,7 @@ def confirm_subscription(until: float) -> None:
     """The subscription to changes works; assume so up to this moment (time.monotonic)."""
     global _subscribed_until
     _subscribed_until = until
+    metrics.CONFIRMED.labels("copies").set_to_current_time()
 
 
 def is_subscribed() -> bool:
@@ -110,7 +113,9 @@ class Snapshot(Generic[T]):
         try:
             value = self._load()
         except Exception as exc:  # noqa: BLE001  raised in every thread that waited for it
+            metrics.SNAPSHOT_LOADS.labels("failed").inc()
             return _Copy(started_at, started_at, None, exc)
+        metrics.SNAPSHOT_LOADS.labels("loaded").inc()
         age = MAX_AGE
         if self._share < 1:
             age = max(age, (time.monotonic() - started_at) / self._share) if age else 0

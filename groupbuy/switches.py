@@ -7,16 +7,19 @@ the functions below it are the only readers.
 import logging
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from prometheus_client.core import GaugeMetricFamily, Metric
 
+from groupbuy import metrics
 from groupbuy.models import Switch, SwitchChange
 from groupbuy.snapshots import Snapshot
 
@@ -139,6 +142,14 @@ def change(key: str, value: str, *, by: str) -> None:
         switch.save()
 
 
+def figures() -> Iterator[Metric]:
+    """For metrics: a rate as requests a second, a list as its length, off as +Inf."""
+    found = GaugeMetricFamily("gbm_switch", "Value of a switch.", labels=["key"])
+    for key, value in _values.get().items():
+        found.add_metric([str(key)], _number(value))
+    yield found
+
+
 def is_downgraded() -> bool:
     return bool(_value(Key.DOWNGRADE))
 
@@ -189,6 +200,18 @@ def days_kept(key: Key) -> int | None:
     return days
 
 
+def _number(value: Any) -> float:
+    match value:
+        case None:
+            return inf
+        case Rate():
+            return 1 / value.interval
+        case frozenset():
+            return len(value - {""})
+        case _:
+            return float(value)
+
+
 def _value(key: Key) -> Any:
     return _values.get()[key]
 
@@ -207,3 +230,4 @@ def _load() -> dict[str, Any]:
 
 
 _values = Snapshot(_load, announced=True)
+metrics.FIGURES.append(figures)

@@ -13,7 +13,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from groupbuy import channels, switches
+from groupbuy import channels, metrics, switches
 from groupbuy.auth import named_user
 from groupbuy.gcra import Limit, limiter
 from groupbuy.models import Switch
@@ -28,6 +28,8 @@ class Throttle(BaseThrottle):
 
     def acquire(self, scope: str, limits: list[Limit]) -> bool:
         self._wait = limiter.acquire(scope, limits)
+        if self._wait:
+            metrics.LIMITED.labels(INDEX if scope == INDEX else "trade").inc()
         return self._wait == 0
 
     def wait(self) -> float:

@@ -11,7 +11,7 @@ import pages.urls
 import tag.urls
 import trade.urls
 from activity.views import picture
-from groupbuy import api
+from groupbuy import api, health
 from groupbuy.views import SwitchViewSet
 from trade.figures import home
 from trade.views import accept_callback
@@ -23,6 +23,8 @@ urlpatterns = [
     *trade.urls.urlpatterns,  # first: malls ask more often than people
     *pages.urls.urlpatterns,
     re_path(r"^media/(?P<name>[0-9a-f]{32}\.webp)$", picture, name="picture"),
+    path("internal/live", health.live_view, name="live"),
+    path("internal/ready", health.ready_view, name="ready"),
     path("admin/figures/<slug:name>.csv", admin.site.admin_view(home.export), name="figure_csv"),
     path("admin/", admin.site.urls),
     # Without a token, so that a guest's page is the same for every guest and can be cached.

@@ -9,8 +9,9 @@ from typing import Any
 from django.core.wsgi import get_wsgi_application
 from granian.rsgi import HTTPProtocol, Scope
 
-from groupbuy import changes
+from groupbuy import changes, exporter
 from groupbuy.bodies import FAULT, BodyError
+from groupbuy.metrics import COMPLETE_AT
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "groupbuy.settings")
 
@@ -25,16 +26,20 @@ ENVIRON = {
 
 application = get_wsgi_application()
 changes.start_listener()
+exporter.start("web")
 
 
-def respond(scope: Scope, protocol: HTTPProtocol, body: bytes, fault: BodyError | None) -> None:
-    """Answer a request whose body is whole, or faulty."""
+def respond(
+    scope: Scope, protocol: HTTPProtocol, body: bytes, fault: BodyError | None, complete_at: float
+) -> None:
+    """Answer a request whose body is whole, or faulty; complete_at: monotonic() at that moment."""
     head: list[tuple[int, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
         head.append((int(status[:3]), headers))
 
-    response = application(_environ(scope, body) | {FAULT: fault}, start_response)
+    ours = {FAULT: fault, COMPLETE_AT: complete_at}
+    response = application(_environ(scope, body) | ours, start_response)
     try:
         protocol.response_bytes(*head[0], b"".join(response))
     finally:

@@ -46,6 +46,9 @@ RUBBISH = [
     ("CALLBACK_NETWORKS", "10.0.0.1/8", NETWORKS),
     ("CALLBACK_NETWORKS", "intranet", NETWORKS),
     ("WEB_THREADS", "many", "expected a number from 1 to 99"),
+    ("METRICS_LISTEN", "9464", "an address and port such as 127.0.0.1:9464"),
+    ("METRICS_LISTEN", "127.0.0.1:http", "an address and port such as 127.0.0.1:9464"),
+    ("METRICS_LISTEN", "127.0.0.1:65536", "an address and port such as 127.0.0.1:9464"),
     ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     ("DATABASE_URL", "groupbuy", DATABASE),
     ("DATABASE_URL", "postgres://u:secret@h/groupbuy", DATABASE),
@@ -99,7 +102,7 @@ def refusal(read: Any) -> str:
 
 
 def test_every_variable_has_its_rubbish() -> None:
-    free_text = {"SECRET_KEY"}
+    free_text = {"SECRET_KEY", "BUILD_VERSION"}
     tried = {name for name, _value, _expected in RUBBISH + RUN_RUBBISH}
     assert tried | free_text == set(VARIABLES)
 
@@ -155,7 +158,7 @@ def test_no_variable_is_the_embedded_stack(var_dir: Path) -> None:
     assert settings["CACHES"]["default"]["LOCATION"] == settings["REDIS_URL"]
     assert settings["CELERY_BROKER_URL"] == f"redis+socket://{var_dir}/redis.sock"
     assert settings["CALLBACK_NETWORKS"] == [ip_network("127.0.0.0/8")]
-    assert settings["MIDDLEWARE"].index("groupbuy.embedded.loopback_only") == 2
+    assert settings["MIDDLEWARE"].index("groupbuy.embedded.loopback_only") == 3
 
 
 def test_the_embedded_stack_keeps_its_key(var_dir: Path) -> None:

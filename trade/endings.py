@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from groupbuy import channels, rows
-from trade import counts, gate
+from trade import counts, gate, metrics
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.notify import outbox
 
@@ -19,6 +19,7 @@ def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
     team.completed_by_shop = by_shop
     rows.update(team, "locked_count", "paid_count", "status", "completed_at", "completed_by_shop")
     counts.add(team, teams=1, seats=team.locked_count)
+    metrics.count_completion(team)
     paid = team.orders.filter(status=Order.Status.PAID).order_by("pk")
     numbers = list(paid.values_list("out_trade_no", flat=True))
     outbox.record(success_promise(team, numbers, now=now))
@@ -51,6 +52,7 @@ def close_order(
         counts.add(team, teams=0 if left else -1, seats=-1)
     rows.update(team, "locked_count", "paid_count", "status")
     gate.release_after_commit(team)
+    metrics.count_closing(order, kind)
     channel = channels.get(team.channel_id)
     url = channel.refund_notify_url if channel else ""
     outbox.record(refund_promise(team, order, kind, url, now=now))

@@ -16,6 +16,7 @@ from django.db.models import F
 
 from activity.models import Activity
 from groupbuy import changes, rows
+from trade import metrics
 from trade.endings import close_order, complete_team
 from trade.models import Order, Team
 from trade.refund import decide
@@ -111,6 +112,7 @@ def _end_team(team: Team, *, now: datetime) -> None:
     else:
         team.status = Team.Status.FAILED
         rows.update(team, "status")
+        metrics.count_failure()
 
 
 def _close(team: Team, order: Order, reason: Order.CloseReason, *, now: datetime) -> None:

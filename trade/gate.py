@@ -18,7 +18,7 @@ from typing import NamedTuple
 from django.db import transaction
 
 from activity.catalog import LiveOffer
-from groupbuy import changes, rows, switches
+from groupbuy import changes, metrics, rows, switches
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.redis import Script, try_redis
 from trade.models import Order, Team
@@ -82,6 +82,7 @@ def enter(offer: LiveOffer, team_id: int, out_trade_no: str) -> Visitor:
     visitor = Visitor(key, out_trade_no)
     if not switches.caches_off():
         if error := refusals.refusal(key, out_trade_no, time.monotonic()):
+            metrics.GATED.labels("process").inc()
             raise FullError(error)
         visitor = _run(visitor)
     team = rows.read(Team, pk=team_id)
@@ -143,7 +144,9 @@ def _run(visitor: Visitor, *facts: int | str, seats: int = 0) -> Visitor:
         good_for_ms, numbers = full
         out_trade_nos = {number.decode() for number in numbers}
         refusals.note(key, out_trade_nos, asked_at=asked_at, good_for=good_for_ms / 1000)
+        metrics.GATED.labels("redis").inc()
         raise FullError(ErrorCode.TEAM_FULL)
     if verdict == NONE_LEFT:
+        metrics.GATED.labels("seats").inc()
         raise GroupBuyError(ErrorCode.SEAT_LOST)
     return visitor._replace(epoch=epoch, taken=verdict == TAKEN)

@@ -21,7 +21,7 @@ from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.fields import read_id
 from groupbuy.rows import Param, PreparedUpdate
-from trade import gate
+from trade import gate, metrics
 from trade.models import Order, Team, Transport
 from trade.turns import Turns, free_turn, read_turns
 
@@ -225,6 +225,7 @@ def _create_order(ctx: LockContext, team: Team) -> Order:
         pay_deadline=min(ctx.now + timedelta(minutes=team.hold_minutes), team.expires_at),
     )
     rows.insert(order)
+    metrics.count_lock(order, opened=ctx.team is None)
     return order
 
 

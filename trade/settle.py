@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from groupbuy import rows, switches
 from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
+from trade import metrics
 from trade.endings import close_order, complete_team
 from trade.models import Order, RefundType, Team
 from trade.rowlocks import lock_team_of
@@ -121,6 +122,7 @@ def _settle(command: SettleCommand, *, blocked: bool, now: datetime) -> tuple[Or
         elif reason := REFUNDS.get(payment):
             order.paid_at, order.settled_at = command.paid_at, now
             close_order(team, order, RefundType.PAID_UNFORMED, reason, now=now)
+        metrics.count_payment(order, payment.name.lower())
     return order, payment
 
 

@@ -25,30 +25,32 @@ def deliver_new_notifications() -> None:
 
 
 @shared_task
-def close_overdue_holds() -> None:
-    expire.close_overdue_holds(clock=timezone.now)
+def close_overdue_holds() -> int:
+    return expire.close_overdue_holds(clock=timezone.now)
 
 
 @shared_task
-def end_overdue_teams() -> None:
-    expire.end_overdue_teams(clock=timezone.now)
+def end_overdue_teams() -> int:
+    return expire.end_overdue_teams(clock=timezone.now)
 
 
 @shared_task
-def expire_activities() -> None:
-    expire.expire_activities(now=timezone.now())
+def expire_activities() -> int:
+    return expire.expire_activities(now=timezone.now())
 
 
 @shared_task
-def deliver_due_notifications() -> None:
+def deliver_due_notifications() -> int:
     """One slice, then the next one: a backlog does not wait for the next sweep."""
-    if outbox.deliver_due(clock=timezone.now):
+    tried = outbox.deliver_due(clock=timezone.now)
+    if tried:
         _again(deliver_due_notifications)
+    return tried
 
 
 @shared_task
-def delete_old_rows() -> None:
-    retention.delete_old_rows(now=timezone.now())
+def delete_old_rows() -> int:
+    return retention.delete_old_rows(now=timezone.now())
 
 
 @shared_task

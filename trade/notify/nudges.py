@@ -13,6 +13,7 @@ import time
 from celery import current_app
 
 from groupbuy import redis
+from trade import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,10 @@ def _send_all() -> None:
             is_first = redis.try_redis(lambda client: bool(client.set(KEY, 1, nx=True, px=LOST)))
             if is_first is not False:  # None: Redis is away
                 current_app.send_task(TASK, retry=False, expires=60)
+                metrics.NUDGES.labels("sent").inc()
                 level = logging.WARNING
         except Exception as exc:  # noqa: BLE001  a nudge may be lost, the thread may not
+            metrics.NUDGES.labels("lost").inc()
             logger.log(level, "The broker is away, nudges are left to the sweep: %s", exc)
             level = logging.DEBUG  # one line for an outage
         time.sleep(GAP)

@@ -24,6 +24,7 @@ from django.db import transaction
 from django.db.models import F, Max, Min, QuerySet
 
 from groupbuy import rows
+from trade import metrics
 from trade.models import NotifyAttempt, NotifyTask, Team, Transport
 from trade.notify import connections, endpoints, nudges, rabbitmq, transports
 from trade.notify.transports import Result
@@ -165,6 +166,8 @@ def _deliver(
         if tasks := rows.retry(lambda: _claim(ids, now)):
             tries += _tries(tasks, started + LEASE.total_seconds() / 2, clock, send)
             rows.retry(lambda: _record(now + LEASE, tasks, tries, clock()))
+            for attempt, result in tries:
+                metrics.count_attempt(attempt, is_last=_is_last(attempt, result))
     finally:
         seconds = time.monotonic() - started
         failed = any(result.error and result.is_endpoint_failing for _attempt, result in tries)
@@ -250,10 +253,15 @@ def _record(
 
 def _setback(attempt: NotifyAttempt, result: Result, now: datetime) -> dict[str, Any]:
     """Give up, or try again after the back-off, no sooner than the receiver asked."""
-    if result.final or attempt.number > len(BACKOFF):
+    if _is_last(attempt, result):
         logger.error("notification %s given up: %s", attempt.task, attempt.error)
         return {"state": State.GIVEN_UP, "next_attempt_at": None, "last_error": attempt.error}
     logger.warning("notification %s, attempt %d: %s", attempt.task, attempt.number, attempt.error)
     backoff = BACKOFF[attempt.number - 1] * random.uniform(1, 1.2)  # noqa: S311  not a secret
     due = now + timedelta(seconds=max(backoff, min(result.retry_after, LONGEST_RETRY_AFTER)))
     return {"state": State.RETRYING, "next_attempt_at": due, "last_error": attempt.error}
+
+
+def _is_last(attempt: NotifyAttempt, result: Result) -> bool:
+    """Whether a failure is the end of its promise."""
+    return result.final or attempt.number > len(BACKOFF)

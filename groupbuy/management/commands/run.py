@@ -36,6 +36,9 @@ class Command(BaseCommand):
             "PORT": port,
             "WEB_WORKERS": environment.number("WEB_WORKERS", 2, at_least=1, at_most=99),
             "VAR_DIR": settings.VAR_DIR,
+            "METRICS_LISTEN": environment.text(
+                "METRICS_LISTEN", f"127.0.0.1:{min(port + 300, LAST)}"
+            ),
         }
         has_history = environment.flag("HISTORY", default=True)
         processes = ["web", "worker"]

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, no_translations
 from django.utils import timezone
 
+from trade import metrics
 from trade.invariants import check_all
 
 
@@ -14,11 +15,12 @@ class Command(BaseCommand):
 
     @no_translations
     def handle(self, *args: Any, **options: Any) -> None:
-        is_broken = False
+        broken = 0
         for sentence, rows in check_all(timezone.now()):
-            is_broken = is_broken or bool(rows)
+            broken += bool(rows)
             self.stdout.write(f"{'BROKEN' if rows else 'ok':6} {sentence}")
             for row in rows:
                 self.stdout.write(f"         {row}")
-        if is_broken:
+        metrics.BROKEN.set(broken)
+        if broken:
             sys.exit(1)
