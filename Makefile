@@ -23,10 +23,10 @@ test: $(VENV)/dev ## All tests: on SQLite, then on MariaDB where it can be insta
 chaos: $(VENV)/dev $(VENV)/mysql ## The fault suite for SECONDS (300), with the SEED it prints
 	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
-test-operations: $(VENV)/dev $(VENV)/mysql ## What runs around the platform: nginx, restarts, backups
+test-operations: $(VENV)/dev $(VENV)/mysql ## What runs around the platform: nginx, restarts, backups, alerts
 	@$(BIN)/pytest -q -m operations
 
-check: $(VENV)/dev ## Format, lint, types, imports, migrations, API schema, translations
+check: $(VENV)/dev ## Format, lint, types, imports, migrations, API schema, translations, alert rules
 	@bin/check.sh
 
 bench: $(VENV)/mysql ## Measure, print a table of ratios, write var/bench/latest.json

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that needs no running: format, lint, types, imports, migrations, schema, translations.
+# Everything that needs no running: format, lint, types, imports, migrations, schema, translations,
+# alert rules.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" SECRET_KEY=check DEBUG=false DEMO= DATABASE_URL=
@@ -18,3 +19,10 @@ python examples/mall/manage.py makemigrations --check --dry-run
 python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - ||
   { echo "docs/openapi.yaml is old: python manage.py spectacular --file docs/openapi.yaml" >&2; exit 1; }
 bin/translations.sh check
+if bin/services.sh monitoring; then
+  promtool check config deploy/prometheus/prometheus.yml >/dev/null
+  promtool test rules deploy/prometheus/tests.yml >/dev/null
+  amtool check-config deploy/prometheus/alertmanager.yml >/dev/null
+else
+  echo "deploy/prometheus was not checked: promtool is not there and could not be installed."
+fi

@@ -6,6 +6,7 @@
 #   bin/services.sh client                                what compiling mysqlclient needs
 #   bin/services.sh load                                  the load generator
 #   bin/services.sh nginx                                 nginx, which the tests start themselves
+#   bin/services.sh monitoring                            Prometheus and Alertmanager, not started
 #   bin/services.sh env                                   variables that point the project there
 #
 # start installs missing Debian packages where root or passwordless sudo allows it, and exits 3
@@ -107,6 +108,7 @@ case ${1:-} in
     command -v mariadb_config >/dev/null || install mariadb_config libmariadb-dev pkg-config gcc python3-dev ;;
   load) install wrk wrk ;; # the load generator of make bench
   nginx) install nginx nginx ;;
+  monitoring) install promtool prometheus prometheus-alertmanager ;;
   env)
     echo "SECRET_KEY=$(head -c 36 /dev/urandom | base64)"
     echo "DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy"

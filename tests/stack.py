@@ -185,10 +185,14 @@ class Processes:
 
     def kill(self, name: str) -> None:
         """SIGKILL to the process and its children; start it again."""
+        self.crash(name)
+        self._start(name)
+
+    def crash(self, name: str) -> None:
+        """SIGKILL to the process and its children; revive() starts it again."""
         process = self._running[name]
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        self._start(name)
 
     def restart(self, name: str) -> int:
         """SIGTERM to the process; start it again when it has ended. Its exit code."""

