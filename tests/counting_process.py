@@ -8,35 +8,41 @@ from prometheus_client import Counter, Gauge
 
 from groupbuy import metric_files
 
-metric_files.share(Path(sys.argv[1]))
-SALES = Counter("sales", "Counted.", ["by"])
-ALIVE = Gauge("alive", "Processes.", multiprocess_mode="livesum")
-
-
-def count(number: str) -> None:
-    SALES.labels("us").inc(int(number))
-
 
 def main() -> None:
-    ALIVE.set(1)
+    metric_files.share(Path(sys.argv[1]))
+    sales = Counter("sales", "Counted.", ["by"])
+    Gauge("alive", "Processes.", multiprocess_mode="livesum").set(1)
     for line in sys.stdin:
-        if line.startswith("fork"):
-            if os.fork() == 0:
-                count("1000")
-                SALES.labels("others").inc()
-                os._exit(0)
-            os.wait()
-        elif line.startswith("read"):
-            registry = metric_files.collect()
-            assert registry is not None
-            found = [(s.name, s.labels, s.value) for m in registry.collect() for s in m.samples]
-            sys.stdout.write(f"{found}\n")
-            sys.stdout.flush()
+        if line == "read\n":
+            answer(read())
             continue
+        if line == "fork\n":
+            fork(sales)
         else:
-            count(line)
-        sys.stdout.write("done\n")
-        sys.stdout.flush()
+            sales.labels("us").inc(int(line))
+        answer("done")
+
+
+def read() -> list[tuple[str, dict[str, str], float]]:
+    registry = metric_files.collect()
+    assert registry is not None
+    samples = [sample for metric in registry.collect() for sample in metric.samples]
+    return [(sample.name, sample.labels, sample.value) for sample in samples]
+
+
+def fork(sales: Counter) -> None:
+    """A child that counts what is to be ignored."""
+    if os.fork() == 0:
+        sales.labels("us").inc(1000)
+        sales.labels("others").inc()
+        os._exit(0)
+    os.wait()
+
+
+def answer(text: object) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
