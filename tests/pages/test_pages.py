@@ -334,9 +334,7 @@ def test_an_unknown_team_leads_to_the_shop_that_the_visitor_came_from() -> None:
 )
 def test_a_form_without_its_cookie_explains_what_to_do(referer: str, way_on: str) -> None:
     headers = {"Accept-Language": "en", "Referer": referer}
-    response = Client(enforce_csrf_checks=True, headers=headers).post(
-        "/h/s01/c01/leave"
-    )
+    response = Client(enforce_csrf_checks=True, headers=headers).post("/h/s01/c01/leave")
 
     assert response.status_code == 403
     assert "Allow cookies for this site" in response.content.decode()
