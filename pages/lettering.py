@@ -22,6 +22,7 @@ WIDE = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 _closing, _opening = re.escape(CLOSING), re.escape(OPENING)
 # A word, or one Chinese character; with the punctuation that stays beside it.
 UNIT = re.compile(rf"\s*[{_opening}]*(?:[^\s{WIDE}]+|\S)(?:\s*[{_closing}])*")
+SPACED = re.compile(rf"\s+(?=[{_closing}])")  # before punctuation that starts no line
 MISSING = "\uffff"  # in no font
 
 
@@ -93,7 +94,7 @@ def _pieces(text: str, kind: Type, room: float) -> list[str]:
 
 def _broken(unit: str, kind: Type, room: float) -> list[str]:
     parts, part = [], ""
-    for character in unit:
+    for character in SPACED.sub("", unit):
         if part and width(f"{part}{character}", kind) > room:
             together = character in CLOSING and part[-1] not in CLOSING and len(part) > 1
             end = len(part) - together

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pages.lettering import CLOSING, OPENING, Type, plain, width, wrap
@@ -13,6 +13,7 @@ TEXTS = st.text(alphabet=f"手写渐进式aB1 \n{CLOSING}{OPENING}", max_size=60
 
 
 @given(text=TEXTS, room=st.integers(100, 700))
+@example(text="{（￥ %", room=100)
 @settings(max_examples=300, deadline=None)
 def test_no_line_starts_with_closing_punctuation_or_leaves_its_room(text: str, room: int) -> None:
     lines = wrap(text, KIND, room, lines=100)
