@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -283,22 +284,30 @@ def test_a_copy_with_a_small_share_is_served_old_while_it_loads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loads: list[int] = []
+    loading, release = threading.Event(), threading.Event()
 
     def slow() -> int:
         loads.append(1)
-        time.sleep(0.1 if len(loads) > 1 else 0)
+        if len(loads) > 1:
+            loading.set()
+            assert release.wait(10)
         return len(loads)
 
-    monkeypatch.setattr(snapshots, "MAX_AGE", 0.01)
-    snapshot = Snapshot(slow, share=0.1)
+    monkeypatch.setattr(snapshots, "MAX_AGE", 0)
+    snapshot = Snapshot(slow, share=0.01)
     assert snapshot.get() == 1
-    time.sleep(0.05)
 
-    answers = ask_at_once(snapshot, 4)
+    with ThreadPoolExecutor(1) as pool:
+        renewed = pool.submit(snapshot.get)
+        assert loading.wait(10)
+        assert [snapshot.get() for _ in range(3)] == [1, 1, 1]
+        monkeypatch.setattr(snapshots, "MAX_AGE", 0.01)
+        time.sleep(0.1)
+        release.set()
+        assert renewed.result() == 2
 
-    assert sorted(answers) == [1, 1, 1, 2]
-    time.sleep(0.1)  # loading took 0.1 s, so the copy is kept for a second
-    assert snapshot.get() == 2
+    assert snapshot.get() == 2  # loading took 0.1 s, so the copy is kept for ten seconds
+    assert len(loads) == 2
 
 
 @pytest.mark.django_db
