@@ -11,6 +11,8 @@ from groupbuy_client import Client, GroupBuyError, Seat
 from tests.operations.edge import OFFER, PATIENCE, Edge
 from tests.stack import wait_for
 
+PAUSE = 0.1  # seconds; three shoppers stay below nginx's limit for an address
+
 
 class Shoppers:
     def __init__(self, edge: Edge, client: Client, number: int = 3) -> None:
@@ -40,7 +42,7 @@ class Shoppers:
 
     def _shop(self, number: int) -> None:
         browser, turn = self._edge.session(), 0
-        while not self._stop.is_set():
+        while not self._stop.wait(PAUSE):
             turn += 1
             self._try(lambda: self._look(browser))
             self._try(lambda name=f"{number}-{turn}": self._buy(name))  # type: ignore[misc]
