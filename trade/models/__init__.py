@@ -1,0 +1,19 @@
+"""The tables of the trade: teams, orders, notifications, daily sums."""
+
+from trade.models.notification import EventCounter, NotifyAttempt, NotifyTask
+from trade.models.order import Order, RefundType
+from trade.models.sums import DailySum, SummedDay
+from trade.models.team import CompletedTeams, Team, Transport
+
+__all__ = [
+    "CompletedTeams",
+    "DailySum",
+    "EventCounter",
+    "NotifyAttempt",
+    "NotifyTask",
+    "Order",
+    "RefundType",
+    "SummedDay",
+    "Team",
+    "Transport",
+]
