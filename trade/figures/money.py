@@ -1,5 +1,6 @@
 """Pictures of money: settled and returned by day, refunds that a mall does not know of yet."""
 
+import json
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -136,11 +137,11 @@ def _unconfirmed(now: datetime) -> Iterator[tuple[State, timedelta, Decimal]]:
     tasks = NotifyTask.objects.filter(
         state__in=UNDELIVERED, event=NotifyTask.Event.TEAM_REFUND
     ).exclude(key__endswith=RefundType.UNPAID_UNLOCK)
-    rows = list(tasks.order_by("pk").values_list("key", "state", "created_at")[:OLDEST])
-    orders = [int(key.split("-")[1]) for key, _state, _at in rows]
+    rows = list(tasks.order_by("pk").values_list("payload", "state", "created_at")[:OLDEST])
+    orders = [int(json.loads(payload)["orderId"]) for payload, _state, _at in rows]
     prices: dict[int, Decimal] = {}
     for start in range(0, len(orders), PIECE):
         found = Order.objects.filter(pk__in=orders[start : start + PIECE])
         prices |= dict(found.values_list("pk", "pay_price"))
-    for order, (_key, state, at) in zip(orders, rows, strict=True):
+    for order, (_payload, state, at) in zip(orders, rows, strict=True):
         yield State(state), max(now - at, timedelta(0)), prices.get(order, Decimal(0))

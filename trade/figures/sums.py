@@ -4,6 +4,7 @@ A day's rows change while one of its teams is forming, and when an order of a co
 given back, which writes a notification. So nothing on the path of a request has to count.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
@@ -88,13 +89,13 @@ def _closed_since(seen: int, now: datetime) -> set[date]:
 def _closings(seen: int, since: datetime) -> Iterator[int]:
     """Ids of the closed orders, newest first."""
     closings = NotifyTask.objects.filter(event=NotifyTask.Event.TEAM_REFUND).order_by("-pk")
-    page = closings.values_list("pk", "key", "created_at")
+    page = closings.values_list("pk", "payload", "created_at")
     last = None
     while rows := list((page.filter(pk__lt=last) if last else page)[:PIECE]):
-        for pk, key, at in rows:
+        for pk, payload, at in rows:
             if pk <= seen and at < since:
                 return
-            yield int(key.split("-")[1])
+            yield int(json.loads(payload)["orderId"])
         last = rows[-1][0]
 
 
