@@ -89,20 +89,27 @@ def test_seed_demo_connects_the_mall_and_keeps_what_an_operator_has_entered() ->
 def test_credentials_are_made_in_the_demo_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    path = tmp_path / "demo.json"
+    path, second_path = tmp_path / "demo.json", tmp_path / "second.json"
     monkeypatch.setattr(seed_demo, "DEMO_FILE", path)
-    run("seed_demo")
+    monkeypatch.setattr(seed_demo, "SECOND_FILE", second_path)
+    second = ("seed_demo", "--second-mall", "http://127.0.0.1:8103")
+    run(*second)
     assert not path.exists()
+    assert not second_path.exists()
     assert ApiKey.objects.count() == 0
 
     settings.DEMO = True
-    run("seed_demo")
-    run("seed_demo")
+    run(*second)
+    run(*second)
 
     demo = json.loads(path.read_text("utf-8"))
     assert authenticate(username=demo["user"], password=demo["password"]) is not None
-    assert ApiKey.objects.get().digest == digest(demo["api_key"])
-    assert path.stat().st_mode & 0o777 == 0o600
+    of_second = json.loads(second_path.read_text("utf-8"))
+    keys = dict(ApiKey.objects.values_list("channel__source", "digest"))
+    assert keys == {"s01": digest(demo["api_key"]), "s03": digest(of_second["api_key"])}
+    assert ApiKey.objects.count() == 2
+    for file in (path, second_path):
+        assert file.stat().st_mode & 0o777 == 0o600
     channel = Channel.objects.get(source="s01", channel="c01")
     secrets = {"webhook_secret": channel.webhook_secret, "page_secret": channel.page_secret}
     assert {name: demo[name] for name in secrets} == secrets

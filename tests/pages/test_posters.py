@@ -21,7 +21,7 @@ from groupbuy.models import Channel
 from pages import drawing, posters
 from pages.drawing import Banner, Goods, Poster
 from pages.lettering import Weight, has
-from pages.management.commands.seed_demo import DEMOS
+from pages.management.goods import DEMOS
 from tests import factories
 from tests.factories import GOODS, NOW, set_switch
 from tests.pages.conftest import browser

@@ -10,7 +10,8 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -24,6 +25,7 @@ from activity.models import Activity, Discount, Offer, Sku
 from groupbuy.channels import KnownChannel
 from groupbuy.errors import GroupBuyError
 from groupbuy.models import ApiKey, Channel
+from pages.management.goods import CROWD, DEMOS, MEMBERS, SUBSCRIPTIONS, TEAMS, Demo
 from pages.management.history import CAMPAIGNS, DAYS, play
 from pages.start import DEMO_FILE
 from tag.crowd import add_members
@@ -32,66 +34,6 @@ from trade.lock import LockCommand, lock_order
 from trade.models import Order, Team, Transport
 from trade.settle import SettleCommand, settle_order
 
-CROWD = "RQ_KJHKL98UU78H66554GFDV"
-MEMBERS = ["xiaofuge", "liergou", *(f"xfg{n:02}" for n in range(1, 10))]
-FILL, SHOP = Activity.GroupType.MUST_FILL, Activity.GroupType.SHOP_COMPLETES
-
-
-class Demo(NamedTuple):
-    """One activity of the demo with its goods."""
-
-    activity_id: int
-    goods_id: str
-    goods: str
-    price: str
-    plan: Plan
-    expression: str
-    target: int
-    minutes: int
-    limit: int = 1
-    group_type: int = FILL
-    see_only: bool = False
-    join_only: bool = False
-    discount_crowd: bool = False
-
-
-DEMOS = [
-    Demo(100123, "9890001", "《手写MyBatis：渐进式源码实践》", "100.00", Plan.MINUS, "20", 3, 15),
-    Demo(100124, "9890002", "云南小粒咖啡豆 454g", "59.90", Plan.RATE, "0.8", 2, 60 * 24, 3),
-    Demo(100125, "9890003", "手冲陶瓷滤杯套装", "128.00", Plan.THRESHOLD, "100,10", 3, 60 * 24),
-    Demo(100126, "9890004", "赣南脐橙 5 斤装", "39.90", Plan.FIXED, "1.99", 5, 120),
-    Demo(100127, "9890005", "羽绒枕", "159.00", Plan.MINUS, "40", 3, 60 * 24, 2, SHOP),
-    Demo(100128, "9890006", "87 键机械键盘", "399.00", Plan.RATE, "0.75", 4, 60 * 48, 1, FILL,
-         join_only=True),
-    Demo(100129, "9890007", "便携蓝牙音箱", "229.00", Plan.THRESHOLD, "200,50", 2, 60 * 12),
-    Demo(100130, "9890008", "不锈钢保温杯 500ml", "89.00", Plan.FIXED, "59.90", 3, 60 * 24, 5),
-    Demo(100131, "9890009", "亲子绘本套装（10 册）", "168.00", Plan.RATE, "0.6", 10, 60 * 72, 1,
-         SHOP),
-    Demo(100132, "9890010", "瑜伽垫", "79.00", Plan.MINUS, "15", 2, 60 * 24, 1, FILL,
-         see_only=True, join_only=True),
-    Demo(100133, "9890011", "多肉植物组合", "29.90", Plan.FIXED, "9.90", 3, 60, 2),
-    Demo(100134, "9890012", "帆布双肩包", "149.00", Plan.MINUS, "50", 3, 60 * 24, 1, FILL,
-         discount_crowd=True),
-    Demo(100135, "9890013", "五常大米 5kg", "69.90", Plan.THRESHOLD, "50,12", 4, 60 * 24, 3, SHOP),
-]  # fmt: skip
-
-
-# Activity, members, how many of them have paid.
-TEAMS = [
-    (100124, ["xfg02"], 1),
-    (100125, ["xfg03", "xfg04"], 1),
-    (100127, ["xfg05"], 1),
-    (100130, ["xfg06", "xfg07"], 2),
-    (100131, ["xfg01", "xfg03", "xfg05", "xfg07", "xfg08"], 4),
-    (100135, ["xfg08", "xfg09", "xfg02"], 2),
-]
-
-
-# What the second mall sells, on a channel of its own: subscriptions.
-SUBSCRIPTIONS = [
-    Demo(100201, "9890101", "影音会员 · 一年", "198.00", Plan.FIXED, "128.00", 2, 60 * 24),
-    Demo(100202, "9890102", "笔记专业版 · 一年", "88.00", Plan.RATE, "0.5", 3, 60 * 24),
-]
 SECOND_FILE = DEMO_FILE.with_name("demo-s03-c01.json")
 
 
@@ -216,11 +158,9 @@ def _second_mall(url: str) -> None:
     for demo in SUBSCRIPTIONS:
         _seed(demo, channel, None, picture="")
     if settings.DEMO:
-        key, text = ApiKey.issue(channel=channel, name="demo")
-        key.save()
-        secrets_of = {"webhook_secret": channel.webhook_secret, "page_secret": channel.page_secret}
-        SECOND_FILE.touch(mode=0o600)
-        SECOND_FILE.write_text(json.dumps({"api_key": text} | secrets_of), "utf-8")
+        is_known = SECOND_FILE.exists() and ApiKey.objects.filter(channel=channel).exists()
+        found = json.loads(SECOND_FILE.read_text("utf-8")) if is_known else _new_key(channel)
+        _keep(SECOND_FILE, found, channel)
 
 
 def _seed(
@@ -312,22 +252,29 @@ def _name(demo: Demo) -> str:
 
 def _credentials(channel: Channel) -> None:
     """A console user and a channel key for this machine's demo, kept beside its database."""
-    if DEMO_FILE.exists() and User.objects.filter(username="demo").exists():
-        demo = json.loads(DEMO_FILE.read_text("utf-8"))
-    else:
-        demo = _new_credentials(channel)
-        DEMO_FILE.touch(mode=0o600)
-    demo |= {"webhook_secret": channel.webhook_secret, "page_secret": channel.page_secret}
-    DEMO_FILE.write_text(json.dumps(demo, indent=2), "utf-8")
+    is_known = DEMO_FILE.exists() and User.objects.filter(username="demo").exists()
+    found = json.loads(DEMO_FILE.read_text("utf-8")) if is_known else _new_user(channel)
+    _keep(DEMO_FILE, found, channel)
 
 
-def _new_credentials(channel: Channel) -> dict[str, str]:
+def _new_user(channel: Channel) -> dict[str, str]:
     password = secrets.token_urlsafe(9)
     user, _ = User.objects.get_or_create(
         username="demo", defaults={"is_staff": True, "is_superuser": True}
     )
     user.set_password(password)
     user.save()
+    return {"user": "demo", "password": password} | _new_key(channel)
+
+
+def _new_key(channel: Channel) -> dict[str, str]:
     key, text = ApiKey.issue(channel=channel, name="demo")
     key.save()
-    return {"user": "demo", "password": password, "api_key": text}
+    return {"api_key": text}
+
+
+def _keep(file: Path, credentials: dict[str, str], channel: Channel) -> None:
+    """Write the credentials and the channel's secrets for this user only."""
+    found = {"webhook_secret": channel.webhook_secret, "page_secret": channel.page_secret}
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(credentials | found, indent=2), "utf-8")
