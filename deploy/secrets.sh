@@ -6,7 +6,7 @@ set -eu
 mkdir -p "$1" && chmod 700 "$1" && cd "$1"
 umask 022
 random() { python3 -c 'import secrets; print(secrets.token_urlsafe(32))'; }
-make() { [ -s "$1" ] || { cat >"$1.new" && mv "$1.new" "$1"; }; }
+make() { [ -s "$1" ] || { cat >"$1.new" && [ -s "$1.new" ] && mv "$1.new" "$1"; }; }
 
 random | make secret_key
 random | make database_password

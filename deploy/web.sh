@@ -7,7 +7,7 @@ set -eu
 socket=$1
 rm -f "$socket" # of a server that was killed
 granian --interface rsgi --http 1 --http1-header-read-timeout 5000 --http1-buffer-size 65536 --no-ws \
-  --uds "$socket" --uds-permissions "${WEB_SOCKET_MODE:-660}" --workers "${WEB_WORKERS:-2}" \
+  --uds "$socket" --uds-permissions "0${WEB_SOCKET_MODE:-660}" --workers "${WEB_WORKERS:-2}" \
   --respawn-failed-workers --workers-kill-timeout 30s --log-level warning groupbuy.rsgi:application &
 server=$!
 drain() {

@@ -71,8 +71,9 @@ def ready_view(request: HttpRequest) -> HttpResponse:
 
 def _require_inside(request: HttpRequest) -> None:
     """Probes come from the same network and through no proxy; others find nothing here."""
-    address = ipaddress.ip_address(request.META["REMOTE_ADDR"])
-    if not address.is_private or "HTTP_X_FORWARDED_FOR" in request.META:
+    address = request.META["REMOTE_ADDR"]  # empty on a Unix socket
+    is_private = not address or ipaddress.ip_address(address).is_private
+    if not is_private or "HTTP_X_FORWARDED_FOR" in request.META:
         raise Http404
 
 
@@ -101,6 +102,7 @@ def _queue() -> int | None:
     broker: Any = current_app.connection_for_read(transport_options=limits)
     try:
         with broker:
+            broker.ensure_connection(max_retries=1, interval_start=0)
             name = current_app.conf.task_default_queue
             channel: Any = broker.channel()
             return int(channel.queue_declare(name, passive=True).message_count)

@@ -379,6 +379,8 @@ def test_with_a_migration_to_apply_it_is_down(monkeypatch: pytest.MonkeyPatch) -
     [
         ({"REMOTE_ADDR": "10.1.2.3"}, 200),
         ({"REMOTE_ADDR": "127.0.0.1"}, 200),
+        ({"REMOTE_ADDR": ""}, 200),  # on a Unix socket
+        ({"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "1.2.3.4"}, 404),
         ({"REMOTE_ADDR": "1.2.3.4"}, 404),
         ({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "1.2.3.4"}, 404),
     ],
