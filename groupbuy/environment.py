@@ -101,9 +101,9 @@ def address(name: str) -> tuple[str, int] | None:
         return None
     host, _colon, port = value.rpartition(":")
     is_port = re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535
-    if not (is_port and re.fullmatch(HOST.pattern, host)):
+    if not (is_port and re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", host)):
         refuse(name, "an address and port such as 127.0.0.1:9464", value)
-    return host.strip("[]"), int(port)
+    return host, int(port)
 
 
 def log_level(name: str, default: str) -> str:

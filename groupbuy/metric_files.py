@@ -6,6 +6,7 @@ start takes the slot over and counts on in the same files, so no counter ever fa
 """
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,16 +16,29 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
+logger = logging.getLogger(__name__)
+
 LIVE = "gauge_live*_{}.db"  # gauges that mean something only while their process lives
+MODES = ("livesum", "livemin", "max", "mostrecent")  # of gauges
+KINDS = ("counter", "histogram", *(f"gauge_{mode}" for mode in MODES))  # of files
+SIZE = 1024 * 1024  # bytes of a file, several times what all series take
 
 _directory: Path | None = None
 _slot: tuple[int, int] | None = None  # its number, and the descriptor that holds its lock
 
 
 def share(directory: Path) -> None:
-    """Keep the metrics of this process in the directory. Call before metrics are defined."""
-    global _directory
-    directory.mkdir(parents=True, exist_ok=True)
+    """Keep the metrics of this process in the directory. Call before metrics are defined.
+
+    A directory that cannot be used is a warning, and this process shares no metrics.
+    """
+    global _directory, _slot
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _slot = _claim(directory)
+    except OSError as exc:
+        logger.warning("This process shares no metrics: %s", exc)
+        return
     _directory = directory
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     os.register_at_fork(after_in_child=_leave)
@@ -45,10 +59,7 @@ def collect() -> CollectorRegistry | None:
 
 def _number() -> int:
     """The slot of this process; prometheus_client asks at each change of a value."""
-    global _slot
-    if _slot is None:
-        assert _directory is not None
-        _slot = _claim(_directory)
+    assert _slot is not None
     return _slot[0]
 
 
@@ -68,8 +79,20 @@ def _claim(directory: Path) -> tuple[int, int]:
             held = _try_lock(directory / f"{number}.slot")
             if held is not None:
                 _remove(directory, LIVE.format(number))
+                _allocate(directory, number, held)
                 return number, held
     raise AssertionError  # count() does not end
+
+
+def _allocate(directory: Path, number: int, held: int) -> None:
+    """Write the slot's files in full: a page that has no block on a full disk is a SIGBUS later."""
+    try:
+        for kind in KINDS:
+            with (directory / f"{kind}_{number}.db").open("ab") as file:
+                file.write(bytes(max(0, SIZE - file.tell())))
+    except OSError:
+        os.close(held)
+        raise
 
 
 def _slots(directory: Path) -> list[Path]:

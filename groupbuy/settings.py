@@ -49,8 +49,6 @@ WEB_THREADS = env.number("WEB_THREADS", 4, at_least=1, at_most=99)  # of each we
 # Metrics and health are answered there, and the metrics of this host's processes are kept here.
 METRICS_LISTEN = env.address("METRICS_LISTEN")
 METRICS_DIR = VAR_DIR / "metrics"
-if METRICS_LISTEN:
-    env.require_directory("VAR_DIR", METRICS_DIR)
 VERSION = env.text("BUILD_VERSION", "dev")
 
 # --- Django ---------------------------------------------------------------------------------

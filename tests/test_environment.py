@@ -48,6 +48,8 @@ RUBBISH = [
     ("WEB_THREADS", "many", "expected a number from 1 to 99"),
     ("METRICS_LISTEN", "9464", "an address and port such as 127.0.0.1:9464"),
     ("METRICS_LISTEN", "127.0.0.1:http", "an address and port such as 127.0.0.1:9464"),
+    ("METRICS_LISTEN", "*:9464", "an address and port such as 127.0.0.1:9464"),
+    ("METRICS_LISTEN", "[::1]:9464", "an address and port such as 127.0.0.1:9464"),
     ("METRICS_LISTEN", "127.0.0.1:65536", "an address and port such as 127.0.0.1:9464"),
     ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     ("DATABASE_URL", "groupbuy", DATABASE),

@@ -1,6 +1,7 @@
 """Metrics of several processes: what dies, starts again or forks changes no counter."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from groupbuy import metric_files
 
 ROOT = Path(__file__).parent.parent
 SALES = ("sales_total", "us")
@@ -99,3 +102,48 @@ def test_a_start_after_all_have_ended_begins_at_zero(
     (tmp_path / "counter_7.db").write_bytes(b"cut off by a power failure")
 
     assert start().read() == {SALES: 0, ("alive", ""): 1}
+
+
+def test_the_files_of_every_kind_are_written_in_full_at_the_start(
+    start: Callable[[], Counting], tmp_path: Path
+) -> None:
+    """A page without a block would be a SIGBUS on a full disk. Mutation: no _allocate()."""
+    start().do("2")
+
+    sizes = {path.name: path.stat().st_size for path in tmp_path.glob("*.db")}
+    assert sizes == {f"{kind}_0.db": metric_files.SIZE for kind in metric_files.KINDS}
+    blocks = {path.stat().st_blocks * 512 for path in tmp_path.glob("*.db")}
+    assert min(blocks) >= metric_files.SIZE
+
+
+def test_every_mode_of_a_gauge_has_its_file() -> None:
+    sources = [*ROOT.glob("groupbuy/*.py"), *ROOT.glob("trade/**/*.py")]
+    found = re.findall(r'multiprocess_mode="(\w+)"', "".join(p.read_text("utf-8") for p in sources))
+
+    assert set(found) == set(metric_files.MODES)
+
+
+@pytest.mark.parametrize("fault", ["a file in its place", "no space"])
+def test_without_its_files_a_process_counts_for_itself(fault: str, tmp_path: Path) -> None:
+    directory, limit = tmp_path / "metrics", "unlimited"
+    if fault == "no space":
+        limit = "100"  # blocks of 512 or 1024 bytes that a file may have
+    else:
+        directory.touch()
+    code = (
+        "import logging, sys; from pathlib import Path; logging.basicConfig()\n"
+        "from groupbuy import metric_files; metric_files.share(Path(sys.argv[1]))\n"
+        "from prometheus_client import Counter, REGISTRY; Counter('sales', '.').inc(2)\n"
+        "print(metric_files.collect(), REGISTRY.get_sample_value('sales_total'))"
+    )
+    command = f'ulimit -f {limit}; exec "$0" -c "$1" "$2"'
+    run = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable, code, str(directory)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (run.returncode, run.stdout) == (0, "None 2.0\n"), run.stderr
+    assert "This process shares no metrics" in run.stderr
