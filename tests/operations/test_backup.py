@@ -72,3 +72,18 @@ def test_nothing_is_overwritten(empty: str, tmp_path: Path) -> None:
         call_command("backup", str(backup))
     with pytest.raises(CommandError, match="has tables"):
         call_command("restore", str(backup))
+
+
+def test_a_backup_that_is_cut_off_is_refused(empty: str, tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    call_command("backup", str(backup))
+    whole = backup.read_bytes()
+
+    for length in (0, len(whole) // 2):
+        backup.write_bytes(whole[:length])
+        restored = manage(empty, "restore", str(backup))
+        assert restored.returncode == 1
+        assert str(backup) in restored.stderr
+
+    backup.write_bytes(whole)
+    assert manage(empty, "restore", str(backup)).returncode == 0

@@ -10,6 +10,8 @@ from django.db import connection
 
 from groupbuy.management.commands.backup import run_client
 
+END = b"-- Dump completed"  # how mariadb-dump ends a whole dump
+
 
 class Command(BaseCommand):
     help = "Load FILE, which `backup` has written, into an empty database of the same kind."
@@ -20,13 +22,19 @@ class Command(BaseCommand):
     def handle(self, *args: Any, file: Path, **options: Any) -> None:
         if not file.is_file():
             raise CommandError(f"{file} is not a file.")
+        if not file.stat().st_size:
+            raise CommandError(f"{file} is empty.")
         if connection.introspection.table_names():
             raise CommandError("The database has tables. Restore into an empty one.")
         if connection.vendor == "sqlite":
             connection.ensure_connection()
             _copy(file, cast(sqlite3.Connection, connection.connection))
         else:
-            with file.open("rb") as dump:
+            with file.open("rb", buffering=0) as dump:
+                dump.seek(max(0, file.stat().st_size - len(END) - 100))
+                if END not in dump.read():
+                    raise CommandError(f"{file} is cut off, or not a backup of MariaDB.")
+                dump.seek(0)
                 run_client(["mariadb"], stdin=dump)
         self.stdout.write("Restored. Now: manage.py migrate, and check_invariants.")
 
