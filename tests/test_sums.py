@@ -1,5 +1,6 @@
 """The daily sums are those of their rows, and follow them."""
 
+import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -14,7 +15,7 @@ from tests.factories import NOW, lock, make_activity, make_team, refund, settle
 from trade import expire
 from trade.figures import rows, sums
 from trade.figures.rows import day_of
-from trade.models import DailySum, NotifyTask, SummedDay
+from trade.models import DailySum, NotifyTask, Order, SummedDay
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
@@ -133,9 +134,97 @@ def test_a_payment_that_finds_no_seat_is_in_no_gmv() -> None:
 
 
 def test_every_notification_that_closes_an_order_names_it() -> None:
-    """The sums read it from the key."""
+    """The sums read it from the payload."""
     make_activity()
     order = lock("a")
     refund("a")
 
-    assert NotifyTask.objects.get().key.split("-")[1] == str(order.pk)
+    assert json.loads(NotifyTask.objects.get().payload)["orderId"] == str(order.pk)
+
+
+def test_a_run_killed_while_it_stores_a_day_leaves_the_sums_of_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: _replace() without its transaction."""
+    make_activity()
+    lock("a")
+    keep()
+    lock("b")
+
+    def die(*_rows: Any, **_options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DailySum.objects, "bulk_create", die)
+        with pytest.raises(KeyboardInterrupt):
+            keep(NOW + timedelta(hours=1))
+    assert kept("seats") == {"held": 1}
+
+    keep(NOW + timedelta(hours=2))
+    assert kept("seats") == {"held": 2}
+
+
+def test_a_run_killed_between_two_days_forgets_no_refund(
+    clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: keep() does not open the changed days before it sums."""
+    make_activity(target_count=1, take_limit=9, end_at=NOW + 9 * DAY)
+    make_team("a", paid=1)
+    clock.move_to(NOW + 2 * DAY)
+    make_activity(100124, goods_id="9890002", target_count=1, start_at=NOW, end_at=NOW + 9 * DAY)
+    keep(NOW + 2 * DAY)
+    now = NOW + 2 * DAY + timedelta(hours=1)
+    refund("a", now=now)
+    summed: list[date] = []
+    sum_day = rows.sum_day
+
+    def once(day: date) -> Any:
+        if summed:
+            raise KeyboardInterrupt
+        summed.append(day)
+        return sum_day(day)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sums, "sum_day", once)
+        patch.setattr(sums, "unsettled_days", lambda now: [day_of(now), TODAY])
+        with pytest.raises(KeyboardInterrupt):
+            keep(now)
+    assert summed == [day_of(now)]
+    later = now + timedelta(hours=1)
+    keep(later)
+
+    assert list(sums.mismatches(later)) == []
+    assert money("returned") == {f"{day_of(now)} refunded": Decimal(80)}
+
+
+def test_a_new_day_that_another_run_has_stored_meanwhile_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: _replace() does not catch IntegrityError."""
+    make_activity()
+    lock("a")
+    sum_day = rows.sum_day
+
+    def slowly(day: date) -> Any:
+        found = sum_day(day)
+        monkeypatch.setattr(sums, "sum_day", sum_day)
+        keep(NOW + timedelta(seconds=1))
+        return found
+
+    monkeypatch.setattr(sums, "sum_day", slowly)
+    assert keep() == 0
+
+    assert SummedDay.objects.get().summed_at == NOW + timedelta(seconds=1)
+
+
+def test_imported_orders_hide_no_day(clock: Any) -> None:
+    make_activity(take_limit=9, end_at=NOW + 9 * DAY)
+    lock("a")
+    clock.move_to(NOW + 2 * DAY)
+    imported = lock("b", now=NOW + 2 * DAY)
+    Order.objects.filter(pk=imported.pk).update(id=12345678)
+
+    keep(NOW + 2 * DAY)
+
+    days = SummedDay.objects.order_by("day").values_list("day", flat=True)
+    assert list(days) == [TODAY, TODAY + DAY, TODAY + 2 * DAY]

@@ -7,11 +7,12 @@ given back, which writes a notification. So nothing on the path of a request has
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
+from groupbuy.ids import first_id
 from trade.figures.rows import day_of, start_of, sum_day
 from trade.models import DailySum, NotifyTask, Order, SummedDay
 
@@ -19,6 +20,7 @@ SECONDS = 20  # until a run stops; the next one continues
 LATE = timedelta(minutes=10)  # a row may be committed this long after the moment that it names
 PIECE = 500  # rows
 DAY = timedelta(days=1)
+OWN_IDS = first_id(datetime(2025, 1, 1, tzinfo=UTC))  # imported orders keep their smaller ids
 
 
 def keep(*, clock: Callable[[], datetime]) -> int:
@@ -38,7 +40,8 @@ def keep(*, clock: Callable[[], datetime]) -> int:
 
 def unsettled_days(now: datetime) -> list[date]:
     """The days to sum: new ones, newest first, then open ones and those that had not ended."""
-    first = Order.objects.order_by("pk").values_list("created_at", flat=True).first()
+    ours = Order.objects.filter(pk__gte=OWN_IDS).order_by("pk")
+    first = ours.values_list("created_at", flat=True).first()
     if first is None:
         return []
     kept = {row.day: row for row in SummedDay.objects.all()}
