@@ -339,3 +339,25 @@ def test_a_worker_killed_at_any_step_loses_nothing(
         assert received["1"] in (2, 3), at
         assert received["2"] in (1, 2), at
         assert all(counted == kept for *_, counted, kept in states()), at
+
+
+def test_a_worker_that_was_overtaken_changes_no_promise(
+    fast: str, send: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutations: _record() without `leased`, for what was sent and for the rest."""
+    monkeypatch.setattr(outbox, "LEASE", timedelta(microseconds=1))  # so one is sent, one is rest
+    make_promises(2, fast)
+    other_lease = NOW + timedelta(minutes=1)
+
+    def overtake(_key: str) -> None:
+        NotifyTask.objects.filter(key="0").update(next_attempt_at=other_lease)
+        delivered = {"state": State.DELIVERED, "next_attempt_at": None, "attempts": 1}
+        NotifyTask.objects.filter(key="1").update(**delivered)
+
+    sent = send(overtake)
+    assert deliver() == 1
+
+    assert sent == ["0"]
+    assert states() == [("0", State.NEW, 0, 1), ("1", State.DELIVERED, 1, 0)]
+    kept = NotifyTask.objects.order_by("key").values_list("next_attempt_at", flat=True)
+    assert list(kept) == [other_lease, None]

@@ -130,3 +130,20 @@ def test_a_broker_that_hangs_holds_up_no_request(broker: Broker) -> None:
     broker.released.set()
     broker.wait()
     assert broker.messages == [nudges.TASK] * 2
+
+
+def test_a_process_without_a_free_thread_leaves_the_promise_to_the_sweep(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Exhausted(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nudges, "_sender", None)
+        patch.setattr(threading, "Thread", Exhausted)
+        nudge()
+    assert broker.messages == []
+
+    nudge()  # there is room again
+    broker.wait()

@@ -9,6 +9,7 @@ because talking to a broker that accepts connections and never answers has no us
 import logging
 import threading
 import time
+from contextlib import suppress
 
 from celery import current_app
 
@@ -34,7 +35,8 @@ def nudge() -> None:
     with _start:
         if _sender is None or not _sender.is_alive():  # the first one, or after a fork
             _sender = threading.Thread(target=_send_all, daemon=True)
-            _sender.start()
+            with suppress(RuntimeError):  # no thread can be started: the sweep delivers
+                _sender.start()
 
 
 def take_up() -> None:
