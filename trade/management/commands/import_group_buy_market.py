@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
+from django.db import IntegrityError
 from django.utils import timezone
 
 from trade.importing.report import Import
@@ -37,6 +38,9 @@ class Command(BaseCommand):
             run_import(source, run, timezone.now)
         except SourceError as exc:
             raise CommandError(str(exc)) from exc
+        except IntegrityError as exc:
+            text = f"Somebody else has written the same rows: {exc}. Start the import again."
+            raise CommandError(text) from exc
         run.print_sums()
         self.stdout.write("\nWritten." if write else "\nNothing is written. Add --write to import.")
 
