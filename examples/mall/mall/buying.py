@@ -56,7 +56,8 @@ def place(wish: Wish, *, now: datetime) -> Order:
 
 def pay_form(order: Order, *, now: datetime) -> Form:
     """A fresh form. One that cannot be made gives the seat back and raises RefusedError."""
-    if order.status != Order.Status.PAY_WAIT or order.amount is None or order.pay_by is None:
+    waits = order.status == Order.Status.PAY_WAIT and not order.wants_back
+    if not waits or order.amount is None or order.pay_by is None:
         raise RefusedError("NOT_OPEN", _("This order does not wait for a payment any more."))
     if order.pay_by <= now:
         raise RefusedError("TOO_LATE", _("The time to pay for this order is over."))

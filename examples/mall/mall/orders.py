@@ -38,7 +38,10 @@ def take(step: Step, order: Order, *, due_at: datetime | None, **changes: Any) -
     changes |= {"status": step.to, "due_at": due_at, "tries": 0}
     if step.to not in OPEN:
         changes["is_open"] = None
-    made = Order.objects.filter(pk=order.pk, status__in=step.was).update(**changes) == 1
+    found = Order.objects.filter(pk=order.pk, status__in=step.was)
+    if step in (DELIVER, DELIVER_ALONE):  # given back a moment ago: the loop's next look sees it
+        found = found.filter(wants_back=False)
+    made = found.update(**changes) == 1
     if made:
         for name, value in changes.items():
             setattr(order, name, value)

@@ -62,10 +62,11 @@ def owe(order: Order, trade_no: str, amount: Decimal, cause: str, *, now: dateti
 
 
 def owe_order(order: Order, cause: str, *, now: datetime) -> bool:
-    """The order's own payment goes back. Called within a transaction; twice it changes nothing."""
-    if order.amount is None or not orders.take(orders.OWE, order, due_at=None):
-        return False
-    return owe(order, order.trade_no, order.amount, cause, now=now)
+    """The order's own payment goes back; twice it changes nothing."""
+    with transaction.atomic():
+        if order.amount is None or not orders.take(orders.OWE, order, due_at=None):
+            return False
+        return owe(order, order.trade_no, order.amount, cause, now=now)
 
 
 def send(refund: Refund, *, now: datetime) -> datetime | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from django.db import transaction
 from django.db.models import F
 
 from groupbuy_client import GroupBuyError
@@ -27,9 +28,9 @@ Row = TypeVar("Row", Order, Refund)
 def work(*, now: datetime, clock: Callable[[], datetime]) -> int:
     """Do whatever is due; how many rows there were. `clock` tells each row's own moment."""
     done = 0
-    for order in _claim(Order, now):
+    for order in _claim(Order, now, clock):
         done += _attempt(order, _step, clock)
-    for refund in _claim(Refund, now):
+    for refund in _claim(Refund, now, clock):
         done += _attempt(refund, returning.send, clock)
     return done
 
@@ -94,9 +95,10 @@ def _settle(order: Order, now: datetime) -> datetime | None:
             raise
         Order.objects.filter(pk=order.pk).update(settle_code=error.code)
         return None
-    Order.objects.filter(pk=order.pk).update(settled_at=now)
     kind = Message.Kind.JOINED if order.wanted_team else Message.Kind.OPENED
-    orders.tell(order, kind, now=now)
+    with transaction.atomic():
+        Order.objects.filter(pk=order.pk).update(settled_at=now)
+        orders.tell(order, kind, now=now)
     return now if order.wants_back else None
 
 
@@ -114,9 +116,9 @@ def _give_back(order: Order, now: datetime) -> None:
         returning.owe_order(order, "refunded", now=now)
 
 
-def _claim(model: type[Row], now: datetime) -> Iterator[Row]:
+def _claim(model: type[Row], now: datetime, clock: Callable[[], datetime]) -> Iterator[Row]:
     for row in model.objects.filter(due_at__lte=now).order_by("due_at")[:BATCH]:
-        lease = now + LEASE
+        lease = clock() + LEASE
         claimed = model.objects.filter(pk=row.pk, due_at=row.due_at)
         if claimed.update(due_at=lease, tries=F("tries") + 1):
             row.due_at, row.tries = lease, row.tries + 1

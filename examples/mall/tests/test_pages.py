@@ -254,3 +254,27 @@ def test_the_console_shows_what_needs_attention(
 def test_the_demo_answers_this_machine_only(address: str, status: int) -> None:
     request = RequestFactory().get("/", REMOTE_ADDR=address)
     assert loopback_only(lambda _: HttpResponse())(request).status_code == status
+
+
+@pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "x", "1e999999"])
+def test_a_price_that_is_none_is_no_error(
+    browser: Client, platform: Platform, goods: Goods, price: str
+) -> None:
+    assert browser.post("/checkout", OPEN | {"price": price}).status_code == 303
+
+
+def test_a_number_that_is_none_leads_to_no_order(visitor: Client) -> None:
+    assert visitor.get("/checkout?action=view&outTradeNo=a/b").status_code == 404
+
+
+def test_the_language_can_be_changed_after_a_refusal(
+    browser: Client, platform: Platform, goods: Goods
+) -> None:
+    page = browser.post("/checkout", OPEN | {"price": "0.01"})
+
+    assert page.status_code == 409
+    assert '<input type="hidden" name="next" value="/">' in page.content.decode()
+
+
+def test_the_login_page_leads_to_no_second_one(visitor: Client) -> None:
+    assert '<a href="/login?next=' not in visitor.get("/login").content.decode()

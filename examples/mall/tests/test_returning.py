@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from groupbuy_client import read_notification
-from mall import alipay, callbacks, orders, returning, work
+from mall import alipay, buying, callbacks, orders, returning, work
 from mall.alipay import Trade
 from mall.models import Cursor, Message, Order, Received, Refund
 from pretend_alipay.__main__ import Alipay
@@ -315,3 +315,58 @@ def test_each_change_names_where_it_comes_from(
     assert not orders.take(step, order, due_at=None)
     order.refresh_from_db()
     assert order.status == status
+
+
+def test_a_loop_that_dies_before_the_refund_is_a_row_owes_it_still(
+    place: Place, gateway: Alipay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: owe_order() without its transaction."""
+    order = place(ALONE)
+    pay(gateway, order)
+    run_loop(timedelta(seconds=31))
+    returning.give_back(order, now=timezone.now())
+
+    def die(*_row: Any, **_options: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(returning, "owe", die)
+        with pytest.raises(SystemExit):
+            run_loop()
+    run_loop(work.LEASE + timedelta(seconds=1))
+    run_loop(work.LEASE + timedelta(seconds=12))
+
+    order.refresh_from_db()
+    assert (order.status, len(books(gateway))) == (Status.CLOSE, 1)
+
+
+def test_an_order_given_back_while_it_is_delivered_returns_its_money(
+    place: Place, gateway: Alipay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: take() does not look at wants_back."""
+    order = place(ALONE)
+    pay(gateway, order)
+    deliver = orders.deliver
+
+    def slowly(step: Any, row: Order) -> None:
+        """The shopper's request comes between the loop's look and its step."""
+        returning.give_back(Order.objects.get(pk=row.pk), now=timezone.now())
+        deliver(step, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(orders, "deliver", slowly)
+        run_loop(timedelta(seconds=31))
+    run_loop(timedelta(seconds=40))
+    run_loop(timedelta(seconds=60))
+
+    order.refresh_from_db()
+    assert (order.status, len(books(gateway))) == (Status.CLOSE, 1)
+
+
+def test_an_order_that_is_given_back_has_no_payment_form(place: Place) -> None:
+    order = place(ALONE)
+    returning.give_back(order, now=timezone.now())
+    order.refresh_from_db()
+
+    with pytest.raises(buying.RefusedError, match="NOT_OPEN"):
+        buying.pay_form(order, now=timezone.now())

@@ -48,7 +48,7 @@ def goods_page(request: HttpRequest, goods_id: str) -> HttpResponse:
 def checkout(request: HttpRequest) -> HttpResponse:
     """GET shows what it would cost; POST places the order and leads to its page, to pay there."""
     given = request.POST if request.method == "POST" else request.GET
-    if given.get("action") in OWN_ORDER and given.get("outTradeNo"):
+    if given.get("action") in OWN_ORDER and _is_number(given.get("outTradeNo", "")):
         return redirect("order", given["outTradeNo"])
     asked = _asked(given.dict())
     shopper = login.shopper_of(request)
@@ -140,9 +140,10 @@ def _offer(goods: Goods, shopper: Shopper | None) -> Market | None:
 
 def _price(text: str) -> Decimal | None:
     try:
-        return Decimal(text) if text else None
+        price = Decimal(text or "NaN")
     except InvalidOperation:
         return None
+    return price if price.is_finite() else None
 
 
 def _is_number(text: str) -> bool:

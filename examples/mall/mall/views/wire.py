@@ -185,7 +185,7 @@ def _json(request: HttpRequest) -> Fields:
         raise IllegalError("the body is too long")
     try:
         fields = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise IllegalError("the body is not a JSON object")
