@@ -47,9 +47,10 @@ def offer(channel: KnownChannel, goods_id: str) -> str:
     return reverse("offer", args=[channel.source, channel.channel, goods_id])
 
 
-def buy(channel: KnownChannel, goods_id: str, deed: Deed) -> str:
-    """Alone, or a team of one's own."""
-    return reverse("buy", args=[channel.source, channel.channel, goods_id, deed.value])
+def buy(channel: KnownChannel, goods_id: str, deed: Deed, *, activity_id: int | None = None) -> str:
+    """Alone, or a team of one's own; of this activity, where the visitor's link names one."""
+    path = reverse("buy", args=[channel.source, channel.channel, goods_id, deed.value])
+    return f"{path}?{urlencode({'activity': activity_id})}" if activity_id else path
 
 
 def calendar(channel: KnownChannel, goods_id: str) -> str:

@@ -165,7 +165,7 @@ def _alone(view: OfferView) -> Action:
 def _open_team(view: OfferView, label: str = "") -> Action:
     return Action(
         label or _("Open a team: %(price)s") % {"price": money(view.price.pay)},
-        links.buy(view.channel, view.offer.goods_id, Deed.OPEN),
+        links.buy(view.channel, view.offer.goods_id, Deed.OPEN, activity_id=view.asked),
     )
 
 

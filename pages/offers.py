@@ -24,6 +24,7 @@ class OfferView:
     channel: KnownChannel
     user_id: str
     offer: LiveOffer
+    asked: int | None  # the activity that the visitor's link names
     price: Price
     state: OfferState | Bar
     own: Sequence[Order]  # the visitor's live orders in the activity
@@ -83,6 +84,7 @@ def read_offer(
         channel=channel,
         user_id=user_id,
         offer=offer,
+        asked=activity_id,
         price=trial.price or Price(offer.original_price, offer.original_price),
         state=state,
         own=own,

@@ -158,6 +158,19 @@ def test_the_activity_can_be_named(look: Look) -> None:
     assert browser().get(OFFER, {"activity": "1"}).status_code == 404
 
 
+def test_a_link_that_names_an_activity_opens_a_team_of_that_one(look: Look) -> None:
+    offer_at(NOW)
+    channel = Channel.objects.get(source="s01")
+    factories.make_activity(
+        pk=100124, channel=channel, start_at=NOW - MINUTE, end_at=NOW + 90 * MINUTE, target_count=5
+    )
+    for activity_id in ("100123", "100124"):
+        page = look(Scene(OFFER, "", ""), activity=activity_id)
+        assert f'href="{OFFER}/buy/open?activity={activity_id}"' in page
+        to = browser(ME).get(f"{OFFER}/buy/open", {"activity": activity_id})["Location"]
+        assert f"activityId={activity_id}" in to
+
+
 def test_goods_with_a_slash_in_their_id_have_a_page(look: Look) -> None:
     channel = factories.make_channel()
     factories.make_activity(channel=channel, goods_id="a/b~c", start_at=NOW - MINUTE)
