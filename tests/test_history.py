@@ -1,7 +1,9 @@
 """The demo's history is played through the use cases, and nothing in it is out of place."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,11 +36,13 @@ State, Status = NotifyTask.State, Team.Status
 
 
 @pytest.fixture(autouse=True)
-def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten days with a few teams, which is enough to meet each case."""
+def _few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ten days with a few teams, which at this time of day is enough to meet each case."""
     days = history.play
     monkeypatch.setattr(seed_demo, "play", lambda *args, **kwargs: days(*args, **kwargs, days=DAYS))
     monkeypatch.setattr(history, "TEAMS_A_DAY", 12)
+    with time_machine.travel(NOW.replace(hour=9)):
+        yield
 
 
 def play(*arguments: str) -> datetime:
@@ -121,3 +125,21 @@ def test_without_it_there_is_no_trade() -> None:
     call_command("seed_demo", verbosity=0)
 
     assert not Order.objects.exists()
+
+
+def test_an_interrupted_history_is_reported(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path, capfd: Any
+) -> None:
+    settings.VAR_DIR = tmp_path
+
+    def interrupted(*_arguments: Any, **_named: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seed_demo, "play", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            play()
+    play()
+
+    expected = f"The history was interrupted. To play it whole, remove {tmp_path}."
+    assert expected in capfd.readouterr().err

@@ -103,8 +103,13 @@ class Command(BaseCommand):
 
     def _play(self, url: str, channel: Channel, seed: int) -> None:
         """Thirty days on the demo's channel and a second one, whose mall was down for a night."""
-        if Channel.objects.filter(source="s03", channel="c03").exists():
-            return  # it was played before
+        unfinished = settings.VAR_DIR / "history_unfinished"
+        if Channel.objects.filter(source="s03", channel="c03").exists():  # it was played before
+            if unfinished.exists():
+                text = f"The history was interrupted. To play it whole, remove {settings.VAR_DIR}."
+                self.stderr.write(text)
+            return
+        unfinished.touch()
         self.stdout.write("Playing thirty days of trade, once …")
         self.stdout.flush()
         if not channel.refund_notify_url:
@@ -114,6 +119,7 @@ class Command(BaseCommand):
         urls = {channel.channel: url, second.channel: second.refund_notify_url}
         known = [KnownChannel.of(each) for each in (channel, second)]
         play(known, urls, now=timezone.now(), seed=seed)
+        unfinished.unlink()
         orders, seconds = Order.objects.count(), time.monotonic() - started
         self.stdout.write(f"Thirty days with {orders} orders were played in {seconds:.0f} s.")
 
