@@ -53,7 +53,7 @@ class Model:
             return ErrorCode.TEAM_NOT_JOINABLE
         self.teams[team]["taken"] += 1
         self.orders[number] = (user, team, "locked")
-        self.deadlines[number] = now + HOLD
+        self.deadlines[number] = min(now + HOLD, self.teams[team]["end"])
         return None
 
     def settle(self, user: str, number: int, now: int) -> ErrorCode | None:
@@ -87,7 +87,8 @@ class Model:
 
     def sweep(self, now: int) -> None:
         for number, (user, team, state) in self.orders.items():
-            if state == "locked" and self.deadlines[number] <= now:
+            ends_with_team = self.deadlines[number] == self.teams[team]["end"]  # closed below
+            if state == "locked" and self.deadlines[number] <= now and not ends_with_team:
                 self.teams[team]["taken"] -= 1
                 self.orders[number] = (user, team, "closed")
                 self.timed_out.add(number)
