@@ -95,25 +95,8 @@ def refund_ages(business: Business) -> Picture:
         height=196,
         keys=list(keys.values()),
     )
-    totals = [sum(amounts[column, state] for state in keys) for column in range(len(names))]
-    axis = draw.scale(picture, draw.ticks(max(totals)), top=16, bottom=166)
-    across = Axis(0, len(names), LEFT, WIDTH - RIGHT)
-    for column, name in enumerate(names):
-        base = Decimal(0)
-        for state, key in keys.items():
-            top = axis(float(base + amounts[column, state]))
-            said = f"{name} {key.text}: {draw.number(amounts[column, state])}"
-            width = across(1) - across(0) - 24
-            picture.bar(key.colour, across(column) + 12, top, width, axis(float(base)) - top, said)
-            base += amounts[column, state]
-        middle = across(column + 0.5)
-        if base:
-            picture.text(
-                middle, axis(float(base)) - 5, draw.money(base), anchor="middle", colour="value"
-            )
-        picture.text(middle, 184, name, anchor="middle")
-    if not whole:
-        picture.text(across(2.5), 92, _("none right now"), anchor="middle")
+    columns = [[amounts[column, state] for state in keys] for column in range(len(names))]
+    _draw_ages(picture, names, list(keys.values()), columns)
     return Picture(
         "refund-ages",
         _("Refunds that the mall has not confirmed"),
@@ -130,6 +113,31 @@ def refund_ages(business: Business) -> Picture:
         ],
         draw.money(whole) if whole else "",
     )
+
+
+def _draw_ages(
+    picture: Drawing, names: list[str], keys: list[Key], columns: list[list[Decimal]]
+) -> None:
+    """A column of stacked bars for each name, one bar for each key."""
+    totals = [sum(column, Decimal(0)) for column in columns]
+    axis = draw.scale(picture, draw.ticks(max(totals)), top=16, bottom=166)
+    across = Axis(0, len(names), LEFT, WIDTH - RIGHT)
+    width = across(1) - across(0) - 24
+    for number, (name, column, total) in enumerate(zip(names, columns, totals, strict=True)):
+        base = Decimal(0)
+        for key, amount in zip(keys, column, strict=True):
+            top = axis(float(base + amount))
+            title = f"{name} {key.text}: {draw.number(amount)}"
+            height = axis(float(base)) - top
+            picture.bar(key.colour, across(number) + 12, top, width, height, title)
+            base += amount
+        middle = across(number + 0.5)
+        if total:
+            above = axis(float(total)) - 5
+            picture.text(middle, above, draw.money(total), anchor="middle", colour="value")
+        picture.text(middle, 184, name, anchor="middle")
+    if not any(totals):
+        picture.text(across(len(names) / 2), 92, _("none right now"), anchor="middle")
 
 
 def _unconfirmed(now: datetime) -> Iterator[tuple[State, timedelta, Decimal]]:
