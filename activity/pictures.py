@@ -1,4 +1,4 @@
-"""Pictures of goods (商品图片): uploads, checked and encoded anew, and where pictures are found.
+"""Pictures of goods (商品图片): uploads, checked and encoded again, and where pictures are found.
 
 Sku.picture is a URL, a path below static/, or the path of an upload: media/ and the hash of its
 content. An upload is decoded, turned upright and scaled down, so the file that is served has only
@@ -119,7 +119,7 @@ def _too_many_pixels() -> ValidationError:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As the camera was held, in sRGB, and no larger than LARGEST."""
+    """Turn the picture the right way up, convert it to sRGB and shrink it to LARGEST."""
     turn = None
     with suppress(*BROKEN):  # EXIF that nobody can read is no reason to refuse a picture
         turn = ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))

@@ -1,4 +1,4 @@
-"""What the load generators ask of the API."""
+"""Request bodies of the load generators."""
 
 import time
 from typing import Any

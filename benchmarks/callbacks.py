@@ -31,8 +31,8 @@ from trade.notify import rabbitmq
 
 WAITING, LONGEST = 5_000, 60  # promises, and seconds given to the worker for them
 THREADS = 8  # as many as the worker has
-RATE, SECONDS, ROUNDS = 50, 10, 5  # completions a second that the healthy mall hears of
-SHARE = 5  # for every so many of them one that another mall hears of, or that hangs there
+RATE, SECONDS, ROUNDS = 50, 10, 5  # completions a second at the healthy mall
+SHARE = 5  # one more at another mall for every so many; that mall answers or hangs
 WARM_UP = 3  # seconds
 HANGING = 6  # seconds after which no send to the dead mall is under way
 JOURNAL = OUT / "callbacks.txt"
@@ -117,7 +117,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float, otherwise: str) -> Non
 
 
 def _posts_per_second() -> float:
-    """By as many threads as the worker has, on one connection each, without a database."""
+    """Bare POSTs: as many threads as the worker has, one connection each, no database."""
     host = urlsplit(malls.HEALTHY)
 
     def post(numbers: range) -> None:
@@ -155,7 +155,7 @@ def _waiting_per_second(**environment: str) -> float:
 
 
 def _waiting_by_mq() -> float:
-    """To a queue that nobody reads."""
+    """Callbacks a second that RabbitMQ confirms, to a queue without a consumer."""
     if SERVICES.run("start", "rabbitmq"):
         sys.exit(f"RabbitMQ does not start; see {OUT}/services/services.log")
     url = ENVIRONMENT["AMQP_URL"]

@@ -120,7 +120,7 @@ def _weight(members: int) -> float:
 
 
 def _look_up_p99(members: int) -> float:
-    """Seconds, of random members of whom this process does not know the number."""
+    """Seconds for each look-up of random members whose numbers this process does not know yet."""
     from groupbuy import changes  # noqa: PLC0415
     from tag import crowd  # noqa: PLC0415
 

@@ -41,7 +41,7 @@ def measure() -> list[Row]:
 
 
 def _rows_examined(size: int) -> dict[str, int]:
-    """By each sweep, when one row is due and so many others are not."""
+    """Rows that each sweep examines when one row is due and `size` others are not."""
     bulk.clear()
     status, half = "IF(seq = 1, 0, seq % 2)", "IF(seq % 2, {}, {})"
     when = half.format(PAST, FUTURE)  # the first is past and still open: it is due

@@ -51,7 +51,7 @@ def _trial(key: str, port: int) -> float:
 
 
 def _processor_seconds(port: int) -> float:
-    """Of the processes of the web server on this port."""
+    """Processor time of the web server's processes on this port."""
     times = [
         process.cpu_times()
         for process in psutil.Process().children(recursive=True)

@@ -64,7 +64,7 @@ def repeat(key: str, number: int) -> dict[str, Run]:
 
 
 def reads(key: str) -> dict[str, Run]:
-    """What changes nothing."""
+    """Measure the calls that change nothing."""
     from benchmarks import rows
 
     shoppers = rows.users(200)

@@ -26,7 +26,7 @@ class EmptyViewSet(viewsets.ViewSet):
 
 
 class PlainViewSet(EmptyViewSet):
-    """As DRF's tutorial writes it: a new serializer for each request."""
+    """The empty viewset as DRF's tutorial writes it: a new serializer for each request."""
 
     def empty(self, request: Request) -> Response:
         TrialRequest(data=request.data).is_valid(raise_exception=True)

@@ -152,7 +152,7 @@ def pull_what_was_pushed(mall: "Mall") -> None:
 
 
 def enter_refund_url(database: Path, url: str) -> None:
-    """What an operator does in the console: where the mall wants refunds to be reported."""
+    """Set the mall's refund URL, as an operator does in the console."""
     change = (
         "channel = Channel.objects.get(source='s01', channel='c01');"
         f" channel.refund_notify_url = '{url}'; channel.save()"
@@ -163,7 +163,7 @@ def enter_refund_url(database: Path, url: str) -> None:
 
 
 def move_clock(database: Path, *, minutes: int) -> None:
-    """What the same time passing would do: every moment lies so much further in the past."""
+    """Let time pass: move every moment in the database into the past by this much."""
     moments = {
         "trade_team": ("created_at", "expires_at", "completed_at"),
         "trade_order": ("created_at", "pay_deadline", "paid_at", "settled_at", "closed_at"),

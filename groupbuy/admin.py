@@ -35,7 +35,7 @@ from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Only the console refuses pages in this way; the API answers with its envelope."""
+    """The console's page for a refused permission; the API answers with its envelope."""
     context = admin.site.each_context(request) | {
         "title": _("You do not have the permission for this page")
     }
@@ -72,7 +72,7 @@ class ChannelAdmin(UsedRowsStay):
     ]
 
     def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
-        """Without the secrets for those who may only look."""
+        """The last fieldset holds the secrets; accounts that may only look do not see it."""
         may_change = self.has_change_permission(request, obj)
         return self.fieldsets if may_change else self.fieldsets[:-1]
 

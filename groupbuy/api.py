@@ -60,7 +60,7 @@ def _text(error: ErrorCode, language: str | None) -> str:
 
 
 class RefusedAnswer(serializers.Serializer):
-    """What every refusal looks like; HTTP 200 where it is a business answer."""
+    """Turn every exception into the envelope; a business refusal has HTTP status 200."""
 
     code = serializers.CharField()
     info = serializers.CharField(help_text="for people; names the field of a 0002")
@@ -149,7 +149,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
 
 
 def _path(context: Mapping[str, Any]) -> str:
-    """For the log: a caller's line breaks stay percent signs."""
+    """The request's path for the log; line breaks stay percent-encoded."""
     return escape_uri_path(context["request"].path)[:200]
 
 
@@ -188,6 +188,6 @@ def _flatten(detail: Any, path: str = "") -> list[str]:
 
 @csrf_exempt
 def path_not_found(request: HttpRequest) -> HttpResponse:
-    """What no path under /api/ matches is answered in JSON like everything else there."""
+    """Answer an unknown path under /api/ with the envelope."""
     body = refusal(ErrorCode.ILLEGAL_PARAMETER, _("no such path")).data
     return HttpResponse(orjson.dumps(body), content_type="application/json", status=404)

@@ -110,7 +110,7 @@ def _named(fields: object, field: str, form: TextField | None = None) -> str:
 
 
 def _load() -> dict[str, tuple[str, Caller]]:
-    """By prefix: the key's digest and its caller."""
+    """Active keys: prefix -> digest and caller."""
     keys = ApiKey.objects.filter(is_active=True).select_related("channel")
     return {
         key.prefix: (

@@ -81,7 +81,7 @@ def start_listener() -> None:
 
 
 def _publish() -> None:
-    """Not through groupbuy.redis: its pause after a failure would lose this message."""
+    """Publish a change. groupbuy.redis would drop the message in its pause after a failure."""
     snapshots.invalidate()
     try:
         with _connect() as redis:

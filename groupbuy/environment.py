@@ -142,7 +142,7 @@ def amqp_url(name: str) -> str:
 
 
 def broker_url(name: str, redis: str) -> str:
-    """As it is, because Celery reads the variable itself; else the Redis in Celery's words."""
+    """The variable unchanged, because Celery reads it too; if empty, Redis in Celery's notation."""
     expected = f"{AMQP}/, redis://host:6379/0 or redis+socket:///path/redis.sock"
     url = _url(name, _is_broker, expected)
     if not url and redis.startswith("unix:"):

@@ -38,7 +38,7 @@ class Health(NamedTuple):
 
 
 def check() -> Health:
-    """At most a second old, or older where the check takes long."""
+    """The last result: at most a second old, or older while a check is slow."""
     return _checked.get()
 
 

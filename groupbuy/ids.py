@@ -41,9 +41,9 @@ def _first_id(unix_ms: int) -> int:
 
 @contextmanager
 def made_by(clock: Callable[[], datetime]) -> Iterator[None]:
-    """In this process, ids made inside belong to the time of this clock, which may be long past.
+    """Take the time of new ids from `clock`, which may be long past.
 
-    For a process that has nothing else to do: the other threads get such ids, too.
+    This concerns all threads of the process.
     """
     global _clock, _latest
     latest, _clock, _latest = _latest, clock, 0

@@ -122,7 +122,7 @@ def _try_lock(path: Path) -> int | None:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """One process at a time looks at the slots."""
+    """Lock the slots against other processes."""
     with (directory / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -20,7 +20,7 @@ def new_webhook_secret() -> str:
 
 
 def new_page_secret() -> str:
-    """What a mall signs hand-over links with: gbp_ and 32 random bytes in hex."""
+    """A new secret for hand-over links: gbp_ and 32 random bytes in hex."""
     return f"gbp_{secrets.token_hex(32)}"
 
 
@@ -210,7 +210,7 @@ class Switch(models.Model):
 
 
 class SwitchChange(models.Model):
-    """Who turned a switch, when, and from what to what."""
+    """One change of a switch: by whom, when, from which value to which."""
 
     switch = models.ForeignKey(
         Switch, verbose_name=_("switch"), on_delete=models.CASCADE, related_name="changes"

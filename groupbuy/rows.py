@@ -1,6 +1,6 @@
 """One row at a time, for the paths where the ORM's compiler is most of the cost.
 
-The SQL is written once per model and set of fields; the ORM compiles it anew each time. Reading
+The SQL is written once per model and set of fields; the ORM compiles it every time. Reading
 a team costs 80 µs of processor time this way and 320 µs through objects.get(); see
 docs/performance.md. No signals, no defaults from the database, no inheritance: our models
 have none. Names of tables, columns and fields come from the models, never from callers.
@@ -105,7 +105,7 @@ def update(row: models.Model, *names: str, was: Mapping[str, Any] | None = None)
 
 
 class Param(models.Expression):
-    """In a PreparedUpdate: a value that the call gives under this name."""
+    """A value of a PreparedUpdate that is given by name at the call."""
 
     def __init__(self, name: str, output_field: "models.Field[Any, Any]") -> None:
         super().__init__(output_field=output_field)

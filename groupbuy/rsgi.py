@@ -52,7 +52,7 @@ class Request:
 
 
 class Application:
-    """One for each process."""
+    """The RSGI application; one for each process."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads

@@ -124,7 +124,7 @@ def validate(key: str, value: str) -> None:
 
 
 def tidy(value: str) -> str:
-    """Without spaces, and with Latin commas in place of Chinese ones."""
+    """Remove spaces and replace Chinese commas."""
     return value.replace(" ", "").replace("，", ",")
 
 
@@ -143,7 +143,7 @@ def change(key: str, value: str, *, by: str) -> None:
 
 
 def figures() -> Iterator[Metric]:
-    """For metrics: a rate as requests a second, a list as its length, off as +Inf."""
+    """Metrics of the switches: a rate in requests a second, a list by its length, off as +Inf."""
     found = GaugeMetricFamily("gbm_switch", "Value of a switch.", labels=["key"])
     for key, value in _values.get().items():
         found.add_metric([str(key)], _number(value))

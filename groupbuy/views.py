@@ -16,7 +16,7 @@ from groupbuy.auth import IsOperator
 
 
 class SwitchViewSet(viewsets.ViewSet):
-    """For operators' tools, with an operator key."""
+    """Calls of operators' tools, with an operator key."""
 
     permission_classes = (IsOperator,)
 

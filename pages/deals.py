@@ -60,7 +60,7 @@ def join(request: HttpRequest, code: str) -> HttpResponse:
 
 @page
 def deal(request: HttpRequest, code: str, deed: str) -> HttpResponse:
-    """To one's own order at the mall: pay, give back, or see it."""
+    """Redirect to the visitor's own order at the mall, to pay it, give it back or see it."""
     known, _watched, order = own_order(request, code)
     if deed not in (Deed.PAY, Deed.RETURN, Deed.VIEW):
         raise problems.no_such_order(known)

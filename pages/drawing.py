@@ -32,7 +32,7 @@ HEAD, LETTER = Type(34, BOLD), Type(200, BOLD)
 
 @dataclass(frozen=True, slots=True)
 class Goods:
-    """What both pictures show; texts may be empty."""
+    """The content of both pictures; texts may be empty."""
 
     shop: str
     name: str
@@ -72,7 +72,7 @@ EDGE, SHEET, MARGIN = 40, 872, 24  # where its text and the sheet with the code 
 
 
 def _poster(poster: Poster) -> Image.Image:
-    """From below: the sheet, the standing, the prices, the name; the picture has what is left."""
+    """Draw from the bottom up: sheet, standing, prices, name; the picture gets the rest."""
     image, goods = Image.new("RGB", POSTER, PAGE), poster.goods
     pen = ImageDraw.Draw(image)
     _sheet(image, poster)

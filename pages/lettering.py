@@ -27,7 +27,7 @@ MISSING = "\uffff"  # in no font
 
 
 class Weight(Enum):
-    """Its committed file, and its name among Debian's fonts."""
+    """A weight of the font: the committed file, and its name among Debian's fonts."""
 
     REGULAR = "noto-sans-sc-chinese-simplified-400-normal.woff2", "NotoSansCJK-Regular.ttc"
     BOLD = "noto-sans-sc-chinese-simplified-700-normal.woff2", "NotoSansCJK-Bold.ttc"
@@ -41,7 +41,7 @@ class Type(NamedTuple):
 
 
 def plain(text: str) -> str:
-    """On one line, without control characters and those that turn the direction of text."""
+    """The text on one line, without control characters and marks of direction."""
     kept = [" " if each.isspace() else each for each in text]
     kept = [each for each in kept if unicodedata.category(each)[0] != "C"]
     return " ".join("".join(kept).split())
@@ -68,7 +68,7 @@ def fitting(text: str, kinds: tuple[Type, ...], room: float) -> Type:
 
 
 def wrap(text: str, kind: Type, room: float, *, lines: int) -> list[str]:
-    """At most so many lines of about the same width; what does not fit ends with an ellipsis."""
+    """Break a text into at most `lines` lines of similar width; an ellipsis marks a cut."""
     pieces = _pieces(plain(text), kind, room)
     widths = [width(piece, kind) for piece in pieces]
     ends = _ends(widths, room)
@@ -105,7 +105,7 @@ def _broken(unit: str, kind: Type, room: float) -> list[str]:
 
 
 def _ends(widths: list[float], room: float) -> list[int]:
-    """Where lines end, as full as they can be; counted in pieces."""
+    """Indexes of pieces at which lines end when each line is as full as it can be."""
     ends, line = [], 0.0
     for number, each in enumerate(widths):
         if line and line + each > room:
@@ -116,7 +116,7 @@ def _ends(widths: list[float], room: float) -> list[int]:
 
 
 def _balanced(widths: list[float], room: float, ends: list[int]) -> list[int]:
-    """As many lines in the narrowest room: no last line of one character."""
+    """The same number of lines in the narrowest room, so that the last one is not one character."""
     for narrower in range(int(room), int(room / 2), -8):
         tried = _ends(widths, narrower)
         if len(tried) > len(ends):

@@ -114,7 +114,7 @@ def _limit(view: OfferView) -> Panel:
 
 
 def _hidden(view: OfferView) -> Panel:
-    """As if there were no offer."""
+    """The panel of an offer that this visitor may not see: as if there were none."""
     return Panel(
         _("At %(shop)s") % {"shop": view.channel.name},
         [],

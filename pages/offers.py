@@ -70,7 +70,7 @@ class WallRow:
 def read_offer(
     channel: KnownChannel, goods_id: str, *, activity_id: int | None, user_id: str, now: datetime
 ) -> OfferView | None:
-    """None where the channel has never offered these goods, or not by that activity."""
+    """The offer, or None if the channel never offered these goods (by that activity)."""
     offer = _choose(channel, goods_id, activity_id, now)
     if offer is None:
         return None
@@ -96,7 +96,7 @@ def read_offer(
 
 
 def read_wall(channel: KnownChannel, *, user_id: str, now: datetime) -> list[WallRow]:
-    """What this visitor may see of the offers that are open now."""
+    """The open offers that this visitor may see."""
     counts = market.open_counts(channel.pk)
     rows = []
     for offer in open_offers(source=channel.source, channel=channel.channel, now=now):

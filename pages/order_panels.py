@@ -125,7 +125,7 @@ def _sums(order: Order) -> list[tuple[str, str]]:
 
 
 def _history(view: TeamView, order: Order, history: Sequence[OrderEvent]) -> list[tuple[str, str]]:
-    """What happened and when, oldest first."""
+    """The order's events and their times, oldest first."""
     paid = order.paid_at is not None
     words: Mapping[str, str] = {
         "locked": _("Seat held"),

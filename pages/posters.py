@@ -53,7 +53,7 @@ def poster(request: HttpRequest, view: TeamView) -> Poster:
 
 
 def as_text(poster: Poster) -> str:
-    """For those who cannot see it."""
+    """The poster's text alternative."""
     goods = poster.goods
     parts = (goods.name, goods.price, goods.people, goods.standing, goods.until, goods.shop)
     return ", ".join(part for part in parts if part)

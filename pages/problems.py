@@ -48,7 +48,7 @@ def answer(request: HttpRequest, problem: ProblemError) -> HttpResponse:
 
 
 def no_such_team(request: HttpRequest) -> ProblemError:
-    """It leads to the shops that this browser came from; the code itself names none."""
+    """An unknown team. Links lead to the shops that this browser has come from."""
     shops = [channel for channel in channels.known() if looking(request, channel)]
     ways = [
         Action(_("Offers of %(shop)s") % {"shop": shop.name}, links.wall(shop)) for shop in shops

@@ -105,7 +105,7 @@ def _escape(text: str) -> str:
 
 
 def _fold(line: str) -> str:
-    """At most 75 bytes a line, as the format wants it."""
+    """Fold a line after 75 bytes, as iCalendar requires."""
     parts, part = [], ""
     for character in line:
         if len((part + character).encode()) > 74:

@@ -40,7 +40,7 @@ def start(request: HttpRequest) -> HttpResponse:
 
 
 def demo_shopper(request: HttpRequest, user_id: str) -> HttpResponse:
-    """What the demo's mall would do: hand its shopper over by a fresh link."""
+    """Hand the demo's shopper over by a fresh link, as a mall does."""
     channel = channels.find(*DEMO_CHANNEL)
     if channel is None or user_id not in DEMO_SHOPPERS or not _is_demo(request):
         raise Http404

@@ -70,7 +70,7 @@ TeamState = Mine | Seen | Bar
 def barred(
     refusals: Collection[ErrorCode], *, visible: bool, sold_out: bool, taken: int, limit: int
 ) -> Bar | None:
-    """What a trial's refusals mean to a shopper; its window is not judged here."""
+    """The bar that a trial's refusal means to a shopper; the window is not judged here."""
     unseen = (ErrorCode.DOWNGRADED, ErrorCode.OUTSIDE_CUT_RANGE, ErrorCode.UNKNOWN_DISCOUNT)
     if ErrorCode.NO_OFFER in refusals:
         return Bar.WITHDRAWN
@@ -88,7 +88,7 @@ def barred(
 def offer_state(
     activity: Activity, bar: Bar | None, own: Sequence[Mine], *, now: datetime
 ) -> OfferState | Bar:
-    """One's own order comes first: whoever holds a seat has to pay, or to invite."""
+    """The visitor's own order decides first: its holder has to pay or to invite."""
     if Mine.UNPAID in own:
         return OfferState.MINE_UNPAID
     if Mine.FORMING in own or Mine.COUNTING in own:

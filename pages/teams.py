@@ -86,7 +86,7 @@ def read_team(
     fresh: bool = False,
     now: datetime,
 ) -> TeamView | None:
-    """None for a code that nobody has. identify() says who is looking, as its channel knows them.
+    """The team, or None for an unknown code. identify() returns the visitor's user id on a channel.
 
     Fresh: the database is read for a visitor who may be a member and may have just paid.
     """
@@ -187,7 +187,7 @@ def _seats(watched: Watched, own: Order | None) -> tuple[Seat, ...]:
 def _others(
     offer: LiveOffer | None, watched: Watched, code: str, user_id: str, now: datetime
 ) -> list[TeamRow]:
-    """Where a visitor may go instead: after whoever invited them, then after others of the team."""
+    """Open teams to go to instead: the inviter's first, then those of the other members."""
     if offer is None:
         return []
     inviter = watched.order_with(code)

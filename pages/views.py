@@ -137,7 +137,7 @@ def order(request: HttpRequest, code: str) -> HttpResponse:
 
 @page
 def order_by_number(request: HttpRequest, source: str, channel: str) -> HttpResponse:
-    """Where a mall sends a shopper to one order, of which it knows its own number only."""
+    """An order's page by the mall's own number, for links from the mall."""
     known = channel_named(source, channel)
     user_id = own_id(request, known)
     found = orders.find_by_number(known, user_id, request.GET.get("no", ""))
@@ -148,7 +148,7 @@ def order_by_number(request: HttpRequest, source: str, channel: str) -> HttpResp
 
 
 def _picture(language: str, of: Callable[[], Poster | Banner]) -> HttpResponse:
-    """What of() says in this language, drawn. A browser asks each time whether it is the same."""
+    """Draw the poster that of() returns. The ETag lets a browser revalidate it each time."""
     if language not in dict(settings.LANGUAGES):
         raise Http404
     with translation.override(language):

@@ -20,7 +20,7 @@ def join(view: TeamView, label: str = "") -> Action:
 def elsewhere(
     view: TeamView, headline: str, lead: list[str], *, mine: bool = False, until: bool = False
 ) -> Panel:
-    """Nothing more to do in this team: open another one, or what else there is."""
+    """The panel of a team in which nothing is left to do; it leads on to other teams."""
     ways = ways_on(view)
     also = [*([my_order(view)] if mine else []), *ways[1:]]
     return Panel(

@@ -47,7 +47,7 @@ def duration(minutes: int) -> str:
 
 
 def left(until: datetime, now: datetime) -> str:
-    """What live.js counts down from: 1 d 02:03:04, or 03:04 within the hour."""
+    """A countdown as live.js writes it: 1 d 02:03:04, or 03:04 within the hour."""
     seconds = max(0, int((until - now) / timedelta(seconds=1)))
     days, rest = divmod(seconds, DAY)
     hours, rest = divmod(rest, HOUR)

@@ -72,7 +72,7 @@ class CrowdTagForm(forms.ModelForm):
 
 
 def save_changed(obj: Model, form: Any, change: bool) -> None:
-    """What the form has changed and nothing else: rules write these rows at the same time."""
+    """Save only the fields that the form has changed: rules write these rows at the same time."""
     columns = {field.name for field in obj._meta.concrete_fields}
     obj.save(update_fields=columns & set(form.changed_data) if change else None)
 
@@ -164,12 +164,12 @@ class CrowdTagAdmin(UsedRowsStay):
             crowd.discard(tag)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Without the members: there may be millions."""
+        """Leave out the members: there may be millions."""
         return [str(tag) for tag in objs], {}, set(), []
 
 
 def _to_file(tag: Any) -> HttpResponse | None:
-    """To the file that was uploaded with the form."""
+    """Redirect to the file that was uploaded with the form, if there is one."""
     file = getattr(tag, "file_to_confirm", None)
     return redirect("admin:tag_crowdtag_file", file.pk) if file else None
 
@@ -207,7 +207,7 @@ class CrowdFilter(admin.SimpleListFilter):
 
 
 def _in_live_parts(**of: Any) -> Q:
-    """Their keys and not a join: a part that is being filled or deleted may have a million rows."""
+    """Filter for live parts, by their keys: a join would read the rows of parts in progress."""
     parts = CrowdPart.objects.filter(is_live=True, **of)
     return Q(part__in=list(parts.values_list("pk", flat=True)))
 

@@ -107,7 +107,7 @@ def _from_table(tag_id: str) -> bytes:
 
 
 def _bit_of_copy(tag_id: str, version: int, number: int) -> bool | None:
-    """None if this process has no copy of that version."""
+    """The bit in this process's copy; None without a copy of that version."""
     copied, bits = _copies.get(tag_id, (None, b""))
     if copied != version:
         return None

@@ -40,7 +40,7 @@ ALIKE = ("utf-8", "gb18030", "big5")  # the same bytes may be valid in each of t
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was read from a file."""
+    """The content of a file."""
 
     encoding: str
     user_ids: dict[str, int]  # each with its first row, in the file's order
@@ -48,7 +48,7 @@ class Contents:
 
 
 def check_size(size: int) -> None:
-    """Before the file is read into memory."""
+    """Refuse a file that is too large, before it is read into memory."""
     if size > LARGEST:
         raise ValidationError(_("The file is larger than 8 MB: split it."))
 

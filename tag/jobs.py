@@ -31,7 +31,7 @@ Status = CrowdJob.Status
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """At least so many paid orders, or so much paid, with since <= paid_at < until."""
+    """A number of paid orders or a sum paid, with since <= paid_at < until."""
 
     kind: CrowdJob.Kind
     at_least: Decimal
@@ -40,7 +40,7 @@ class Rule:
 
 
 class History(Protocol):
-    """What a job needs of the trade history; trade/history.py implements it."""
+    """The trade history as a job reads it; trade/history.py implements it."""
 
     def slices(self) -> Iterator[tuple[str, str]]:
         """Ranges of user ids that cover every shopper: after < id <= upto, "" for no bound."""

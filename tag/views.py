@@ -15,7 +15,7 @@ job_request, members_request = JobRequest(), MembersRequest()
 
 
 class CrowdViewSet(viewsets.ViewSet):
-    """What operators' own tools call, with an operator key."""
+    """Calls of operators' own tools, with an operator key."""
 
     permission_classes = (IsOperator,)
 

@@ -30,13 +30,13 @@ UNREADABLE = _(
 
 
 class Unreadable(str):
-    """In place of a cell's text: what is wrong with the cell."""
+    """An error message in place of a cell's text."""
 
     __slots__ = ()
 
 
 def is_workbook(content: bytes) -> bool:
-    """Also one that rows() refuses."""
+    """True for every spreadsheet, also one that rows() refuses."""
     return content.startswith((ZIP, OLE))
 
 

@@ -43,7 +43,7 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     snapshots.invalidate()
     snapshots.confirm_subscription(0)
-    crowd._number.cache_clear()  # the next test numbers its users anew
+    crowd._number.cache_clear()  # the next test numbers its users from 1
     crowd._strangers.clear()
     limiter.clear()
     gate.refusals.clear()
@@ -51,7 +51,7 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_message_broker(settings: Any) -> None:
-    """As in the embedded mode; tests/test_rabbitmq.py has it where there is one."""
+    """No RabbitMQ, as in the embedded mode; tests/test_rabbitmq.py sets one."""
     settings.AMQP_URL = ""
 
 

@@ -47,7 +47,7 @@ def make_discount(plan: Plan = Plan.MINUS, expression: str = "20", **fields: Any
 
 
 def make_activity(pk: int = 100123, **fields: Any) -> Activity:
-    """In effect for an hour, 100.00 -> 80.00, team of three, offered on s01/c01."""
+    """An activity in effect for an hour, 100.00 -> 80.00, teams of three, offered on s01/c01."""
     channel = fields.pop("channel", None) or make_channel()
     goods_id = fields.pop("goods_id", GOODS)
     sku, _ = Sku.objects.get_or_create(
@@ -140,7 +140,7 @@ def make_promise(key: str = "team_success-1", **fields: Any) -> NotifyTask:
 
 
 def close(order: Order, reason: Order.CloseReason, *, now: datetime = NOW) -> None:
-    """What the hold sweep does to an order that was not paid in time."""
+    """Close an order that was not paid in time, as the sweep does."""
     Order.objects.filter(pk=order.pk).update(
         status=Order.Status.CLOSED,
         take_no=None,

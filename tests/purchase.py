@@ -59,7 +59,7 @@ class Shopper:
 
 
 def buy_in_the_mall(mall: str, product: Product = COFFEE) -> Iterator[str]:
-    """What happens, line by line. Raises where something is not as it should be."""
+    """Play a purchase and yield a line for each step. Raises if a step goes wrong."""
     leader, friend = (Shopper(name, mall, product) for name in ("mall-leader", "mall-friend"))
     leader.order(None)
     wait_for(lambda: leader.row()["status"] == "PAY_SUCCESS", "the leader's payment")

@@ -65,7 +65,7 @@ class Reference:
         self._database.commit()
 
     def add_activity(self, activity_id: int = 100123, **fields: Any) -> None:
-        """With its discount, its goods and an offer of them; 100.00 → 80.00, three seats."""
+        """Add an activity with its discount, goods and offer; 100.00 → 80.00, three seats."""
         goods_id, number = f"98{activity_id}", str(activity_id)
         self.add(
             "group_buy_discount",

@@ -231,7 +231,7 @@ def test_a_failing_endpoint_gets_one_promise_and_one_thread_at_a_time(mall: str,
 
 
 def test_a_claim_that_another_worker_wins_is_not_sent(fast: str, send: Any) -> None:
-    """As on a cluster of databases, where COMMIT says that the other node was first."""
+    """A cluster of databases: COMMIT reports that the other node was first."""
     make_promises(2, fast)
     sent = send(lambda key: None)
 
@@ -272,7 +272,7 @@ class Breaking:
 
 
 class Killed(BaseException):
-    """As if the process was gone: nothing catches it, and the database rolls back."""
+    """The process dies: nothing catches this, and the database rolls back."""
 
 
 class Killer:
@@ -320,7 +320,7 @@ def deliver_until_killed(
 def test_a_worker_killed_at_any_step_loses_nothing(
     fast: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is lost, and nothing arrives more often than once for each worker that sent it."""
+    """Each notification arrives, and at most once from each worker."""
     steps = Killer()
     deliver_until_killed(fast, monkeypatch, steps)
     assert steps.count > 30

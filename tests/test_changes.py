@@ -203,7 +203,7 @@ class Processes:
         ).stdout
 
     def codes(self) -> list[str]:
-        """What each server, and the worker, answers to a trial."""
+        """The answer of each server and of the worker to a trial."""
         return [*(self.code(port) for port in self.ports), self.seen.read_text()]
 
     def code(self, port: int) -> str:

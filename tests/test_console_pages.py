@@ -35,7 +35,7 @@ def language(client: Client) -> str:
 
 
 class Fields(HTMLParser):
-    """What a browser sends of a page's form when nobody has touched it."""
+    """The form data that a browser sends for an untouched form."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ def make_crowd(*user_ids: str, tag_id: str = "RQ") -> CrowdTag:
 
 @pytest.fixture
 def no_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows has to be answered by bitmaps."""
+    """From here on only bitmaps can answer."""
 
     def refuse(*args: Any) -> None:
         raise AssertionError("the table was asked")

@@ -43,7 +43,7 @@ def upload(client: Client, content: bytes, name: str = "members.csv") -> Any:
 
 
 def refusal(client: Client, content: bytes, name: str = "members.csv") -> str:
-    """What the operator reads instead of a preview."""
+    """The error that the operator reads instead of a preview."""
     page = client.get(upload(client, content, name).url, follow=True)
     assert page.redirect_chain == [(CHANGE, 302)]
     (message,) = page.context["messages"]

@@ -78,7 +78,7 @@ def refund_of(out_trade_no: str, kind: str, url: str) -> NotifyTask:
 
 
 def forged(task: NotifyTask) -> NotifyTask:
-    """The same notification by somebody who does not have the secret."""
+    """The same notification, signed with a wrong secret."""
     channel = Channel.objects.get(pk=task.channel_id)
     channel.webhook_secret = new_webhook_secret()
     task.channel = channel

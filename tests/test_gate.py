@@ -52,7 +52,7 @@ def code(user_id: str, team: Team, **fields: Any) -> str:
 
 
 def visit(user_id: str, team: Team) -> gate.Visitor:
-    """What the gate knows of the attempt before the checks."""
+    """The gate's answer to an attempt before the checks."""
     offer = find_offer(source="s01", channel="c01", goods_id=GOODS, activity_id=100123, now=NOW)
     assert offer is not None
     return gate.enter(offer, team.pk, f"t-{user_id}")
@@ -68,7 +68,7 @@ def passes(visitor: gate.Visitor) -> bool:
 
 
 def free_seats(redis: Redis, team: Team) -> bytes | None:
-    """As Redis counts them; b"full" for a full team."""
+    """The counter in Redis; b"full" for a full team."""
     free: Any = redis.get(f"{gate.key_of(team)}:free")
     return free  # type: ignore[no-any-return]
 
@@ -80,7 +80,7 @@ def commands(redis: Redis) -> int:
 
 @pytest.fixture
 def _long_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that a test looks at ends by itself."""
+    """No key expires during a test."""
     monkeypatch.setattr(gate, "LIFE_MS", 5 * MINUTES)
 
 
@@ -278,7 +278,7 @@ def test_a_seat_that_comes_free_is_sold_at_once(give_back: Callable[[], Any]) ->
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("redis", "_long_life")
 def test_a_complete_team_is_full() -> None:
-    """With and without the gate. A member who leaves reopens nothing."""
+    """The same with and without the gate. A member who leaves reopens nothing."""
     team = full_team("a", "b", "c")
 
     for user_id in "abc":
@@ -455,14 +455,14 @@ def test_no_cached_refusal_while_unsubscribed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch, run: Callable[[], Any]) -> None:
-    """In another process, whose messages do not reach this one."""
+    """Run as in another process, whose messages do not reach this one."""
     with monkeypatch.context() as other:
         other.setattr(gate, "refusals", Refusals())
         run()
 
 
 def expire_cached(team: Team, *out_trade_nos: str) -> None:
-    """As it is some time after a refusal: one request is to ask Redis again."""
+    """Age the cached refusal, so that one request has to ask Redis again."""
     long_ago = time.monotonic() - 70  # LONGEST is 60, and REFRESH shorter than the rest
     gate.refusals.clear()
     gate.refusals.note(gate.key_of(team), out_trade_nos, asked_at=long_ago, good_for=300)

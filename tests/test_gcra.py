@@ -79,7 +79,7 @@ def known(redis: Redis, limit: Limit) -> int:
 
 
 def go_back(redis: Redis, client: str, seconds: float) -> None:
-    """As if all that Redis keeps of this client had happened so much earlier."""
+    """Move all that Redis keeps of this client into the past."""
     key = limit_key(SCOPE, client)
     fields: Any = redis.hgetall(key)
     for field in fields.keys() & {b"free_at", b"until", b"struck"}:

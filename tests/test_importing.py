@@ -59,7 +59,7 @@ def broken() -> dict[str, list[str]]:
 
 
 def books(report: str) -> dict[str, tuple[str, str]]:
-    """What becomes of payments -> how many, yuan."""
+    """Outcome of payments -> their number and yuan."""
     found = re.findall(r"^  (\S.*?)  +(\d+) +(\d+\.\d\d)$", report, re.M)
     return {name: (orders, amount) for name, orders, amount in found}
 

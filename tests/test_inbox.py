@@ -49,7 +49,7 @@ def test_that_nothing_is_sold_is_said_first(operator: Client) -> None:
 
 
 def test_a_channel_whose_refunds_have_no_destination_is_shown(operator: Client) -> None:
-    """In the inbox, on its page and by the system check; before the first refund, too."""
+    """The inbox, the channel's page and the system check show it before the first refund."""
     channel = make_channel(refund_notify_url="")
     make_channel("s02", "c02")
     text = (

@@ -1,4 +1,4 @@
-"""Crowd jobs: exactly who has bought, whole or not at all, whoever is stopped or killed."""
+"""Crowd jobs: exactly the buyers, whole or not at all, whichever process is killed."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -221,7 +221,7 @@ def test_no_trial_sees_a_crowd_half_built(redis: Redis, monkeypatch: pytest.Monk
     goes_on = Event()
 
     def try_out() -> list[frozenset[str]]:
-        """What one trial after another sees of the crowd, in the order of the slices."""
+        """The members that trials see after each slice of the job."""
         seen = []
         while not goes_on.is_set():
             version = crowd._versions.get()["RQ"]

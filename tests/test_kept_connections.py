@@ -289,7 +289,7 @@ def test_an_answer_that_is_cut_off_or_unreadable_is_a_failed_attempt(
 
 
 def trusted(opened: Mall, monkeypatch: pytest.MonkeyPatch, host: str = "mall.example.com") -> str:
-    """Its https URL; its certificate counts as that of a public authority."""
+    """The mall's https URL; its certificate counts as that of a public authority."""
     monkeypatch.setattr(certifi, "where", lambda: str(CERTIFICATE))
     connections.tls_context.cache_clear()
     monkeypatch.setattr(connections, "allowed_address", lambda host, port: "127.0.0.1")

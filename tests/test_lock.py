@@ -224,7 +224,7 @@ def test_one_seat_per_person_per_team() -> None:
 
 
 def test_refusals_come_in_the_contracts_order() -> None:
-    """Each request would meet all that follow, too. Mutation: any other order of LOCK_CHECKS."""
+    """Each request also deserves every later refusal. Mutation: any other order of LOCK_CHECKS."""
     activity = make_activity(take_limit=1)
     set_switch("holdLimit", "1")
     team = make_team("a", "b", "c")

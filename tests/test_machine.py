@@ -21,7 +21,7 @@ TARGET, LIMIT, MINUTES, HOLD, GRACE = 2, 2, 15, 6, 2
 
 
 class Model:
-    """What should happen, with dictionaries for tables."""
+    """The expected behaviour, with dictionaries for tables."""
 
     def __init__(self) -> None:
         self.teams: list[dict[str, int]] = []  # end, taken, paid, completed, over

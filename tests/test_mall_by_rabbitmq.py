@@ -36,7 +36,7 @@ def existing_queues() -> Iterator[Any]:
 
 
 def received(var_dir: Path) -> list[tuple[str, dict[str, Any]]]:
-    """What the mall has been notified of, oldest first: by which way, and what."""
+    """The mall's notifications, oldest first: transport and event."""
     with closing(sqlite3.connect(var_dir / "mall/mall.sqlite3")) as database:
         rows = database.execute("SELECT via, payload FROM mall_received ORDER BY id").fetchall()
     return [(via, json.loads(payload)) for via, payload in rows]

@@ -1,4 +1,4 @@
-"""What an offer shows to a shopper: open teams, whatever else is in the database, and counts."""
+"""An offer as a shopper sees it: open teams, whatever else is in the database, and counts."""
 
 from datetime import timedelta
 from functools import partial

@@ -33,7 +33,7 @@ class Counting:
         return str(self._process.stdout.readline())
 
     def read(self) -> dict[tuple[str, str], float]:
-        """By name and label."""
+        """The sums of all processes, by name and label."""
         found = ast.literal_eval(self.do("read"))
         return {(name, labels.get("by", "")): value for name, labels, value in found}
 

@@ -43,7 +43,7 @@ committed = pytest.mark.django_db(transaction=True)
 
 
 class Growth:
-    """What the samples have grown by since: name{label,…} -> by how much."""
+    """The growth of the samples since: name{label,…} -> difference."""
 
     def __init__(self) -> None:
         self._before = self._samples()

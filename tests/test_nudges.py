@@ -33,7 +33,7 @@ class Broker:
         self.treat()
 
     def wait(self) -> None:
-        """Until one more message is here."""
+        """Wait for one more message."""
         assert self.arrived.acquire(timeout=LATE)
 
 

@@ -15,7 +15,7 @@ FULL = ErrorCode.TEAM_FULL
 
 @pytest.fixture
 def cached() -> Refusals:
-    """In a process that is subscribed to seat releases."""
+    """The cache of a process that is subscribed to seat releases."""
     snapshots.confirm_subscription(time.monotonic() + 3600)
     return Refusals()
 

@@ -41,7 +41,7 @@ def replay(*args: str) -> str:
 
 
 def due() -> list[str]:
-    """What will be sent again, with a full set of attempts."""
+    """The notifications that will be sent again with all their attempts."""
     tasks = NotifyTask.objects.filter(
         state=State.NEW, attempts=0, next_attempt_at__isnull=False
     ).order_by("key")

@@ -73,7 +73,7 @@ def agreed(answers: list[int]) -> bool:
 
 
 def url_of(page: str) -> str:
-    """With * for the key of a row of the model."""
+    """The URL of a page; * in it is the key of a row."""
     app, model = page.split("/")[:2]
     keys = {
         "activity/activity": "100123",

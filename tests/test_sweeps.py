@@ -35,7 +35,7 @@ Reason, Status = Order.CloseReason, Order.Status
 
 
 def make_overdue_hold() -> Order:
-    """Its team has a day, its time to pay is over."""
+    """A hold whose time to pay is over, in a team with a day left."""
     now = timezone.now()
     window = {"start_at": now - timedelta(days=1), "end_at": now + timedelta(days=1)}
     make_activity(1, goods_id="1", valid_minutes=24 * 60, **window)
@@ -44,7 +44,7 @@ def make_overdue_hold() -> Order:
 
 
 def make_overdue_team() -> Team:
-    """One of three has paid, and its quarter of an hour is over."""
+    """A team past its quarter of an hour, in which one of three has paid."""
     now = timezone.now()
     window = {"start_at": now - timedelta(days=1), "end_at": now + timedelta(days=1)}
     make_activity(2, goods_id="2", **window)

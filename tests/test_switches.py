@@ -264,7 +264,7 @@ def ask_at_once(snapshot: Snapshot[Any], threads: int) -> list[Any]:
 def test_callers_that_wait_for_a_slow_load_get_its_result(
     monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    """Not one load after the other: a database that is slow or away is asked once or twice."""
+    """All callers share one load: a database that is slow or away is asked once or twice."""
     loads: list[int] = []
 
     def slow() -> int:

@@ -10,7 +10,7 @@ from groupbuy.celery import app
 
 @app.task(name="watch")
 def watch(path: str) -> None:
-    """Until the file is gone."""
+    """Run trials until the file is gone."""
     from activity.trial import TrialQuery, run_trial  # noqa: PLC0415  Django is set up now
 
     file, query = Path(path), TrialQuery("u", "s01", "c01", "9890001")

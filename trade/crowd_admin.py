@@ -92,7 +92,7 @@ class CrowdJobAdmin(ModelAdmin):
             self.delete_model(request, job)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Without the members: there may be millions."""
+        """Leave out the members: there may be millions."""
         return [str(job) for job in objs], {}, set(), []
 
     def get_readonly_fields(self, request: HttpRequest, obj: CrowdJob | None = None) -> list[str]:

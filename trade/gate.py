@@ -1,7 +1,7 @@
 """Team gate (库存闸门): refuses joiners of a full team without the database.
 
-It may refuse by itself; only the database accepts. Redis keeps one of two facts about a team, as
-read from the database, for LIFE_MS or until a seat is released:
+It may refuse without the database; only the database accepts. Redis keeps one of two facts about
+a team, as read from the database, for LIFE_MS or until a seat is released:
 
 - The team is full, with its order numbers. A request with another order number is refused (E0006);
   one with a known order number is a repeat, which the database answers.

@@ -108,7 +108,7 @@ def countdown(end: datetime, now: datetime) -> str:
 
 
 def _teams_for(user_id: str, offer: LiveOffer, now: datetime) -> list[TeamCard]:
-    """At most one team of the shopper's own, then OTHERS at random."""
+    """The shopper's own team, if there is one, then OTHERS at random."""
     seats = live_seats(activity_id=offer.activity.pk, user_id=user_id)
     mine = _own_teams(user_id, seats, offer, now) if seats else []
     others = [

@@ -45,7 +45,7 @@ def _ended_sessions(before: datetime) -> Iterator[int]:
 
 
 def _delivered_notifications(before: datetime) -> Iterator[int]:
-    """With their attempts. Notifications that were given up stay: they can be sent again."""
+    """Delete delivered notifications and their attempts. Given-up ones can be sent again."""
     for keys in _old_keys(NotifyTask, "created_at", before):
         delivered = NotifyTask.objects.filter(
             pk__in=keys, state=NotifyTask.State.DELIVERED, delivered_at__lt=before

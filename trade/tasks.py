@@ -41,7 +41,7 @@ def expire_activities() -> int:
 
 @shared_task
 def deliver_due_notifications() -> int:
-    """One slice, then the next one: a backlog does not wait for the next sweep."""
+    """Deliver one slice, then start the next one: a backlog does not wait for the next sweep."""
     tried = outbox.deliver_due(clock=timezone.now)
     if tried:
         _again(deliver_due_notifications)

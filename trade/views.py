@@ -55,7 +55,7 @@ CHANNEL = [
 
 
 class IndexViewSet(viewsets.ViewSet):
-    """For browsers; public."""
+    """Calls of browsers; public."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -75,7 +75,7 @@ class IndexViewSet(viewsets.ViewSet):
 
 
 class TradeViewSet(viewsets.ViewSet):
-    """For mall back ends, with their channel's API key."""
+    """Calls of mall back ends, with their channel's API key."""
 
     def get_permissions(self) -> list[Any]:
         """An operator key may run a trial and nothing else."""

@@ -1,4 +1,4 @@
-"""A team as everybody sees it who looks at its page: from a copy at most a second old.
+"""A team as its page shows it to everybody: from a copy at most a second old.
 
 A thousand people who watch one team cost the database two queries a second in each process.
 """
@@ -61,7 +61,7 @@ def watch(team_id: int) -> Watched:
 
 
 def read(team_id: int) -> Watched:
-    """As it is now."""
+    """Read a team and its orders from the database."""
     team = Team.objects.get(pk=team_id)
     orders = Order.objects.filter(team_id=team_id).order_by("-pk")[:MOST_ORDERS]
     return Watched(team, tuple(reversed(orders)))

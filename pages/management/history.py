@@ -87,7 +87,7 @@ class Played:
         heapq.heappush(self.agenda, (self.now + delay, next(self.number), act))
 
     def minutes(self, average: float) -> timedelta:
-        """Until the next of many independent events, which are rarer at night."""
+        """A random time until the next of many independent events, which are rarer at night."""
         hour = (self.now + timedelta(hours=8)).hour
         return timedelta(minutes=self.chance.expovariate(HOURS[hour] / average))
 
@@ -124,7 +124,7 @@ def play(
 
 
 def _plan_day(played: Played, day: int, days: int) -> None:
-    """When teams are opened."""
+    """Schedule the teams that are opened on this day."""
     midnight = played.now + timedelta(days=day)
     crowd = (1 + day / days) * (1.25 if midnight.weekday() >= 5 else 1)
     crowd *= 1.9 if days - day == BIG_DAY else 1
@@ -177,7 +177,7 @@ def _lock(played: Played, campaign: Campaign, channel: KnownChannel, *, team_id:
 
 
 def _decide(played: Played, channel: KnownChannel, order: Order) -> None:
-    """What the shopper does with the seat: most pay soon, few never, some give it back."""
+    """Schedule what becomes of a seat: most are paid soon, few never, some are given back."""
     pay, leave = (partial(each, played, channel, order) for each in (_pay, _give_back))
     minutes = played.chance.lognormvariate(0.9, 0.8)
     match played.chance.random():

@@ -47,7 +47,7 @@ def shopper(chromium: Browser, stack: dict[str, str]) -> Iterator[Open]:
 
 
 def pay(page: Page, price: str) -> str:
-    """From the checkout to the order's page, paid; the order's number."""
+    """Pay at the checkout and wait for the order's page. Returns the order's number."""
     page.get_by_role("button", name=f"Order for ¥{price}").click()
     number = page.url.rsplit("/", 1)[-1]
     page.get_by_role("button", name=f"Pay ¥{price} with Alipay").click()
@@ -62,7 +62,7 @@ def headline(page: Page, text: str) -> None:
 
 
 def books(stack: dict[str, str]) -> dict[str, dict[str, str]]:
-    """What the pretend Alipay took and returned: amounts by order."""
+    """Amounts that the pretend Alipay took and returned, by order."""
     opener = build_opener(ProxyHandler({}))
     with opener.open(f"{stack['alipay']}/books") as answer:
         found = json.load(answer)

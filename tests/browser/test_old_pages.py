@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def front(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """In front of the whole stack. P1 has no key, so the channel is allowed without one."""
+    """A proxy before the whole stack. P1 has no key, so the channel is allowed without one."""
     var_dir, front = tmp_path_factory.mktemp("stack"), Front()
     allowed = {"CORS_ALLOWED_ORIGINS": front.url, "MALL_CORS_ORIGINS": front.url}
     change = (
@@ -115,7 +115,7 @@ def call(page: Page, name: str, *arguments: Any) -> Any:
 
 
 def scan(page: Page, mall: str, ticket: str, user_id: str) -> None:
-    """What WeChat reports when the shopper's phone has scanned the code."""
+    """WeChat's message after the shopper's phone has scanned the code."""
     phone = page.context.new_page()
     phone.goto(f"{mall}/phone?ticket={ticket}")
     phone.locator("input:not([type=hidden])").fill(user_id)

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 class Books:
-    """What both sides have written down at this moment."""
+    """The books of both sides at this moment."""
 
     def __init__(self) -> None:
         self.orders = {row["number"]: row for row in _rows("mall", "SELECT * FROM mall_order")}

@@ -37,7 +37,7 @@ def forming_teams() -> list[int]:
 
 
 def age(team_id: int, *, holds_only: bool) -> None:
-    """What time passing would do to one team and its orders."""
+    """Move one team and its orders into the past."""
     orders = Order.objects.filter(team_id=team_id)
     with transaction.atomic():
         Team.objects.select_for_update().get(pk=team_id)

@@ -1,4 +1,4 @@
-"""What breaks, and how it is repaired."""
+"""The faults, and how each is repaired."""
 
 import random
 import time

@@ -31,7 +31,7 @@ PRODUCTS = {"mall-0": 11, "mall-1": 12}  # goods id -> activity id
 
 
 def prepare(stack: Stack) -> None:
-    """Its channel, key, offers and goods; its tables and Alipay's keys."""
+    """Make the mall's channel, key, offers, goods and tables, and Alipay's keys."""
     url = f"http://127.0.0.1:{stack.mall_port}"
     channel = make_channel(
         "s08",
@@ -69,7 +69,7 @@ class Crowd:
 
 
 class MallShopper(threading.Thread):
-    """One thread; each loop is somebody new who buys at the mall, as its old pages would."""
+    """A thread of shoppers at the mall; each loop is a new one who uses the old pages' calls."""
 
     def __init__(self, stack: Stack, crowd: Crowd, number: int, seed: int, until: float) -> None:
         super().__init__(daemon=True)
@@ -98,7 +98,7 @@ class MallShopper(threading.Thread):
             self._post("refund_order", userId=user_id, orderId=order["orderId"])
 
     def _choose(self) -> dict[str, Any]:
-        """What create_pay_order is asked for."""
+        """The body of create_pay_order."""
         goods_id = self._random.choice(sorted(PRODUCTS))
         chance = self._random.random()
         if chance < 0.15:
@@ -142,6 +142,6 @@ class MallShopper(threading.Thread):
             self._browser.post(page.url, timeout=15, allow_redirects=False)
 
     def _post(self, name: str, **fields: Any) -> Any:
-        """What the mall answers; None for a refusal."""
+        """The mall's answer; None for a refusal."""
         answer = self._browser.post(f"{self._api}/{name}", json=fields, timeout=15).json()
         return answer["data"]

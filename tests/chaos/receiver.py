@@ -32,7 +32,7 @@ MODES = {
 
 
 class Receiver:
-    """What the mall knows: the payload of each notification id that it has acknowledged."""
+    """The payload of each notification id that the mall has acknowledged."""
 
     def __init__(self, secret: str, seed: int) -> None:
         self.known: dict[str, str] = {}

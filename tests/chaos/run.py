@@ -86,7 +86,7 @@ def _platform(stack: Stack, seed: int) -> Iterator[tuple[Receiver, Mall]]:
 
 
 def _client(port: int, api_key: str) -> Client:
-    """Of one web server. It repeats nothing: the shoppers do."""
+    """A client of one web server, without repeats: the shoppers repeat."""
     return Client(
         f"http://127.0.0.1:{port}",
         api_key,

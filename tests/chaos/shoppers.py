@@ -19,7 +19,7 @@ TRIES = 200  # of a repeat at the end, half a second apart
 
 @dataclass
 class Purchase:
-    """What the mall knows of one of its orders."""
+    """One order as the mall knows it."""
 
     out_trade_no: str
     user_id: str
@@ -97,7 +97,7 @@ class Mall:
 
 
 class Shopper(threading.Thread):
-    """One thread of shoppers; each loop is somebody buying, or changing their mind."""
+    """A thread of shoppers; each loop is one who buys or gives back."""
 
     def __init__(self, mall: Mall, number: int, seed: int, until: float) -> None:
         super().__init__(daemon=True)
@@ -173,7 +173,7 @@ class Shopper(threading.Thread):
             self.pay(purchase)
 
     def pay(self, purchase: Purchase) -> None:
-        """From here on the mall has the money."""
+        """Pay: from here on the mall has the money."""
         purchase.paid_at = datetime.now(UTC)
         self.mall.settle(purchase)
         if self.random.random() < 0.15:

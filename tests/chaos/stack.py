@@ -37,7 +37,7 @@ class Stack(Processes):
         super().__init__(commands, self.environment, DIR / "processes.log")
 
     def _mall_environment(self) -> dict[str, str]:
-        """Of the reference mall, its two loops and the pretend Alipay: channel s08/c08."""
+        """Environment of the reference mall, its two loops and the pretend Alipay: s08/c08."""
         return {
             "PYTHONPATH": str(ROOT / "clients/python/src"),
             "NO_PROXY": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""What must be true when everything is back and quiet, judged by what the mall knows."""
+"""The verdict of a run, when everything is back and quiet, by the mall's own books."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -86,7 +86,7 @@ def _sent_under_two_ids(completions: list[TeamSuccess], refunds: list[TeamRefund
 
 
 def _undelivered() -> Iterator[str]:
-    """Nothing may be given up here: no endpoint fails for as long as its attempts last."""
+    """Undelivered notifications. None may be given up: no endpoint fails that long here."""
     for task in NotifyTask.objects.exclude(state=NotifyTask.State.DELIVERED):
         yield f"{task.key}: {task.get_state_display()} after {task.attempts} attempts"
 

@@ -19,13 +19,13 @@ def _nginx() -> None:
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory, _nginx: None) -> Edge:
-    """Not running yet."""
+    """An nginx with its upstreams, none started yet."""
     return Edge(tmp_path_factory.mktemp("edge"))
 
 
 @pytest.fixture
 def lonely(tmp_path: Path, _nginx: None) -> Edge:
-    """For an nginx with no upstream that runs."""
+    """An nginx without a running upstream."""
     return Edge(tmp_path)
 
 

@@ -162,7 +162,7 @@ class Edge:
         )
 
     def client(self, **options: Any) -> Client:
-        """Of the mall s01/c01."""
+        """A client of the mall s01/c01."""
         return Client(
             self.url, self.key, source="s01", channel="c01", session=self.session, **options
         )

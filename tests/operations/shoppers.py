@@ -55,7 +55,7 @@ class Shoppers:
         self.answers += 1
 
     def _look(self, browser: requests.Session) -> None:
-        """With a cookie, so that the page is not from the cache."""
+        """Look at a page with a cookie, so that it is not from the cache."""
         cookie = {"Cookie": "shopper_x=y"}
         browser.get(self._edge.url + OFFER, headers=cookie, timeout=PATIENCE).raise_for_status()
 

@@ -95,7 +95,7 @@ class Containers:
         return self._run(command[0] if kind == "CMD-SHELL" else shlex.join(command)).returncode == 0
 
     def run(self, command: str) -> str:
-        """Its output."""
+        """The command's output."""
         ended = self._run(command)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout

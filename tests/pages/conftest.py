@@ -22,7 +22,7 @@ def _now() -> Iterator[None]:
 
 
 def browser(user_id: str = "", *, language: str = "en", **options: Any) -> Client:
-    """With the cookie that a hand-over to s01/c01 leaves."""
+    """A browser with the cookie of a hand-over to s01/c01."""
     client = Client(headers={"Accept-Language": language}, **options)
     channel = channels.find("s01", "c01")
     if user_id and channel:

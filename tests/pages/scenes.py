@@ -25,7 +25,7 @@ ME = NAMES[0]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What to look at, and as whom: "" is a visitor nobody handed over."""
+    """A path and the visitor who looks at it; "" is one without a hand-over."""
 
     path: str
     user_id: str
@@ -83,7 +83,7 @@ def mine(team: Team, state: str, *, by: str = ME) -> Scene:
 
 
 def end(team: Team, now: datetime) -> None:
-    """What the sweeps do with what is due."""
+    """Run the sweeps over what is due."""
     expire.close_overdue_holds(clock=lambda: now)
     expire.end_overdue_teams(clock=lambda: now)
 

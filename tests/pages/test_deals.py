@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
 
 
 def sent_to(response: Any) -> dict[str, str]:
-    """What the mall's checkout URL is told."""
+    """The query that the mall's checkout URL gets."""
     assert response.status_code == 303
     parts = urlsplit(response["Location"])
     assert (parts.scheme, parts.netloc, parts.path) == ("https", "mall.example.com", "/buy")
@@ -173,13 +173,13 @@ WECHAT = {"User-Agent": "Mozilla/5.0 (iPhone) AppleWebKit/605 MicroMessenger/8.0
 
 
 def way_out(path: str, user_id: str = "") -> str:
-    """Where a shopper inside WeChat is sent."""
+    """The page to which a shopper inside WeChat is sent."""
     return str(browser(user_id).get(path, headers=WECHAT)["Location"])
 
 
 @pytest.fixture
 def code() -> str:
-    """Of a member who has not paid, at a mall whose payment does not open inside WeChat."""
+    """The code of an unpaid member, at a mall whose payment does not open inside WeChat."""
     offer_at(NOW)
     Channel.objects.update(pays_outside_wechat=True)
     return code_of(team_at(NOW - MINUTE, ME), ME)

@@ -56,7 +56,7 @@ def test_no_page_shows_the_ids_of_others(name: str, look: Look) -> None:
 
 
 def _internal_ids() -> list[int]:
-    """Those that are long enough to be told from a price."""
+    """Ids of rows that are too long to be mistaken for a price."""
     found = [
         *Team.objects.values_list("pk", flat=True),
         *Order.objects.values_list("pk", flat=True),

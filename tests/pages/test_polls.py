@@ -47,7 +47,7 @@ def poll(client: Client, path: str, etag: str = "") -> Any:
 
 
 def queries(client: Client, at: Scene) -> tuple[int, int]:
-    """Of a poll that finds nothing new: its status and what it asks the database."""
+    """The status and the number of queries of a poll that finds nothing new."""
     etag = poll(client, at.path)["ETag"]
     with CaptureQueriesContext(
         connection,

@@ -42,7 +42,7 @@ def _none_drawn() -> Iterator[None]:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[Poster | Banner]:
-    """What is to be drawn, in place of drawing it."""
+    """Record what would be drawn."""
     asked: list[Poster | Banner] = []
 
     def noted(picture: Poster | Banner) -> bytes:

@@ -181,7 +181,7 @@ def short(value: Value) -> str:
 
 
 def number(value: Value) -> str:
-    """With separators; money and averages with their decimals."""
+    """Format a number with separators; money and averages keep two decimals."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
 
 

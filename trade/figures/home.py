@@ -22,7 +22,7 @@ DAY = timedelta(days=1)
 
 
 def context(request: HttpRequest, now: datetime) -> dict[str, Any]:
-    """What templates/admin/figures/business.html shows; nothing to those who may see no order."""
+    """Context of templates/admin/figures/business.html; empty without permission to see orders."""
     if not request.user.has_perm("trade.view_order"):
         return {}
     days = _days(request)

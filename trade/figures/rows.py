@@ -82,7 +82,7 @@ class OrderRow(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """What became of its team."""
+        """The outcome of the order's team."""
         if self.team__completed_at:
             return "shop" if self.team__completed_by_shop else "team"
         return "waiting" if self.team__status == Team.Status.FORMING else "failed"

@@ -67,7 +67,7 @@ def _scopes(
 
 
 def seats(business: Business) -> Picture:
-    """What became of the seats that were locked on a day."""
+    """Outcomes of the seats that were locked on each day."""
     days, by_day = business.period.days, business.period.by_day("seats")
     held, paid, released = (
         {day: by_day[day][name] for day in days} for name in ("held", "paid", "released")

@@ -105,7 +105,7 @@ def median(curve: Sequence[tuple[int, float]]) -> int | None:
 
 
 def lives_of(business: Business) -> list[tuple[Life, int]]:
-    """Of the teams opened in the period; those still running were watched until now."""
+    """Lives of the teams opened in the period; those still running are censored now."""
     lives: Counter[Life] = Counter()
     for bucket, count in business.period.counts("life").items():
         size, minutes, kind = bucket.split(":")

@@ -59,7 +59,7 @@ def _channel(row: Row, catalog: Catalog, run: Import) -> None:
 
 
 def callback_hosts(source: Source, catalog: Catalog, run: Import) -> None:
-    """Print what an operator has to enter: the import trusts no host of the source by itself."""
+    """Print what an operator has to enter: the import does not trust hosts of the source."""
     for row in source.rows(
         "SELECT source, channel, SUBSTRING_INDEX(notify_url, '/', 3) AS host, COUNT(*) AS teams"
         " FROM group_buy_order WHERE notify_url > '' GROUP BY 1, 2, 3"

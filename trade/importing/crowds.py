@@ -34,7 +34,7 @@ def _members(source: Source, crowds: dict[str, CrowdTag], run: Import) -> None:
 
 
 def _add(tag: CrowdTag | None, tag_id: str, user_ids: list[str], run: Import) -> None:
-    """Without new members nothing is saved, so that the crowd keeps its version."""
+    """Add members. If none is new, nothing is saved and the crowd keeps its version."""
     good = {user_id for user_id in user_ids if user_id.strip() and tag}
     for user_id in set(user_ids) - good:
         run.found(Finding.BAD_MEMBER, f"crowd {tag_id}", f"user {user_id!r}")

@@ -78,7 +78,7 @@ def read_team(source: SourceTeam, catalog: Catalog, now: datetime) -> Plan | Non
 
 
 def read_order(plan: Plan, row: Row) -> Order | None:
-    """None where a field is unreadable."""
+    """The order, or None if a field is unreadable."""
     original = row["original_price"]
     pay = row.get("pay_price", original - row["deduction_price"])  # younger tables have it
     team = plan.team

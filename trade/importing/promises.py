@@ -22,13 +22,13 @@ def told_at(plan: Plan) -> datetime | None:
 
 
 def completed_at(plan: Plan) -> datetime:
-    """Of a complete team: its last payment, where the source has no notification."""
+    """When a complete team completed: its notification's time, else its last payment."""
     paid = [order.paid_at for order in plan.orders if order.paid_at]
     return told_at(plan) or max(paid, default=plan.team.expires_at)
 
 
 def add_promises(plan: Plan) -> None:
-    """One for the completion, one for each closed order, as the platform itself makes them."""
+    """Add the notifications that the platform itself would have made for the team."""
     team = plan.team
     if team.completed_at:
         numbers = [order.out_trade_no for order in plan.live(PAID)]
@@ -48,7 +48,7 @@ def _refund(plan: Plan, order: Order) -> NotifyTask:
 
 
 def _add(plan: Plan, promise: NotifyTask, tasks: Iterable[Row]) -> None:
-    """In the state that the source has reached; what the source lacks is sent if it is recent."""
+    """Add a promise in the source's state. One that the source lacks is sent if it is recent."""
     tasks = list(tasks)
     states = {task["notify_status"] for task in tasks}
     promise.attempts = max((task["notify_count"] for task in tasks), default=0)

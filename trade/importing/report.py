@@ -13,7 +13,7 @@ T = TypeVar("T", bound=Model)
 
 
 class Finding(Enum):
-    """What is wrong in the source, and what becomes of it."""
+    """A fault in the source, and its consequence."""
 
     def __init__(self, wrong: str, becomes: str) -> None:
         self.wrong = wrong
@@ -98,7 +98,7 @@ class Books:
 
 
 class Import:
-    """One run. Without writes it only reports: a line for each finding, then sums."""
+    """One run of the import. Without writes it only reports: a line for each finding, then sums."""
 
     def __init__(self, print_line: Callable[[str], object], *, writes: bool, now: datetime) -> None:
         self._print = print_line

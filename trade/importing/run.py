@@ -111,7 +111,7 @@ def _report(plan: Plan, run: Import) -> None:
 
 
 def _fate(plan: Plan, order: Order) -> str:
-    """What becomes of this order's money."""
+    """The outcome of this order's money, as the report names it."""
     if order.status == CLOSED:
         return "goes back" if order.closed_at == plan.now else "went back before"
     if plan.team.status != Team.Status.FORMING:

@@ -122,7 +122,7 @@ class Order(models.Model):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What changes whenever the order does; no order returns to a state that it has left."""
+        """The fields that change with the order's state; no order returns to an earlier state."""
         return {"status": self.status, "close_reason": self.close_reason}
 
     @property

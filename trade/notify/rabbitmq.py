@@ -1,7 +1,7 @@
 """Publish to RabbitMQ. Source: the wire contract, section 3.
 
 By py-amqp, Celery's own client: it reads the broker's confirms when asked to, so those of a whole
-batch are awaited together. A connection that has been idle is opened anew: nobody answers the
+batch are awaited together. A connection that has been idle is replaced: nobody answers the
 broker's heartbeats between two batches, so the broker closes it.
 """
 
@@ -107,6 +107,6 @@ class _Publisher:
         self.answers[message.properties["message_id"]] = f"no queue is bound to {routing_key}"
 
     def _answer(self, error: str, number: int, multiple: bool) -> None:
-        """For one message; with `multiple`, for all up to it that have no answer yet."""
+        """Record the broker's answer to one message; with `multiple`, to all before it as well."""
         for each in [n for n in self.unanswered if n <= number] if multiple else [number]:
             self.answers.setdefault(self.unanswered.pop(each), error)

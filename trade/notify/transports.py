@@ -50,7 +50,7 @@ def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, Result]:
 
 
 def _publish(tasks: Sequence[NotifyTask]) -> dict[str, Result]:
-    """When the broker fails, the first promise without an answer fails with it."""
+    """Publish promises. If the broker fails, the first promise without an answer fails with it."""
     if not settings.AMQP_URL:
         return {tasks[0].key: Result("no message broker is set up: AMQP_URL is empty")}
     answers: dict[str, str] = {}

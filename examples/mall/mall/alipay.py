@@ -35,7 +35,7 @@ class AlipayError(Exception):
 
 
 class ForgedError(AlipayError):
-    """Not signed by Alipay."""
+    """A message that Alipay has not signed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def _change(notification: Notification, now: datetime) -> None:
 
 
 def _complete(order: Order, now: datetime) -> None:
-    """Nothing for an order whose refund came first: that one has left PAY_SUCCESS."""
+    """Mark an order as complete, unless its refund came first: that one has left PAY_SUCCESS."""
     if orders.take(orders.COMPLETE, order, due_at=now):
         orders.tell(order, Message.Kind.COMPLETE, now=now)
 

@@ -70,7 +70,7 @@ def owe_order(order: Order, cause: str, *, now: datetime) -> bool:
 
 
 def send(refund: Refund, *, now: datetime) -> datetime | None:
-    """One step of a refund; when the next one is due. Raises AlipayError or GroupBuyError."""
+    """Take one step of a refund and return when the next is due. AlipayError, GroupBuyError."""
     _tell_why(refund.order, now)
     if refund.state == Refund.State.SENT and alipay.is_refunded(
         trade_no=refund.trade_no, out_request_no=refund.out_request_no, now=now

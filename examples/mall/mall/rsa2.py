@@ -27,17 +27,17 @@ def is_signed(content: bytes, signature: str, key: rsa.RSAPublicKey) -> bool:
 
 
 def request_content(fields: Mapping[str, str]) -> bytes:
-    """What a request's signature is over: every field that is not empty, except sign."""
+    """The text that a request signs: every field that is not empty, except sign."""
     return _joined({name: value for name, value in fields.items() if value and name != "sign"})
 
 
 def notice_content(fields: Mapping[str, str]) -> bytes:
-    """What a notification's is over: every field, empty ones too, but sign and sign_type."""
+    """The text that a notification signs: every field, empty ones too, but sign and sign_type."""
     return _joined({n: value for n, value in fields.items() if n not in ("sign", "sign_type")})
 
 
 def private_key(text: str) -> rsa.RSAPrivateKey:
-    """From PEM, or from the bare base64 that Alipay's tools write. ValueError."""
+    """Read a key from PEM or from the bare base64 of Alipay's tools. Raises ValueError."""
     der = _der(text)
     key = serialization.load_der_private_key(der, password=None)
     if not isinstance(key, rsa.RSAPrivateKey):
@@ -46,7 +46,7 @@ def private_key(text: str) -> rsa.RSAPrivateKey:
 
 
 def public_key(text: str) -> rsa.RSAPublicKey:
-    """From PEM or bare base64. ValueError."""
+    """Read a key from PEM or bare base64. Raises ValueError."""
     key = serialization.load_der_public_key(_der(text))
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError("not an RSA key")  # noqa: TRY004  the text is wrong, not its type

@@ -51,7 +51,7 @@ def daily(*, now: datetime, at_start: bool = False) -> None:
 
 
 def _step(order: Order, *, now: datetime) -> datetime | None:
-    """What an order needs next; when to look again, None: not before something happens."""
+    """Take an order's next step. Returns when to look again; None: when something happens to it."""
     match order.status:
         case Status.CREATE:
             returning.release(order)  # whoever placed it has died, or had no answer
@@ -126,7 +126,7 @@ def _claim(model: type[Row], now: datetime, clock: Callable[[], datetime]) -> It
 
 
 def _attempt(row: Row, step: Callable[..., datetime | None], clock: Callable[[], datetime]) -> bool:
-    """One row's trouble stops no other row."""
+    """Take one step of a row. An error is noted on the row and does not stop the others."""
     lease, problem = row.due_at, ""
     try:
         due_at = step(row, now=clock())

@@ -32,7 +32,7 @@ a {{ display: block; text-align: center; padding: 1rem; color: #46566e }}</style
 
 
 class Alipay(ThreadingHTTPServer):
-    """On loopback. `directory` holds app_public.pem, alipay_private.pem, and the trades."""
+    """The server. `directory` holds app_public.pem, alipay_private.pem, and the trades."""
 
     daemon_threads = True
 

@@ -58,7 +58,7 @@ class Trades:
         return found
 
     def pay(self, trade_no: str) -> bool:
-        """False where it is paid or closed already, or too late."""
+        """Pay a trade. False if it is paid, closed or past its time limit."""
         now = shanghai().strftime(MOMENT)
         with self._open() as db:
             paid = db.execute(
@@ -80,7 +80,7 @@ class Trades:
             raise RefusedError("ACQ.REASON_TRADE_STATUS_INVALID", "交易状态异常")
 
     def refund(self, trade_no: str, out_request_no: str, amount: str) -> bool:
-        """True where money moved. A request number moves money once."""
+        """Return money once for each request number. True if money moved now."""
         trade = self.find(trade_no=trade_no)
         if trade["status"] != "TRADE_SUCCESS":
             raise RefusedError("ACQ.TRADE_STATUS_ERROR", "交易状态不合法")

@@ -86,7 +86,7 @@ def shopper(db: None) -> Shopper:
 
 @pytest.fixture
 def browser(shopper: Shopper) -> Client:
-    """Of the shopper, who is logged in; in English."""
+    """An English browser in which the shopper is logged in."""
     client = Client(headers={"Accept-Language": "en"})
     log_in(client, shopper)
     return client

@@ -59,7 +59,7 @@ class Command(BaseCommand):
 
 
 def _embedded_redis() -> dict[str, Any]:
-    """Its variables in the Procfile. A second Redis would take the socket away from the first."""
+    """Variables of the Procfile's Redis. Refuses to start a second Redis on the same socket."""
     path = unquote(urlsplit(settings.REDIS_URL).path)
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(path) == 0:

@@ -31,7 +31,7 @@ class Command(BaseCommand):
             raise CommandError(f"RabbitMQ: {exc!r}") from exc
 
     def _listen(self, connection: Any, count: int) -> None:
-        """On a queue that vanishes with us: one that stayed would hide that a mall is missing."""
+        """Listen on an exclusive queue. A queue that stayed would hide that a mall is missing."""
         channel = connection.channel()
         rabbitmq.declare_exchange(channel)
         queue = channel.queue_declare("", exclusive=True).queue

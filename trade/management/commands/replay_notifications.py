@@ -39,7 +39,7 @@ class Command(BaseCommand):
 
 
 def _moment(text: str) -> datetime:
-    """Without an offset it is in the time zone of the console."""
+    """Read a moment; without an offset it is in the console's time zone."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:

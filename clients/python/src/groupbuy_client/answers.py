@@ -222,7 +222,7 @@ class Page:
 
 
 def as_notification(key: str, payload: Any) -> TeamSuccess | TeamRefund:
-    """What a payload says; the same for callbacks, messages and events. Raises ValueError."""
+    """Read a payload; callbacks, messages and events have the same. Raises ValueError."""
     fields = payload if isinstance(payload, Mapping) else {}
     if "outTradeNoList" in fields:
         return read(TeamSuccess, {**fields, "id": key})
@@ -242,7 +242,7 @@ def read(cls: type[T], data: Mapping[str, Any]) -> T:
 
 @cache
 def _fields(cls: type) -> list[tuple[str, str, Any]]:
-    """For each field its name here, on the wire, and its type."""
+    """The name here, the name on the wire and the type of each field."""
     return [(name, _camel(name), hint) for name, hint in get_type_hints(cls).items()]
 
 

@@ -141,7 +141,7 @@ class Client:
         return _read(cls, _data(self._call("POST", path, json={**fields, **self._channel})))
 
     def _get(self, path: str, **query: Any) -> Any:
-        """With a key the query need not name the channel."""
+        """GET, with the channel in the query if there is no key to name it."""
         named = {} if self._api_key else self._channel
         return _data(self._call("GET", path, params=query | named))
 
@@ -180,7 +180,7 @@ class Client:
         return session
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """As `auth`, or requests would send what ~/.netrc has for this host."""
+        """Set the Authorization header. As `auth`, it also keeps out an entry in ~/.netrc."""
         if self._api_key:
             request.headers["Authorization"] = f"Bearer {self._api_key}"
         return request

@@ -62,7 +62,7 @@ def login_check(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def login_again(request: HttpRequest) -> HttpResponse:
-    """Without scanning, by this browser's own secret."""
+    """Log in without a scan, by this browser's own secret."""
     shopper, back = login.remembered(request, now=timezone.now()), _next(request.POST)
     if shopper is None:
         return to_login(back)

@@ -71,7 +71,7 @@ def order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
 @require_safe
 @own
 def state(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
-    """What the page polls: it is loaded again when this changes."""
+    """The state that the page polls; the page reloads when it changes."""
     found = _own(shopper, number)
     refund = Refund.objects.filter(order=found).order_by("-pk").first()
     return JsonResponse({"state": _state(found, refund)})
@@ -100,7 +100,7 @@ def messages(request: HttpRequest, shopper: Shopper) -> HttpResponse:
 @require_safe
 @own
 def go_order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
-    """To the platform's page of the team; it waits where the payment is still being settled."""
+    """Lead to the platform's page of the team, which waits for a payment in progress."""
     found = _own(shopper, number)
     waiting = found.status == Status.PAY_SUCCESS and found.settled_at is None
     return platform_link(request, market.order_path(found.number, paid=waiting))
@@ -128,7 +128,7 @@ def _returned(request: HttpRequest) -> Order:
 
 
 def _paid_state(order: Order) -> str:
-    """Nothing more of it is shown to somebody who is not logged in."""
+    """The only fact about an order that a visitor without a login may see."""
     if order.status == Status.PAY_WAIT:
         return "waiting"
     return "paid" if order.trade_no else "closed"

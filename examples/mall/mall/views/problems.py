@@ -21,6 +21,6 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
-    """Without templates and database, which may be what has failed."""
+    """A static answer: templates or the database may be what has failed."""
     text = "Something went wrong. Your orders are safe. 出错了，您的订单不受影响，请稍后再试。"
     return HttpResponse(text, status=500, content_type="text/plain; charset=utf-8")

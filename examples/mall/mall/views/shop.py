@@ -23,7 +23,7 @@ OWN_ORDER = ("pay", "return", "view")  # actions of the checkout URL that are ab
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a checkout is about; wishes, not facts: anybody can write such a URL."""
+    """The query of a checkout. Anybody can write such a URL, so nothing in it is believed."""
 
     goods: Goods
     kind: Order.Kind
@@ -129,7 +129,7 @@ def _goods(goods_id: str) -> Goods:
 
 
 def _offer(goods: Goods, shopper: Shopper | None) -> Market | None:
-    """What the platform offers for these goods; None: nothing now, or it does not answer."""
+    """The platform's offer of these goods; None if there is none or it does not answer."""
     user_id = shopper.user_id if shopper else GUEST
     try:
         offer = market.client().query_market(user_id=user_id, goods_id=goods.goods_id)
@@ -151,7 +151,7 @@ def _is_number(text: str) -> bool:
 
 
 def platform_link(request: HttpRequest, to: str) -> HttpResponse:
-    """To a page of the platform; a shopper who is logged in is handed over."""
+    """Lead to a page of the platform, by a hand-over link if the shopper is logged in."""
     shopper = login.shopper_of(request)
     if shopper is None or not settings.PAGE_SECRET:
         return HttpResponseRedirect(settings.PLATFORM_URL + to)
