@@ -60,7 +60,7 @@ def _text(error: ErrorCode, language: str | None) -> str:
 
 
 class RefusedAnswer(serializers.Serializer):
-    """Turn every exception into the envelope; a business refusal has HTTP status 200."""
+    """The envelope of a refusal; a business refusal has HTTP status 200."""
 
     code = serializers.CharField()
     info = serializers.CharField(help_text="for people; names the field of a 0002")
