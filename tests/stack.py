@@ -268,7 +268,7 @@ def free_port(in_a_row: int = 1) -> int:
             return port
 
 
-def wait_for(happened: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait_for(happened: Callable[[], object], what: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:

@@ -21,7 +21,7 @@ from trade.notify.transports import Result
 pytestmark = pytest.mark.django_db
 State = NotifyTask.State
 OK, DOWN = Result(status_code=200), Result("answered 500", status_code=500)
-LATE = 30  # seconds that a test waits for another thread
+LATE = 120  # seconds that a test waits for another thread
 _numbers = itertools.count()
 
 

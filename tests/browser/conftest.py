@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 
-expect.set_options(timeout=30_000)  # machines are busy
+expect.set_options(timeout=120_000)  # machines are busy
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright has a loop in this thread
 
 
@@ -47,7 +47,7 @@ def phone(chromium: Browser, live_server: Any) -> Iterator[Callable[..., Page]]:
         if user_id:
             context.add_cookies(_cookies(user_id, live_server.url))
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         return page
 
     yield open_one

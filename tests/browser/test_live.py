@@ -216,7 +216,7 @@ def test_two_tabs_show_the_same(phone: Phone) -> None:
     pay(ME)
 
     for page in (one, other):
-        expect(page.locator(HEADLINE)).to_have_text("2 more people needed", timeout=30_000)
+        expect(page.locator(HEADLINE)).to_have_text("2 more people needed")
 
 
 def seconds(page: Page) -> int:
