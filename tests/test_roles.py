@@ -9,13 +9,17 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from activity.models import Offer
 from groupbuy.models import ApiKey, Channel
 from tag import crowd
 from tag.models import CrowdMember, CrowdTag
 from tests.factories import lock, make_activity, make_channel, make_promise
 from tests.test_jobs import make_job
+from trade.forecast import report
+from trade.models import Forecast
 
 pytestmark = pytest.mark.django_db
 DOC = (Path(__file__).parent.parent / "docs/console.md").read_text("utf-8")
@@ -36,6 +40,9 @@ def _data() -> None:
     crowd.add_members(tag, ["a"])
     make_job(tag_id="other")
     make_promise()
+    forecast = Forecast(offer=Offer.objects.get(), created_at=timezone.now())
+    report.fill(forecast)
+    forecast.save()
     ApiKey.issue(channel=make_channel(), name="k")[0].save()
     CrontabSchedule.objects.get_or_create(hour="4")
     every = IntervalSchedule.objects.create(every=1, period="hours")
@@ -118,7 +125,9 @@ TRIES: dict[str, Try] = {
     "See orders, teams and notifications": opens(
         *(f"{model}/" for model in TRADE), *(f"{model}/*/change/" for model in TRADE)
     ),
-    "See activities, offers, goods and discounts": opens(*(f"{model}/" for model in SELLING)),
+    "See activities, offers, goods, discounts and forecasts": opens(
+        *(f"{model}/" for model in SELLING), "trade/forecast/", "trade/forecast/*/change/"
+    ),
     "See crowds, their members and jobs": opens(*(f"{model}/" for model in CROWDS)),
     "See channels without their secrets, and switches": opens(
         "groupbuy/channel/*/change/", "groupbuy/switch/*/change/"
@@ -129,6 +138,7 @@ TRIES: dict[str, Try] = {
     "Send notifications again": opens("trade/notifytask/replay/"),
     "Unblock clients": opens("groupbuy/switch/blocked/"),
     "Change activities, offers, goods and discounts": changes(*SELLING),
+    "Make and delete forecasts": changes("trade/forecast", verbs=("add", "delete")),
     "Change crowds, delete members, run and schedule jobs": lambda client: (
         changes("tag/crowdtag", "tag/crowdjob")(client)
         and changes("tag/crowdmember", verbs=("delete",))(client)

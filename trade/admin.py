@@ -19,6 +19,7 @@ from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
 from groupbuy.fields import read_id
 from trade import (
     crowd_admin,  # noqa: F401  registers itself
+    forecast_admin,  # noqa: F401  registers itself
     labels,
     lists,
     notify_admin,  # noqa: F401  registers itself

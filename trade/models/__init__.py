@@ -1,5 +1,6 @@
-"""The tables of the trade: teams, orders, notifications, daily sums."""
+"""The tables of the trade: teams, orders, notifications, daily sums, forecasts."""
 
+from trade.models.forecast import Forecast
 from trade.models.notification import EventCounter, NotifyAttempt, NotifyTask
 from trade.models.order import Order, RefundType
 from trade.models.sums import DailySum, SummedDay
@@ -9,6 +10,7 @@ __all__ = [
     "CompletedTeams",
     "DailySum",
     "EventCounter",
+    "Forecast",
     "NotifyAttempt",
     "NotifyTask",
     "Order",
