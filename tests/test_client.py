@@ -179,7 +179,8 @@ def test_times_have_a_zone_in_both_directions(mall: Client) -> None:
 
 
 def test_the_readmes_code_locks_settles_and_takes_the_callback(platform: str, api_key: str) -> None:
-    [code] = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text("utf-8"), re.S)
+    text = (PACKAGE / "README.md").read_text("utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.S)[0]
     channel = make_channel()
     Activity.objects.update(target_count=1)
     Channel.objects.update(callback_hosts="mall.example.com")

@@ -9,17 +9,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from django.test import Client
 
 from groupbuy.errors import ErrorCode
 from groupbuy.models import Channel, new_webhook_secret
+from pages.handover import read_link
 from tests.checks import failure, send
-from tests.factories import make_channel, make_promise
+from tests.factories import known_channel, make_channel, make_promise
 from trade.models import NotifyTask
 
 ROOT = Path(__file__).parent.parent
@@ -99,9 +101,20 @@ def test_the_guides_hand_over_opens_a_session() -> None:
     names: dict[str, Any] = {}
     exec(code.replace("gbp_your_secret", channel.page_secret), names)  # noqa: S102  it is ours
 
-    url = urlsplit(names["handover_url"]("wang=小明 &", "/my/s01/c01"))
+    url = urlsplit(names["handover_url"]("wang=小明 &"))
 
     client = Client(headers={"Accept-Language": "en"})
     entered = client.get(f"{url.path}?{url.query}")
     assert (entered.status_code, entered["Location"]) == (303, "/my/s01/c01")
     assert "You are wa***&amp;" in client.get("/my/s01/c01").content.decode()
+
+
+def test_the_guides_signed_link_is_right() -> None:
+    make_channel(page_secret="gbp_your_secret")
+    text = (DOCS / "integration.md").read_text("utf-8")
+    [link] = re.findall(r"^(/h/s01/c01\?[^\n]*\n\s+&sign=\w+)$", text, re.M)
+    query = dict(parse_qsl(urlsplit(re.sub(r"\s", "", link)).query))
+
+    read = read_link(known_channel(), query, now=datetime.fromtimestamp(1795700000 - 60, UTC))
+
+    assert (read.user_id, read.to) == ("xiaofuge", "/my/s01/c01")

@@ -9,7 +9,7 @@ returning.py  orders given back, orders closed unpaid, refunds
 callbacks.py  what the platform's notifications change
 rabbitmq.py   the same notifications as messages
 work.py       the loop: everything that happens without a request
-market.py     the platform's client, and hand-over links to its pages
+market.py     the platform: its client, its callbacks and its pages
 login.py      login by WeChat's QR code (wechat.py), and again by this browser's secret
 views/        pages, and the endpoints that the existing static pages call
 """

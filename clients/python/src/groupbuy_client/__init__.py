@@ -2,6 +2,7 @@
 
 client.py   the calls: trial, lock, settle, refund, …, repeated where a repeat is safe
 webhook.py  the callbacks: signatures verified, payloads read
+pages.py    links to the shopper pages, and the hand-over of a shopper to them
 answers.py  what the platform answers, as dataclasses
 errors.py   the two exceptions
 """
@@ -28,6 +29,7 @@ from groupbuy_client.answers import (
 )
 from groupbuy_client.client import Client
 from groupbuy_client.errors import GroupBuyError, WebhookError
+from groupbuy_client.pages import Pages
 from groupbuy_client.webhook import Webhook, read_notification
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Member",
     "Order",
     "OrderStatus",
+    "Pages",
     "Refund",
     "Refusal",
     "Seat",

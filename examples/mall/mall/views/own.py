@@ -103,7 +103,7 @@ def go_order(request: HttpRequest, shopper: Shopper, number: str) -> HttpRespons
     """Lead to the platform's page of the team, which waits for a payment in progress."""
     found = _own(shopper, number)
     waiting = found.status == Status.PAY_SUCCESS and found.settled_at is None
-    return platform_link(request, market.order_path(found.number, paid=waiting))
+    return platform_link(request, market.pages().order_path(found.number, paid=waiting))
 
 
 @require_safe

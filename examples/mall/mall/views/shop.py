@@ -155,14 +155,14 @@ def platform_link(request: HttpRequest, to: str) -> HttpResponse:
     shopper = login.shopper_of(request)
     if shopper is None or not settings.PAGE_SECRET:
         return HttpResponseRedirect(settings.PLATFORM_URL + to)
-    return HttpResponseRedirect(market.handover_url(shopper.user_id, to, now=timezone.now()))
+    return HttpResponseRedirect(market.pages().handover_url(shopper.user_id, to))
 
 
 @require_safe
 def go_offers(request: HttpRequest) -> HttpResponse:
-    return platform_link(request, market.offers_path())
+    return platform_link(request, market.pages().offers_path())
 
 
 @require_safe
 def go_offer(request: HttpRequest, goods_id: str) -> HttpResponse:
-    return platform_link(request, market.offer_path(_goods(goods_id).goods_id))
+    return platform_link(request, market.pages().offer_path(_goods(goods_id).goods_id))
