@@ -5,11 +5,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
-from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
@@ -20,12 +20,26 @@ from groupbuy.throttling import Throttle, client_address, limits_of
 from pages import problems
 from pages.headers import dress
 from pages.problems import ProblemError
-from pages.shopper import is_guest
+from pages.shopper import has_come_from_a_shop, is_guest
 
 PAGES = "pages"  # the scope of the limit
-MOST_TEXTS = 500  # pages for guests kept in each process, 5 kB each
+MOST_KEPT = 500  # pages for guests kept in each process, 5 kB each
 
-_texts: dict[tuple[str, str], tuple[float, str]] = {}
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a live page shows now."""
+
+    version: object  # two looks of the same version look the same, but for the time left
+    context: Callable[[], Mapping[str, Any]]  # called only where something is rendered
+
+
+class _Made(NamedTuple):
+    etag: str
+    text: str | None  # None: the browser has it
+
+
+_kept: dict[tuple[str | None, ...], tuple[float, _Made]] = {}
 _keeping = threading.Lock()
 
 
@@ -73,47 +87,52 @@ def is_poll(request: HttpRequest) -> bool:
     return "live" in request.GET
 
 
-def live(
-    request: HttpRequest,
-    name: str,
-    version: object,
-    context: Callable[[], Mapping[str, Any]],
-    *,
-    for_guests: bool = False,
-) -> HttpResponse:
+def live(request: HttpRequest, name: str, look: Callable[[], Look]) -> HttpResponse:
     """The page, or to a poll its part that changes; 304 when that is as the browser has it.
 
-    context() is called only where something is rendered. A page for guests is rendered once for
-    all who look at it in the same second.
+    Guests who ask within the same second get what was made for the first of them.
     """
-    seen = repr((name, version, get_language())).encode()
-    etag = f'"{hashlib.blake2b(seen, digest_size=12).hexdigest()}"'
-    template = f"pages/_{name}.html" if is_poll(request) else f"pages/{name}.html"
+    polled = is_poll(request)
+    template = f"pages/_{name}.html" if polled else f"pages/{name}.html"
     # A proxy that packs the answer makes the tag a weak one.
-    known = request.headers.get("If-None-Match", "").removeprefix("W/")
-    if is_poll(request) and known == etag:
-        response: HttpResponse = HttpResponseNotModified()
-    elif for_guests:
-        response = HttpResponse(_for_guests(request, template, etag, context))
-    else:
-        response = render(request, template, {**context(), "etag": etag})
-    response["ETag"] = etag
-    if is_poll(request):
+    known = request.META.get("HTTP_IF_NONE_MATCH", "").removeprefix("W/") if polled else ""
+    made = _made_for_guests(request, template, known, look)
+    if made is None:
+        made = _make(request, template, known, look())
+    response = HttpResponseNotModified() if made.text is None else HttpResponse(made.text)
+    response["ETag"] = made.etag
+    if polled:
         response["Cache-Control"] = "private, no-cache"
     return response
 
 
-def _for_guests(
-    request: HttpRequest, template: str, etag: str, context: Callable[[], Mapping[str, Any]]
-) -> str:
-    """The text of the page. It holds no token: one visitor's would reach every guest."""
-    key, now = (etag, request.build_absolute_uri()), time.monotonic()
-    rendered_at, text = _texts.get(key, (-math.inf, ""))
-    if switches.caches_off() or not snapshots.is_fresh(rendered_at):
-        values = {**context(), "etag": etag, "csrf_token": ""}
-        text = render_to_string(template, values, request)
-        with _keeping:
-            _texts[key] = now, text
-            while len(_texts) > MOST_TEXTS:
-                del _texts[next(iter(_texts))]
-    return text
+def _made_for_guests(
+    request: HttpRequest, template: str, known: str, look: Callable[[], Look]
+) -> _Made | None:
+    """None for shoppers, and while caches are off."""
+    if has_come_from_a_shop(request) or switches.caches_off():
+        return None
+    address = (request.scheme, request.get_host(), request.get_full_path())
+    key, now = (*address, get_language()), time.monotonic()
+    at, made = _kept.get(key, (-math.inf, _Made("", None)))
+    if snapshots.is_fresh(at):
+        if made.etag == known:
+            return made._replace(text=None)
+        if made.text is not None:
+            return made
+    # It holds no token: one visitor's would reach every guest.
+    made = _make(request, template, known, look(), csrf_token="")
+    with _keeping:
+        _kept[key] = now, made
+        while len(_kept) > MOST_KEPT:
+            del _kept[next(iter(_kept))]
+    return made
+
+
+def _make(request: HttpRequest, template: str, known: str, seen: Look, **more: str) -> _Made:
+    shown = repr((template, seen.version, get_language())).encode()
+    etag = f'"{hashlib.blake2b(shown, digest_size=12).hexdigest()}"'
+    if etag == known:
+        return _Made(etag, None)
+    values = {**seen.context(), "etag": etag, **more}
+    return _Made(etag, render_to_string(template, values, request))

@@ -44,11 +44,15 @@ def looking(request: HttpRequest, channel: KnownChannel) -> str:
         return ""
 
 
+def has_come_from_a_shop(request: HttpRequest) -> bool:
+    """Is there a cookie of a hand-over, by whatever channel?"""
+    return any(name.startswith(PREFIX) for name in request.COOKIES)
+
+
 def is_guest(request: HttpRequest) -> bool:
     """No shopper of any channel, and no language of their own: the pages are the same for them."""
-    return not any(
-        name.startswith(PREFIX) or name == settings.LANGUAGE_COOKIE_NAME for name in request.COOKIES
-    )
+    has_language = settings.LANGUAGE_COOKIE_NAME in request.COOKIES
+    return not has_language and not has_come_from_a_shop(request)
 
 
 def _cookie(channel: KnownChannel) -> str:

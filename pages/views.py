@@ -23,7 +23,7 @@ from pages import (
     team_panels,
 )
 from pages.drawing import Banner, Poster
-from pages.frame import is_poll, live, page
+from pages.frame import Look, is_poll, live, page
 from pages.offers import OfferView, read_wall
 from pages.orders import Tab
 from pages.shopper import looking
@@ -49,9 +49,11 @@ def wall(request: HttpRequest, source: str, channel: str) -> HttpResponse:
 
 @page
 def offer(request: HttpRequest, source: str, channel: str, goods_id: str) -> HttpResponse:
-    view = offer_asked(request, source, channel, goods_id)
-    context = partial(_offer_context, request, view)
-    return live(request, "offer", view.version(), context, for_guests=not view.user_id)
+    def look() -> Look:
+        view = offer_asked(request, source, channel, goods_id)
+        return Look(view.version(), partial(_offer_context, request, view))
+
+    return live(request, "offer", look)
 
 
 @page
@@ -65,9 +67,11 @@ def calendar(request: HttpRequest, source: str, channel: str, goods_id: str) -> 
 
 @page
 def team(request: HttpRequest, code: str) -> HttpResponse:
-    view = team_asked(request, code, fresh=not is_poll(request))
-    context = partial(_team_context, request, view)
-    return live(request, "team", view.version(), context, for_guests=not view.user_id)
+    def look() -> Look:
+        view = team_asked(request, code, fresh=not is_poll(request))
+        return Look(view.version(), partial(_team_context, request, view))
+
+    return live(request, "team", look)
 
 
 @page
@@ -132,7 +136,8 @@ def order(request: HttpRequest, code: str) -> HttpResponse:
     # Before its end nothing happens to an order that the view does not show.
     ended = found.closed_at or view.team.completed_at
     told = [each.event for each in timeline(view.team, found)] if ended else []
-    return live(request, "order", (view.version(), told), lambda: _order_context(request, view))
+    look = Look((view.version(), told), partial(_order_context, request, view))
+    return live(request, "order", lambda: look)
 
 
 @page

@@ -213,6 +213,22 @@ def test_guests_who_look_at_once_have_one_page_rendered(name: str, rendered: lis
 
 
 @pytest.mark.usefixtures("_warm")
+def test_a_guest_with_an_old_part_gets_the_new_one(rendered: list[str]) -> None:
+    """Although the guest before had it already, so that nothing was rendered."""
+    at = SCENES["team_joinable"](NOW)
+    etag = poll(browser(), at.path)["ETag"]
+    snapshots.invalidate()
+
+    answers = [poll(browser(), at.path, known) for known in (etag, etag, "", '"old"', etag)]
+
+    assert [answer.status_code for answer in answers] == [304, 304, 200, 200, 304]
+    assert {answer["ETag"] for answer in answers} == {etag}
+    assert answers[2].content == answers[3].content
+    assert "1 more person needed" in answers[2].content.decode()
+    assert len(rendered) == 2
+
+
+@pytest.mark.usefixtures("_warm")
 def test_guests_choose_a_language_without_a_token() -> None:
     guest = browser(enforce_csrf_checks=True)
 
@@ -239,9 +255,10 @@ def test_a_shopper_has_a_page_of_their_own(rendered: list[str]) -> None:
 
     page = browser(ME).get(at.path).content.decode()
 
-    assert len(rendered) == 1
+    assert len(rendered) == 2
     assert "You are wa***g of" in page
     assert "You are looking around as a guest" in browser().get(at.path).content.decode()
+    assert len(rendered) == 2
 
 
 @pytest.mark.usefixtures("_warm")
