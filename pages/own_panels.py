@@ -49,6 +49,10 @@ def _confirming(view: TeamView) -> Panel:
         Action(_("Look again"), f"{links.order(ways.own_order(view).code)}?paid=1"),
         [Action(_("I have not paid yet"), links.order(ways.own_order(view).code))],
         tone=Tone.WAIT,
+        later=_(
+            "It takes longer than usual. You may close this page: your payment counts as soon as "
+            "the shop confirms it, and your order says so then."
+        ),
     )
 
 

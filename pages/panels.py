@@ -31,3 +31,4 @@ class Panel:
     until: datetime | None = None  # what the countdown counts to
     until_label: str = ""
     tone: Tone = Tone.CALM
+    later: str = ""  # shown when the page has waited in vain for a while

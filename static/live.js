@@ -3,12 +3,13 @@
 "use strict";
 (() => {
   const EVERY = 3000, LONGEST = 30000; // milliseconds between two polls, after failures too
+  const WAITS = [2000, 3000, 5000, 8000]; // while a payment is being confirmed, then LONGEST
   const live = document.getElementById("live");
   const said = document.getElementById("said");
   const stale = document.getElementById("stale");
   const served = document.querySelector("[data-now]");
   let ahead = served ? Number(served.dataset.now) - Date.now() : 0; // the server's clock, as we know it
-  let seenAt = Date.now(), failures = 0, busy = false, timer = 0;
+  let seenAt = Date.now(), failures = 0, waited = 0, busy = false, timer = 0;
   const reached = new Set(); // moments whose coming has been asked about
 
   const two = (n) => String(n).padStart(2, "0");
@@ -33,6 +34,16 @@
     }
   }
 
+  /* Milliseconds until the next poll. A page that waits for a payment says so when it takes long. */
+  function pause() {
+    const later = live?.querySelector("[data-later]");
+    if (!later) return EVERY + Math.random() * 300;
+    if (waited < WAITS.length) return WAITS[waited++];
+    if (later.hidden) said.textContent = later.textContent;
+    later.hidden = false;
+    return LONGEST;
+  }
+
   function soon(wait) {
     clearTimeout(timer);
     timer = setTimeout(poll, wait);
@@ -41,7 +52,7 @@
   async function poll() {
     if (!live || busy || document.hidden) return;
     busy = true;
-    let wait = EVERY + Math.random() * 300;
+    let wait;
     try {
       const asked = Date.now();
       const answer = await fetch(live.dataset.src, {
@@ -56,6 +67,7 @@
         seenAt = Date.now();
         failures = 0;
         stale.hidden = true;
+        wait = pause();
       } else if (answer.status < 500) {
         location.reload(); // it is gone, or no longer ours to see: the page says which
         return;
@@ -135,5 +147,5 @@
   offer();
   tick();
   setInterval(() => { if (!document.hidden) tick(); }, 250);
-  soon(EVERY);
+  soon(pause());
 })();

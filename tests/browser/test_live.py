@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.utils import timezone
@@ -14,6 +15,13 @@ from trade.models import Team
 pytestmark = pytest.mark.django_db(transaction=True)
 Phone = Callable[..., Page]
 HEADLINE = "[data-headline]"
+NOTHING_NEW = """() => {
+  window.asked = [];
+  window.fetch = async () => {
+    asked.push(Date.now());
+    return new Response(null, { status: 304, headers: { "X-Now": String(Date.now()) } });
+  };
+}"""
 
 
 def pay(user_id: str) -> None:
@@ -158,6 +166,36 @@ def test_a_lost_connection_is_said_and_found_again(phone: Phone) -> None:
     page.unroute("**/*live=1*")
 
     expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_a_page_that_waits_for_a_payment_asks_ever_less_often(phone: Phone) -> None:
+    now = timezone.now()
+    at = SCENES["order_being_confirmed"](now)
+    page = phone(ME)
+    page.clock.install(time=now)
+    page.goto(at.path)
+    later = page.locator("[data-later]")
+    expect(later).to_be_hidden()
+    page.evaluate(NOTHING_NEW)
+
+    page.clock.run_for(90_000)
+
+    asked = page.evaluate("asked")
+    waits = [round((b - a) / 1000) for a, b in pairwise(asked)]
+    assert waits[:4] == [3, 5, 8, 30]
+    expect(later).to_contain_text("You may close this page")
+    expect(page.locator("#said")).to_have_text(later.inner_text())
+
+
+def test_a_payment_that_was_waited_for_is_seen(phone: Phone) -> None:
+    at = SCENES["order_being_confirmed"](timezone.now())
+    page = phone(ME)
+    page.goto(at.path)
+
+    pay(ME)
+
+    expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
+    expect(page.locator("#said")).to_have_text("1 more person needed")
 
 
 def test_a_form_is_sent_once(phone: Phone) -> None:
