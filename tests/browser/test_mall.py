@@ -1,33 +1,43 @@
 """The whole stack of `make run`: shoppers log in, buy in the mall and get their money back."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
-from urllib.request import ProxyHandler, build_opener
+from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.stack import embedded
+from tests.browser.conftest import DESKTOP, PHONE
+from tests.browser.purchases import Stack, box, confirm, headline, order, pay, place, to_alipay
+from tests.browser.test_every_page import RULES
+from tests.stack import embedded, wait_for
 
-BOOK, TARGET = "9890001", 3
+BOOK, CUPS, ORANGES = "9890001", "9890003", "9890004"  # three, three and five in a team
+TARGET = 3
 Open = Callable[[str], Page]
 
 
 @pytest.fixture(scope="module")
-def stack(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The addresses of platform, mall and pretend Alipay."""
-    with embedded(tmp_path_factory.mktemp("stack")) as (platform, found):
-        yield {"platform": platform, "mall": found["mall"], "alipay": found["alipay"]}
+def stack(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    var_dir = tmp_path_factory.mktemp("stack")
+    with embedded(var_dir) as (platform, found):
+        yield Stack(var_dir, platform, found)
+
+
+@pytest.fixture(autouse=True)
+def _knobs(stack: Stack) -> Iterator[None]:
+    yield
+    stack.knobs()
 
 
 @pytest.fixture
-def shopper(chromium: Browser, stack: dict[str, str]) -> Iterator[Open]:
+def shopper(chromium: Browser, stack: Stack) -> Iterator[Open]:
     """A browser whose shopper has logged in with the pretend phone."""
     contexts = []
 
     def log_in(name: str) -> Page:
-        context = chromium.new_context(locale="en", base_url=stack["mall"])
+        context = chromium.new_context(locale="en", base_url=stack.mall)
         contexts.append(context)
         page = context.new_page()
         page.goto("/login?next=/orders")
@@ -46,84 +56,209 @@ def shopper(chromium: Browser, stack: dict[str, str]) -> Iterator[Open]:
         context.close()
 
 
-def pay(page: Page, price: str) -> str:
-    """Pay at the checkout and wait for the order's page. Returns the order's number."""
-    page.get_by_role("button", name=f"Order for ¥{price}").click()
-    number = page.url.rsplit("/", 1)[-1]
-    page.get_by_role("button", name=f"Pay ¥{price} with Alipay").click()
-    page.get_by_role("button", name="Pay").click()
-    expect(page.get_by_role("heading", name="Your payment has arrived")).to_be_visible()
-    page.get_by_role("link", name="To your order").click()
-    return number
-
-
-def headline(page: Page, text: str) -> None:
-    expect(page.get_by_role("heading", level=1, name=text)).to_be_visible()
-
-
-def books(stack: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Amounts that the pretend Alipay took and returned, by order."""
-    opener = build_opener(ProxyHandler({}))
-    with opener.open(f"{stack['alipay']}/books") as answer:
-        found = json.load(answer)
-    paid = {row["trade_no"]: row for row in found["paid"]}
-    return {
-        "paid": {row["out_trade_no"]: row["amount"] for row in found["paid"]},
-        "returned": {
-            paid[row["trade_no"]]["out_trade_no"]: row["amount"] for row in found["returned"]
-        },
-    }
-
-
-def test_three_shoppers_buy_one_team_and_one_gives_back(
-    stack: dict[str, str], shopper: Open
-) -> None:
+def test_three_shoppers_buy_one_team_and_one_gives_back(stack: Stack, shopper: Open) -> None:
     leader = shopper("leader")
     leader.goto(f"/goods/{BOOK}")
     leader.get_by_role("link", name="Open a team").click()
-    numbers = [pay(leader, "80.00")]
+    numbers = [place(leader)]
+    pay(leader)
     headline(leader, "Paid")
     leader.get_by_role("link", name="See your team and invite").click()
-    expect(leader).to_have_url(re.compile(f"^{stack['platform']}/"))  # handed over
+    expect(leader).to_have_url(re.compile(f"^{stack.platform}/"))  # handed over
     link = leader.get_by_label("Your team's link").input_value()
 
     for number in range(2, TARGET + 1):
         friend = shopper(f"friend{number}")
         friend.goto(link)
         friend.get_by_role("link", name=re.compile("^Join: ¥80")).click()
-        numbers.append(pay(friend, "80.00"))
+        numbers.append(place(friend))
+        pay(friend)
     headline(friend, "Sent to you")
-    leader.goto(f"{stack['mall']}/orders/{numbers[0]}")
+    leader.goto(f"{stack.mall}/orders/{numbers[0]}")
     headline(leader, "Sent to you")
 
     friend.get_by_text("Give this order back").click()
     friend.get_by_role("button", name="Give it back").click()
     headline(friend, "Your money is back")
-    assert books(stack) == {
-        "paid": dict.fromkeys(numbers, "80.00"),
-        "returned": {numbers[-1]: "80.00"},
-    }
-    friend.goto("/messages")
-    kinds = friend.locator("main li b").all_inner_texts()
-    assert kinds == ["Your money is back", "Your order is cancelled", "Your team is complete",
-                     "You have joined a team"]  # fmt: skip
+    kept = {number: ["80.00"] for number in numbers}
+    assert stack.books(*numbers) == kept | {numbers[-1]: ["80.00", "-80.00"]}
+    assert box(friend) == ["Your money is back", "Your order is cancelled",
+                           "Your team is complete", "You have joined a team"]  # fmt: skip
+    assert box(leader) == ["Your team is complete", "You have opened a team"]
 
 
-def test_alone_paid_without_a_notification(stack: dict[str, str], shopper: Open) -> None:
-    """The return page has Alipay asked, so a lost notification delays nothing."""
-    build_opener(ProxyHandler({})).open(f"{stack['alipay']}/knobs", b"lose=on").close()
-    page = shopper("alone")
-    page.goto("/checkout?action=alone&goodsId=9890003")
-    number = pay(page, "128.00")
-    headline(page, "Sent to you")
-    assert books(stack)["paid"][number] == "128.00"
+def test_a_team_fails_and_all_three_see_their_money_come_back(stack: Stack, shopper: Open) -> None:
+    pages = [shopper(f"hopeful{number}") for number in range(3)]
+    numbers = [order(pages[0], f"action=open&goodsId={ORANGES}")]
+    pay(pages[0])
+    pages[0].get_by_role("link", name="See your team and invite").click()
+    link = pages[0].get_by_label("Your team's link").input_value()
+    for page in pages[1:]:
+        page.goto(link)
+        page.get_by_role("link", name=re.compile("^Join: ¥1.99")).click()
+        numbers.append(place(page))
+        pay(page)
+    pages[0].goto(f"{stack.mall}/orders/{numbers[0]}")
+    for page in pages:
+        expect(page.get_by_text("Your team is not full yet.")).to_be_visible()
+
+    stack.end_team(numbers[0])
+
+    for page in pages:
+        headline(page, "Your money is back")
+    assert stack.books(*numbers) == {number: ["1.99", "-1.99"] for number in numbers}
+    end = ["Your money is back", "Your team was not filled in time"]
+    assert box(pages[0]) == [*end, "You have opened a team"]
+    assert box(pages[1]) == box(pages[2]) == [*end, "You have joined a team"]
 
 
-def test_the_checkout_of_the_platforms_pages_leads_here(
-    stack: dict[str, str], shopper: Open
+def test_the_payment_page_is_still_open_when_the_hold_is_gone(stack: Stack, shopper: Open) -> None:
+    page = shopper("slow")
+    number = order(page, f"action=open&goodsId={ORANGES}")
+    waiting = page.context.new_page()
+    waiting.goto(page.url)
+    to_alipay(page)
+
+    stack.end_hold(number)
+    headline(waiting, "Closed")
+    confirm(page)
+
+    expect(page.get_by_text("交易已关闭")).to_be_visible()
+    page.get_by_role("link", name="Back").click()
+    headline(page, "This order is closed")
+    assert stack.books(number) == {number: []}
+    assert box(page) == ["Your order is cancelled"]
+
+
+def test_a_payment_that_the_mall_learns_of_after_the_team_has_ended(
+    stack: Stack, shopper: Open
 ) -> None:
+    """It arrived at Alipay, the notification is lost, and nobody comes back to the mall."""
+    stack.knobs(lose="on")
+    page = shopper("late")
+    number = order(page, f"action=open&goodsId={ORANGES}")
+    waiting = page.context.new_page()
+    waiting.goto(page.url)
+    to_alipay(page)
+    page.request.post(page.url, max_redirects=0)
+
+    stack.end_team(number)
+
+    headline(waiting, "Your money is back")
+    assert stack.books(number) == {number: ["1.99", "-1.99"]}
+
+
+def test_two_tabs_pay_one_order_once(stack: Stack, shopper: Open) -> None:
+    first = shopper("twice")
+    second = first.context.new_page()
+    for tab in (first, second):
+        tab.goto(f"/checkout?action=alone&goodsId={CUPS}")
+    numbers = {place(first), place(second)}
+    for tab in (first, second):
+        to_alipay(tab)
+    confirm(first)
+    headline(first, "Your payment has arrived")
+    confirm(second)
+    expect(second.get_by_text("已付款 · paid")).to_be_visible()
+    second.get_by_role("link", name="Back").click()
+    headline(second, "Your payment has arrived")
+
+    [number] = numbers
+    assert stack.books(number) == {number: ["128.00"]}
+
+
+def test_back_from_the_payment_page(stack: Stack, shopper: Open) -> None:
+    page = shopper("hesitant")
+    number = order(page, f"action=alone&goodsId={CUPS}")
+    to_alipay(page)
+    page.go_back()
+    to_alipay(page)
+    page.get_by_role("link", name="Back without paying").click()
+    headline(page, "We are waiting for Alipay")
+    page.get_by_role("link", name="To your order").click()
+    pay(page)
+    headline(page, "Sent to you")
+    page.go_back()
+    page.go_back()  # to the payment page, where nothing more is to be paid
+    expect(page.get_by_text("已付款 · paid")).to_be_visible()
+
+    assert stack.books(number) == {number: ["128.00"]}
+
+
+def test_a_lost_notification_delays_nothing(stack: Stack, shopper: Open) -> None:
+    """The return page has Alipay asked."""
+    stack.knobs(lose="on")
+    page = shopper("alone")
+    number = order(page, f"action=alone&goodsId={CUPS}")
+    pay(page)
+    headline(page, "Sent to you")
+    assert (stack.books(number), stack.verdicts(number)) == ({number: ["128.00"]}, [])
+
+
+def test_a_repeated_notification_changes_nothing(stack: Stack, shopper: Open) -> None:
+    stack.knobs(repeat=2)
+    page = shopper("repeated")
+    number = order(page, f"action=alone&goodsId={CUPS}")
+    pay(page)
+    headline(page, "Sent to you")
+    wait_for(lambda: stack.verdicts(number), "the notification")
+    assert stack.verdicts(number) in (["paid"], ["repeated"])  # copies have the same id
+    assert stack.books(number) == {number: ["128.00"]}
+
+
+@pytest.mark.parametrize(
+    ("falsify", "verdict"),
+    [("amount", "other amount"), ("app_id", "other app"), ("order", "unknown order")],
+)
+def test_a_notification_that_does_not_fit_is_kept_and_believed_in_nothing(
+    stack: Stack, shopper: Open, falsify: str, verdict: str
+) -> None:
+    stack.knobs(falsify=falsify)
+    page = shopper(f"false-{falsify}")
+    number = order(page, f"action=alone&goodsId={CUPS}")
+    pay(page)
+    headline(page, "Sent to you")  # Alipay was asked
+    wait_for(lambda: stack.verdicts(number), "the notification")
+    assert stack.verdicts(number) == [verdict]
+    assert stack.books(number) == {number: ["128.00"]}
+
+
+def test_a_notification_with_another_signature_leaves_no_trace(stack: Stack, shopper: Open) -> None:
+    stack.knobs(falsify="signature")
+    page = shopper("forged")
+    number = order(page, f"action=alone&goodsId={CUPS}")
+    pay(page)
+    headline(page, "Sent to you")  # Alipay was asked
+    wait_for(lambda: stack.is_logged("a notification that is not Alipay's"), "the forged one")
+    assert (stack.books(number), stack.verdicts(number)) == ({number: ["128.00"]}, [])
+
+
+def test_the_checkout_of_the_platforms_pages_leads_here(stack: Stack, shopper: Open) -> None:
     page = shopper("visitor")
-    page.goto(f"{stack['platform']}/o/s01/c01/9890003")
+    page.goto(f"{stack.platform}/o/s01/c01/{CUPS}")
     page.get_by_role("link", name="Open a team").first.click()
-    expect(page).to_have_url(re.compile(f"^{stack['mall']}/checkout"))
+    expect(page).to_have_url(re.compile(f"^{stack.mall}/checkout"))
     headline(page, "Checkout")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_and_is_accessible(stack: Stack, shopper: Open, scheme: Any) -> None:
+    page = shopper(f"reader-{scheme}")
+    page.emulate_media(color_scheme=scheme)
+    number = order(page, f"action=open&goodsId={ORANGES}")
+    query = f"action=open&goodsId={CUPS}"
+    errors: list[str] = []
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    paths = ["/", f"/goods/{BOOK}", f"/checkout?{query}", f"/orders/{number}", "/orders",
+             "/messages", f"/paid?out_trade_no={number}", "/login", "/phone?ticket=x"]  # fmt: skip
+    for language in ("zh-hans", "en"):
+        page.set_extra_http_headers({"Accept-Language": language})
+        for path in paths:
+            page.goto(path)
+            for size in (PHONE, DESKTOP):
+                page.set_viewport_size(size)  # type: ignore[arg-type]
+                assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], path
+            found = Axe().run(page, options=RULES)
+            assert found.violations_count == 0, path + found.generate_report()
+    assert errors == []
