@@ -6,4 +6,4 @@ from django.utils.translation import gettext_lazy as _
 
 class ActivityConfig(AppConfig):
     name = "activity"
-    verbose_name = _("Activities")
+    verbose_name = _("Campaigns")

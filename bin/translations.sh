@@ -39,7 +39,7 @@ check() {
     missing=$(msgattrib "$flag" --no-obsolete "$po" | sed 1d)
     [ -z "$missing" ] || { echo "not translated:"; echo "$missing"; exit 1; } >&2
   done
-  for catalog in "$po" locale/unfold/zh_Hans/LC_MESSAGES/django.po; do
+  for catalog in "$po" locale/unfold/*/LC_MESSAGES/django.po; do
     [ -e "$catalog" ] || continue
     msgfmt --check "$catalog" -o - | cmp - "${catalog%.po}.mo" ||
       { echo "the compiled catalog is old: make translations" >&2; exit 1; }

@@ -81,7 +81,7 @@ class ChannelAdmin(UsedRowsStay):
     ) -> Any:
         if obj and channels_without_refunds().filter(pk=obj.pk).exists():
             text = _(
-                "Refunds of this channel cannot be reported to its mall: enter a refund notify URL,"
+                "Refunds of this channel cannot be reported to its mall: enter a refund callback URL,"
                 " or set AMQP_URL."
             )
             self.message_user(request, text, messages.WARNING)
@@ -158,7 +158,7 @@ class SwitchAdmin(ModelAdmin):
 
     verbs = ("view", "change")
     form = SwitchForm
-    list_display = ["label", "value", "changed_at", "changed_by"]
+    list_display = ["label", "key_name", "value", "changed_at", "changed_by"]
     fields = ["key", "value"]
     readonly_fields = ["key"]
     inlines = [SwitchChangeInline]
@@ -167,6 +167,10 @@ class SwitchAdmin(ModelAdmin):
     @admin.display(description=_("switch"), ordering="key")
     def label(self, switch: Switch) -> str:
         return switch.get_key_display()
+
+    @admin.display(description=_("key"))
+    def key_name(self, switch: Switch) -> str:
+        return switch.key
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

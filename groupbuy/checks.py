@@ -12,7 +12,7 @@ from groupbuy.models import Channel
 
 
 def channels_without_refunds() -> QuerySet[Channel]:
-    """Channels without a refund notify URL, unless there is a message broker for their refunds."""
+    """Channels without a refund callback URL, unless there is a message broker for their refunds."""
     channels = Channel.objects.filter(refund_notify_url="").order_by("pk")
     return channels.none() if settings.AMQP_URL else channels
 
@@ -29,7 +29,7 @@ def check_refunds(
     return [
         Warning(
             f"Refunds of {channel.source}/{channel.channel} cannot be reported to its mall.",
-            hint="Enter the channel's refund notify URL in the console, or set AMQP_URL.",
+            hint="Enter the channel's refund callback URL in the console, or set AMQP_URL.",
             id="groupbuy.W001",
         )
         for channel in silent

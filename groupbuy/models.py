@@ -54,7 +54,7 @@ class Channel(models.Model):
         ),
     )
     refund_notify_url = models.CharField(
-        _("refund notify URL"), max_length=512, blank=True, validators=[validate_http_url]
+        _("refund callback URL"), max_length=512, blank=True, validators=[validate_http_url]
     )
     webhook_secret = models.CharField(
         _("webhook secret"),
@@ -170,28 +170,25 @@ class Switch(models.Model):
     """A live switch (groupbuy/switches.py says what each value means)."""
 
     class Key(models.TextChoices):
-        DOWNGRADE = "downgradeSwitch", _("downgradeSwitch: refuse every trial")
-        CUT_RANGE = "cutRange", _("cutRange: percentage of users admitted")
-        BLACKLIST = "scBlacklist", _("scBlacklist: source+channel refused at settlement")
-        CACHE = "cacheSwitch", _("cacheSwitch: bypass every copy")
-        RATE_LIMITER = "rateLimiterSwitch", _("rateLimiterSwitch: limit request rates")
-        INDEX_USER = "indexUserLimit", _("indexUserLimit: index queries of a shopper at an address")
-        INDEX_ADDRESS = "indexAddressLimit", _("indexAddressLimit: index queries of an address")
-        PAGE_ADDRESS = "pageAddressLimit", _("pageAddressLimit: shopper pages of an address")
-        TRADE_USER = "tradeUserLimit", _("tradeUserLimit: trials and locks of a shopper")
-        TRADE_CHANNEL = "tradeChannelLimit", _("tradeChannelLimit: calls of a channel")
-        HOLDS = "holdLimit", _("holdLimit: seats that a shopper may hold unpaid")
-        KEEP_SESSIONS = "keepSessions", _("keepSessions: days that ended console sessions are kept")
+        DOWNGRADE = "downgradeSwitch", _("Refuse every trial")
+        CUT_RANGE = "cutRange", _("Percentage of users admitted")
+        BLACKLIST = "scBlacklist", _("Channels refused at settlement")
+        CACHE = "cacheSwitch", _("Bypass every copy of the database")
+        RATE_LIMITER = "rateLimiterSwitch", _("Limit request rates")
+        INDEX_USER = "indexUserLimit", _("Limit: index queries of a shopper at an address")
+        INDEX_ADDRESS = "indexAddressLimit", _("Limit: index queries of an address")
+        PAGE_ADDRESS = "pageAddressLimit", _("Limit: shopper pages of an address")
+        TRADE_USER = "tradeUserLimit", _("Limit: trials and locks of a shopper")
+        TRADE_CHANNEL = "tradeChannelLimit", _("Limit: calls of a channel")
+        HOLDS = "holdLimit", _("Limit: seats that a shopper may hold unpaid")
+        KEEP_SESSIONS = "keepSessions", _("Days that ended console sessions are kept")
         KEEP_NOTIFICATIONS = (
             "keepNotifications",
-            _("keepNotifications: days that delivered notifications are kept"),
+            _("Days that delivered notifications are kept"),
         )
-        KEEP_RUNS = "keepStoppedRuns", _("keepStoppedRuns: days that a stopped crowd run is kept")
-        KEEP_LOG = "keepLogEntries", _("keepLogEntries: days that the console's history is kept")
-        KEEP_CHANGES = (
-            "keepSwitchChanges",
-            _("keepSwitchChanges: days that changes of switches are kept"),
-        )
+        KEEP_RUNS = "keepStoppedRuns", _("Days that a stopped crowd run is kept")
+        KEEP_LOG = "keepLogEntries", _("Days that the console's history is kept")
+        KEEP_CHANGES = "keepSwitchChanges", _("Days that changes of switches are kept")
 
     key = models.CharField(_("key"), max_length=32, primary_key=True, choices=Key.choices)
     value = models.CharField(_("value"), max_length=1000, blank=True)

@@ -259,7 +259,7 @@ UNFOLD = {
         lambda request: static("console.css"),
         lambda request: static("figures.css"),
     ],
-    "SIDEBAR": {"show_search": True, "show_all_applications": False},
+    "SIDEBAR": {"show_search": True, "navigation": "groupbuy.sidebar.navigation"},
     "COLORS": {  # the red of the logo
         "primary": {
             "50": "254 242 242",

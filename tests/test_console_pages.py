@@ -1,12 +1,13 @@
 """The console's pages as an operator meets them: words, forms and refusals."""
 
+import re
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
@@ -169,3 +170,46 @@ def test_states_are_words_without_numbers() -> None:
 
     assert "forming" in words
     assert [word for word in words if word[0].isdigit()] == []
+
+
+def test_the_order_page_hides_what_only_the_database_needs(operator: Client) -> None:
+    make_activity()
+    order = lock()
+    page = operator.get(f"/admin/trade/order/{order.pk}/change/").content.decode()
+
+    assert order.out_trade_no in page
+    for name in ("take_no", "seat_of", "hold_no"):
+        assert f"field-{name}" not in page
+
+
+def test_leaving_a_page_does_not_read_like_closing_the_order(operator: Client) -> None:
+    make_activity()
+    page = operator.get(f"/admin/trade/order/{lock().pk}/change/").content.decode()
+
+    assert {"en": "Back to the list", "zh-hans": "返回列表"}[language(operator)] in page
+    assert {"en": ">Close<", "zh-hans": "关闭\n"}[language(operator)] not in page
+
+
+def test_a_search_without_result_says_what_is_searched(operator: Client) -> None:
+    page = operator.get("/admin/trade/order/?q=nothing").content.decode()
+
+    offers = {"en": ("exact values only", "Add order"), "zh-hans": ("完全一致", "新增订单")}
+    says, adds = offers[language(operator)]
+    assert says in page
+    assert adds not in page
+
+
+def test_the_sidebar_has_one_order_and_what_the_user_may_see() -> None:
+    pages = {}
+    for code in ("en", "zh-hans"):
+        client = Client(headers={"Accept-Language": code})
+        user, _new = User.objects.get_or_create(username="support", is_staff=True)
+        user.groups.set([Group.objects.get(name="support")])
+        client.force_login(user)
+        page = client.get("/admin/groupbuy/switch/").content.decode()
+        pages[code] = re.findall(r'href="/admin/(\w+/\w+)/"', page)
+
+    assert pages["en"] == pages["zh-hans"]
+    assert pages["en"].index("trade/order") < pages["en"].index("activity/activity")
+    assert "groupbuy/apikey" not in pages["en"]
+    assert "auth/user" not in pages["en"]

@@ -53,7 +53,7 @@ def test_a_channel_whose_refunds_have_no_destination_is_shown(operator: Client) 
     channel = make_channel(refund_notify_url="")
     make_channel("s02", "c02")
     text = (
-        "Refunds of s01/c01 cannot be reported to its mall: the channel has no refund notify URL,"
+        "Refunds of s01/c01 cannot be reported to its mall: the channel has no refund callback URL,"
         " and there is no RabbitMQ. Not sent so far: {}."
     )
     assert texts() == [text.format(0)]
@@ -159,11 +159,11 @@ def test_the_invariants_are_checked_on_demand(operator: Client) -> None:
     page = "/admin/trade/team/invariants/"
 
     assert "2. A team counts" not in operator.get(page).content.decode()
-    assert "All hold." in operator.post(page).content.decode()
+    assert "No errors found." in operator.post(page).content.decode()
 
     Order.objects.update(status=Order.Status.PAID, hold_no=None)
     broken = operator.post(page).content.decode()
 
-    assert "2 invariants are broken." in broken
+    assert "2 checks found errors." in broken
     assert f"team {team.pk}: counts 1 taken and 0 paid, has 1 and 1" in broken
     assert Team.objects.get().paid_count == 0  # the page only looks

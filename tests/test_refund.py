@@ -168,7 +168,7 @@ def test_a_refund_without_a_destination_is_given_up_at_once() -> None:
     promise = NotifyTask.objects.get()
     assert (promise.state, promise.target, promise.next_attempt_at) == (3, "", None)
     assert promise.last_error == (
-        "the channel has no refund notify URL, and there is no message broker"
+        "the channel has no refund callback URL, and there is no message broker"
     )
 
 

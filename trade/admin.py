@@ -84,6 +84,15 @@ class TeamAdmin(ReadOnly, BigListAdmin):
     ordering = ["-id"]
     inlines = [OrderInline]
     actions_list = ["invariants"]
+    fieldsets = [
+        (None, {"fields": ["id", "shown_status", "seats", "activity", "goods_id", "channel"]}),
+        (
+            _("Rules"),
+            {"fields": ["group_type", "original_price", "pay_price", "hold_minutes"]},
+        ),
+        (_("Times"), {"fields": ["created_at", "expires_at", "completed_at"]}),
+        (_("Callbacks"), {"fields": ["notify_transport", "notify_url"]}),
+    ]
 
     def exactly(self, term: str) -> Sequence[Q]:
         by = (Q(user_id=term), lists.of_mall_order(term))
@@ -105,12 +114,12 @@ class TeamAdmin(ReadOnly, BigListAdmin):
         """A permission of its own, because the checks read whole tables."""
         return request.user.has_perm("trade.check_team")
 
-    @action(description=_("Check invariants"), url_path="invariants", permissions=["check"])
+    @action(description=_("Check the data"), url_path="invariants", permissions=["check"])
     def invariants(self, request: HttpRequest) -> HttpResponse:
         """Runs the checks on POST only, because they read whole tables."""
         checked = list(check_all(timezone.now())) if request.method == "POST" else None
         context = self.admin_site.each_context(request) | {
-            "title": _("Invariants"),
+            "title": _("Data checks"),
             "checked": checked,
             "broken": sum(bool(rows) for _sentence, rows in checked or ()),
         }
@@ -139,6 +148,21 @@ class OrderAdmin(ReadOnly, BigListAdmin):
         "A mall's order number, a user id, an order id, a team id or an invitation code, complete"
     )
     ordering = ["-id"]
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    *("out_trade_no", "id", "shown_status", "close_reason", "user_id", "team"),
+                    *("activity", "goods_id", "channel", "original_price", "pay_price", "code"),
+                ]
+            },
+        ),
+        (
+            _("Times"),
+            {"fields": ["created_at", "pay_deadline", "paid_at", "settled_at", "closed_at"]},
+        ),
+    ]
 
     @display(description=_("status"), label=labels.TONES)
     def shown_status(self, order: Order) -> labels.Labelled:

@@ -59,7 +59,7 @@ def _nowhere_to_go() -> Iterator[Problem]:
         row = counts.pop(channel.pk, {"count": 0})
         text = _(
             "Refunds of %(channel)s cannot be reported to its mall: the channel has no refund"
-            " notify URL, and there is no RabbitMQ. Not sent so far: %(count)d."
+            " callback URL, and there is no RabbitMQ. Not sent so far: %(count)d."
         )
         name = f"{channel.source}/{channel.channel}"
         link = reverse("admin:groupbuy_channel_change", args=[channel.pk])

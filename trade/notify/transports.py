@@ -19,7 +19,7 @@ from trade.models import NotifyTask, Transport
 from trade.notify import connections, rabbitmq
 
 TIMEOUT = 5  # seconds, from looking the host up to the end of the answer
-NOWHERE = "the channel has no refund notify URL, and there is no message broker"
+NOWHERE = "the channel has no refund callback URL, and there is no message broker"
 
 
 @dataclass(frozen=True, slots=True)
