@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
@@ -25,6 +25,7 @@ from activity.models import Activity, Discount, Offer, Sku
 from activity.trial import TrialQuery
 from groupbuy.admin import MomentInput
 from groupbuy.deletion import UsedRowsStay
+from groupbuy.history import KeepsValues
 from groupbuy.models import Channel
 from tag.admin import save_changed
 
@@ -207,7 +208,7 @@ class ActivityAdmin(UsedRowsStay):
 
 
 @admin.register(Offer)
-class OfferAdmin(ModelAdmin):
+class OfferAdmin(KeepsValues):
     list_display = ["sku", "channel", "activity"]
     list_filter = ["channel"]
     list_select_related = ["sku", "channel", "activity"]

@@ -13,11 +13,11 @@ from django.db.models import Model, QuerySet
 from django.forms import ModelMultipleChoiceField
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from groupbuy.deletion import UsedRowsStay
+from groupbuy.history import KeepsValues
 
 ROLES = {
     "viewer": _("viewer: sees everything but secrets, changes nothing"),
@@ -118,7 +118,7 @@ def _may_touch(request: HttpRequest, user: Any) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(DjangoGroupAdmin, KeepsValues):
     list_display = ["name", "may"]
     filter_horizontal = ()
 

@@ -31,6 +31,7 @@ from groupbuy import (
 )
 from groupbuy.checks import channels_without_refunds
 from groupbuy.deletion import UsedRowsStay
+from groupbuy.history import KeepsValues
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 
@@ -81,15 +82,15 @@ class ChannelAdmin(UsedRowsStay):
     ) -> Any:
         if obj and channels_without_refunds().filter(pk=obj.pk).exists():
             text = _(
-                "Refunds of this channel cannot be reported to its mall: enter a refund callback URL,"
-                " or set AMQP_URL."
+                "Refunds of this channel cannot be reported to its mall: "
+                "enter a refund callback URL, or set AMQP_URL."
             )
             self.message_user(request, text, messages.WARNING)
         return super().render_change_form(request, *args, obj=obj, **kwargs)
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
+class ApiKeyAdmin(KeepsValues):
     list_display = ["__str__", "channel", "is_active", "created_at"]
     list_filter = ["is_active", "channel"]
     list_select_related = ["channel"]

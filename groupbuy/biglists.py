@@ -17,8 +17,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import Promise, cached_property
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
+
+from groupbuy.history import KeepsValues
 
 MOST = 1_000  # rows of a list that can be paged through
 
@@ -76,7 +77,7 @@ class ReadOnly:
         return False
 
 
-class BigListAdmin(ModelAdmin):
+class BigListAdmin(KeepsValues):
     filter_groups: Sequence[Sequence[str]] = ()  # no index serves filters of two groups together
     states: Mapping[str, State] = {}
     paginator = BoundedPaginator

@@ -12,7 +12,7 @@ from groupbuy.models import Channel
 
 
 def channels_without_refunds() -> QuerySet[Channel]:
-    """Channels without a refund callback URL, unless there is a message broker for their refunds."""
+    """Channels without a refund callback URL, unless a message broker is there for refunds."""
     channels = Channel.objects.filter(refund_notify_url="").order_by("pk")
     return channels.none() if settings.AMQP_URL else channels
 

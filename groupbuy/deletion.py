@@ -17,10 +17,11 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.admin import ModelAdmin
+
+from groupbuy.history import KeepsValues
 
 
-class UsedRowsStay(ModelAdmin):
+class UsedRowsStay(KeepsValues):
     """Refuses to delete rows that others refer to, and says what to do instead."""
 
     instead: Promise

@@ -1,5 +1,6 @@
 """The console's pages as an operator meets them: words, forms and refusals."""
 
+import json
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -53,7 +54,7 @@ class Fields(HTMLParser):
         elif tag == "input" and named.get("name"):
             kind = named.get("type", "text")
             if kind in ("text", "number", "hidden") or (kind == "checkbox" and "checked" in named):
-                self.values[named["name"]] = named.get("value", "on")
+                self.values[named["name"]] = named.get("value", "on" if kind == "checkbox" else "")
 
 
 def test_saving_one_field_records_and_writes_only_that_field(operator: Client) -> None:
@@ -64,7 +65,8 @@ def test_saving_one_field_records_and_writes_only_that_field(operator: Client) -
     response = operator.post(url, sent | {"status": Activity.Status.ABANDONED})
 
     assert response.status_code == 302
-    assert LogEntry.objects.get().change_message == '[{"changed": {"fields": ["Status"]}}]'
+    [change] = json.loads(LogEntry.objects.get().change_message)
+    assert change["changed"]["values"] == [["status", "Status", 1, 3]]
     activity.refresh_from_db()
     assert activity.status == Activity.Status.ABANDONED
     assert (activity.start_at, activity.end_at) == (start_at, end_at)

@@ -14,10 +14,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
-from unfold.admin import ModelAdmin
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from groupbuy.history import KeepsValues
 from tag import jobs
 from tag.admin import save_changed
 from tag.models import CrowdJob, CrowdTag
@@ -61,7 +61,7 @@ class WhyForm(forms.Form):
 
 
 @admin.register(CrowdJob)
-class CrowdJobAdmin(ModelAdmin):
+class CrowdJobAdmin(KeepsValues):
     list_display = ["batch_id", "tag", "rule", "progress", "found"]
     list_filter = ["tag", "status"]
     list_select_related = ["tag", "run"]

@@ -1,0 +1,144 @@
+"""The history (操作记录) of a row: what changed, from what to what, in the reader's language."""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.contrib.admin.models import LogEntry
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Model
+from django.forms import ModelChoiceField
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import formats, timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, override
+from unfold.admin import ModelAdmin
+
+HIDDEN = ("secret", "password")  # fields whose values are not kept
+SAID = {  # by buttons, which keep one word
+    "send again": gettext_noop("sent again"),
+    "send a range again": gettext_noop("a range was sent again"),
+    "block lifted": gettext_noop("unblocked"),
+    "start": gettext_noop("the run was started"),
+    "stop": gettext_noop("the run was stopped"),
+    "resume": gettext_noop("the run was resumed"),
+}
+
+
+class KeepsValues(ModelAdmin):
+    """Keeps what each change replaced, and tells it on the page of the history."""
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        with override(None):
+            return list(_changes(form, formsets or (), add))
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        response: HttpResponse = super().history_view(request, object_id, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            for entry in response.context_data["action_list"]:
+                entry.get_change_message = partial(told, entry)
+        return response
+
+
+def told(entry: LogEntry) -> str:
+    """The entry in the active language; entries of older releases as Django tells them."""
+    try:
+        parts = json.loads(entry.change_message)
+    except ValueError:
+        words = entry.change_message.split(", ") if entry.change_message else []
+        return _(", ").join(_(SAID.get(word, word)) for word in words)
+    if any("model" not in part for each in parts for part in each.values()):
+        return LogEntry.get_change_message(entry)
+    return _("; ").join(_tell(verb, part) for each in parts for verb, part in each.items())
+
+
+def _changes(form: Any, formsets: Iterable[Any], add: bool) -> Iterator[dict[str, Any]]:
+    if add:
+        yield {"added": _named(form.instance)}
+    elif form.changed_data:
+        yield {"changed": {"model": form.instance._meta.label, "values": _values(form)}}
+    for formset in formsets:
+        forms = {each.instance.pk: each for each in formset.forms}
+        for row in formset.new_objects:
+            yield {"added": _named(row)}
+        for row, _names in formset.changed_objects:
+            yield {"changed": _named(row) | {"values": _values(forms[row.pk])}}
+        for row in formset.deleted_objects:
+            yield {"deleted": _named(row)}
+
+
+def _named(row: Model) -> dict[str, Any]:
+    return {"model": row._meta.label, "name": str(row._meta.verbose_name), "object": str(row)}
+
+
+def _values(form: Any) -> list[Any]:
+    """Name, label, value before and value after of each changed field."""
+    changed = [name for name in form.changed_data if name in form.fields]
+    return [
+        [
+            name,
+            str(form.fields[name].label or name),
+            _plain(form, name, form.get_initial_for_field(form.fields[name], name)),
+            _plain(form, name, form.cleaned_data.get(name)),
+        ]
+        for name in changed
+    ]
+
+
+def _plain(form: Any, name: str, value: Any) -> Any:
+    """The value as JSON can keep it; a row by its name."""
+    if any(word in name for word in HIDDEN):
+        return "…" if value else ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    field = form.fields[name]
+    if isinstance(field, ModelChoiceField) and value not in (None, ""):
+        if isinstance(value, Model):
+            return str(value)
+        if hasattr(value, "__iter__") and not isinstance(value, str):
+            return ", ".join(str(row) for row in value)
+        rows: Any = field.queryset
+        return str(rows.filter(**{field.to_field_name or "pk": value}).first() or value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _tell(verb: str, part: dict[str, Any]) -> str:
+    model = apps.get_model(part["model"])
+    row = f"{model._meta.verbose_name} {part['object']}" if "object" in part else ""
+    if verb != "changed":
+        said = {"added": _("added: %(row)s"), "deleted": _("deleted: %(row)s")}
+        return said[verb] % {"row": row}
+    changes = _(", ").join(_change(model, *each) for each in part["values"])
+    return _("%(row)s: %(changes)s") % {"row": row, "changes": changes} if row else changes
+
+
+def _change(model: type[Model], name: str, label: str, before: Any, after: Any) -> str:
+    try:
+        field: Any = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return _(label)
+    return _("%(field)s: %(before)s → %(after)s") % {
+        "field": field.verbose_name,
+        "before": _shown(field, before),
+        "after": _shown(field, after),
+    }
+
+
+def _shown(field: Any, value: Any) -> str:
+    if value in (None, ""):
+        return "–"
+    if field.choices:
+        return str(dict(field.flatchoices).get(value, value))
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if field.get_internal_type() == "DateTimeField":
+        return formats.date_format(timezone.localtime(datetime.fromisoformat(value)), "Y-m-d H:i:s")
+    return str(value)
