@@ -8,9 +8,11 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
@@ -23,8 +25,10 @@ from trade import (
     labels,
     lists,
     notify_admin,  # noqa: F401  registers itself
+    timeline,
 )
 from trade.figures import home
+from trade.find import find
 from trade.inbox import problems
 from trade.invariants import check_all
 from trade.models import Order, Team
@@ -84,6 +88,7 @@ class TeamAdmin(ReadOnly, BigListAdmin):
     ordering = ["-id"]
     inlines = [OrderInline]
     actions_list = ["invariants"]
+    change_form_before_template = "admin/timeline.html"
     fieldsets = [
         (None, {"fields": ["id", "shown_status", "seats", "activity", "goods_id", "channel"]}),
         (
@@ -101,6 +106,14 @@ class TeamAdmin(ReadOnly, BigListAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
         return labels.with_payers(super().get_queryset(request))
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        team, now = context["original"], timezone.now()
+        context |= {"timeline": timeline.of_team(team), "next": timeline.next_of_team(team, now)}
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page
 
     @display(description=_("status"), label=labels.TONES)
     def shown_status(self, team: Team) -> labels.Labelled:
@@ -148,6 +161,7 @@ class OrderAdmin(ReadOnly, BigListAdmin):
         "A mall's order number, a user id, an order id, a team id or an invitation code, complete"
     )
     ordering = ["-id"]
+    change_form_before_template = "admin/timeline.html"
     fieldsets = [
         (
             None,
@@ -176,3 +190,33 @@ class OrderAdmin(ReadOnly, BigListAdmin):
             Q(code=term),
             lists.of_mall_order(term),
         ]
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.find)
+        return [path("find/", view, name="trade_order_find"), *super().get_urls()]
+
+    def find(self, request: HttpRequest) -> HttpResponse:
+        """The search box of every page. One row that is found is opened at once."""
+        term = request.GET.get("q", "").strip()
+        found = find(term, request.user)
+        if len(found) == 1:
+            return HttpResponseRedirect(found[0].url)
+        context = self.admin_site.each_context(request) | {
+            "title": _("Search"),
+            "term": term,
+            "found": found,
+        }
+        return render(request, "admin/find.html", context)
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        order, now = context["original"], timezone.now()
+        orders = reverse("admin:trade_order_changelist")
+        context |= {
+            "timeline": timeline.of_order(order),
+            "next": timeline.next_of_order(order, now),
+            "others": f"{orders}?{urlencode({'q': order.user_id})}",
+        }
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page

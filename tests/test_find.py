@@ -1,0 +1,164 @@
+"""The console's search box, and the timelines of an order and of a team."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.utils import translation
+from django.utils.html import strip_tags
+
+from tests.factories import GOODS, NOW, lock, make_activity, make_team, refund, settle
+from trade import timeline
+from trade.expire import end_overdue_teams
+from trade.find import find
+from trade.models import NotifyAttempt, NotifyTask, Order, Team
+
+pytestmark = pytest.mark.django_db
+FIND = "/admin/trade/order/find/"
+
+
+@pytest.fixture(autouse=True)
+def _english() -> Iterator[None]:
+    with translation.override("en"):
+        yield
+
+
+@pytest.fixture
+def root() -> User:
+    return User.objects.create_superuser("root")
+
+
+def found(term: str, user: User) -> list[tuple[str, str]]:
+    return [(row.kind, row.name) for row in find(term, user)]
+
+
+def test_each_number_finds_its_row(root: User) -> None:
+    make_activity(name="spring sale")
+    order = lock("a", out_trade_no="Mall-G-1")
+    settle("a", out_trade_no="Mall-G-1")
+    refund("a", out_trade_no="Mall-G-1")
+    promise = NotifyTask.objects.get()
+
+    assert found("Mall-G-1", root) == [("order", "Mall-G-1")]
+    assert found(f" {order.code} ", root) == [("order", "Mall-G-1")]
+    assert found(str(order.pk), root) == [("order", "Mall-G-1"), ("notification", promise.key)]
+    assert found(str(order.team_id), root) == [("team", str(order.team_id))]
+    assert found(promise.key, root) == [("notification", promise.key)]
+    assert found("a", root)[0] == ("shopper", "a")
+    assert found(GOODS, root) == [("goods", "9890001 a book")]
+    assert found("spring", root) == [("activity", "100123 spring sale")]
+    assert found("mall-g", root) == []
+    assert found(" ", root) == []
+
+
+def test_a_search_shows_only_what_the_user_may_see() -> None:
+    make_activity()
+    order = lock("a")
+    nobody = User.objects.create_user("nobody", is_staff=True)
+    support = User.objects.create_user("support", is_staff=True)
+    support.groups.add(Group.objects.get(name="support"))
+
+    assert found(order.out_trade_no, nobody) == []
+    assert found(order.out_trade_no, support) == [("order", order.out_trade_no)]
+
+
+def test_the_box_is_on_every_page_and_opens_the_only_row(operator: Client) -> None:
+    make_activity()
+    order = lock("shopper-1", out_trade_no="<b>1</b>")
+
+    assert f'action="{FIND}"' in operator.get("/admin/").content.decode()
+    answer = operator.get(FIND, {"q": "<b>1</b>"})
+    assert answer["Location"] == f"/admin/trade/order/{order.pk}/change/"
+    page = operator.get(FIND, {"q": "no such <i>number</i>"}).content.decode()
+    assert "Nothing is called “no such &lt;i&gt;number&lt;/i&gt;”" in page
+    assert Client().get(FIND).status_code == 302
+
+
+def test_an_order_tells_what_happened_in_order(operator: Client) -> None:
+    make_activity()
+    team = make_team("a", "b", "c")
+    for user in "abc":
+        settle(user, now=NOW + timedelta(minutes=2))
+    order = Order.objects.get(user_id="a")
+    promise = NotifyTask.objects.get()
+    at = NOW + timedelta(minutes=5)
+    NotifyAttempt.objects.create(
+        task=promise, number=1, started_at=at, duration_ms=20, status_code=500, error="answered 500"
+    )
+    NotifyTask.objects.update(state=NotifyTask.State.GIVEN_UP)
+    body = {"action": "send_again", "_selected_action": [promise.pk]}
+    operator.post("/admin/trade/notifytask/", body)
+
+    events = timeline.of_order(Order.objects.get(pk=order.pk))
+
+    assert [(event.what, event.detail) for event in events] == [
+        ("sent again", f"{promise.key} · operator"),  # now, which is before NOW
+        ("seat locked", ""),
+        ("paid", ""),
+        ("the mall reported the payment", ""),
+        ("team complete", str(team.pk)),
+        ("notification promised: team complete", promise.key),
+        ("attempt 1", f"{promise.key}: answered 500, 20 ms"),
+    ]
+    page = operator.get(f"/admin/trade/order/{order.pk}/change/").content.decode()
+    assert "attempt 1" in page
+    assert "The team is complete. Notification to the mall: new." in strip_tags(page)
+    assert f'href="/admin/trade/order/?q={order.user_id}"' in page
+
+
+def test_a_team_tells_what_happened_to_each_member() -> None:
+    make_activity()
+    team = make_team("a", "b")
+    settle("a", now=NOW + timedelta(minutes=2))
+    refund("b", now=NOW + timedelta(minutes=3))
+
+    events = timeline.of_team(Team.objects.get(pk=team.pk))
+
+    assert [(event.what, event.detail) for event in events if "notif" not in event.what] == [
+        ("team opened", ""),
+        ("seat locked", "t-a · a"),
+        ("seat locked", "t-b · b"),
+        ("paid", "t-a · a"),
+        ("the mall reported the payment", "t-a · a"),
+        ("closed: given back", "t-b · b"),
+    ]
+
+
+def test_the_next_step_can_be_read_to_the_shopper() -> None:
+    make_activity(hold_minutes=10)
+    team = make_team("a", "b", paid=1)
+    now, ends = NOW, team.expires_at
+
+    def next_of(user: str) -> str:
+        return timeline.next_of_order(Order.objects.get(user_id=user), now)
+
+    assert next_of("b") == "To be paid until 2036-05-01 12:10:00; after that the seat is released."
+    assert next_of("a") == (
+        "2 payments are missing; without them the team fails at 2036-05-01 12:15:00."
+    )
+    now = ends
+    assert next_of("b") == "The time to pay is over; the seat is about to be released."
+    assert next_of("a") == (
+        "Time is up; payments made in time are awaited until 2036-05-01 12:17:00."
+    )
+    now = ends + timedelta(hours=1)
+    end_overdue_teams(clock=lambda: now)
+    assert next_of("a") == "The money goes back. Notification to the mall: new."
+    assert next_of("b") == "Closed, and nothing was paid: nothing is to come."
+
+
+def test_a_team_that_the_platform_completes_says_so() -> None:
+    make_activity(group_type=0)
+    team = make_team("a", paid=1)
+
+    assert timeline.next_of_team(team, NOW) == (
+        "2 payments are missing; at 2036-05-01 12:15:00 the platform completes it anyway."
+    )
+    end_overdue_teams(clock=lambda: NOW + timedelta(hours=1))
+    team.refresh_from_db()
+    assert timeline.next_of_team(team, NOW) == ""
+    what = [re.sub(r"\d", "", event.what) for event in timeline.of_team(team)]
+    assert "team complete, by the platform at its end" in what

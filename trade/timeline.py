@@ -1,0 +1,147 @@
+"""What happened to an order or a team, oldest first, and what comes next; for the console."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model
+from django.urls import reverse
+from django.utils import formats, timezone
+from django.utils.translation import gettext as _
+
+from groupbuy import history
+from trade.expire import GRACE
+from trade.labels import of_promise
+from trade.models import NotifyAttempt, NotifyTask, Order, RefundType, Team
+
+MOST = 200  # attempts, and orders of a team, that are shown
+
+
+class Happened(NamedTuple):
+    at: datetime
+    what: str
+    detail: str = ""
+    url: str = ""
+
+
+def of_order(order: Order) -> list[Happened]:
+    promises = list(promises_of(order))
+    events = [*_order(order), *_end(order.team), *_notifications(promises)]
+    return sorted(events, key=lambda event: event.at)
+
+
+def of_team(team: Team) -> list[Happened]:
+    orders = list(team.orders.order_by("pk")[:MOST])
+    keys = [NotifyTask.success_key(team.pk), *(key for each in orders for key in _keys(each))]
+    events = [Happened(team.created_at, _("team opened")), *_end(team)]
+    for order in orders:
+        events += [event._replace(detail=f"{order} · {order.user_id}") for event in _order(order)]
+    events += _notifications(list(NotifyTask.objects.filter(key__in=keys)))
+    return sorted(events, key=lambda event: event.at)
+
+
+def promises_of(order: Order) -> Iterable[NotifyTask]:
+    """The notifications about the order, and the one that its team is complete."""
+    keys = [*_keys(order), NotifyTask.success_key(order.team_id)]
+    return NotifyTask.objects.filter(key__in=keys).order_by("pk")
+
+
+def _keys(order: Order) -> list[str]:
+    return [NotifyTask.refund_key(order.pk, kind) for kind in RefundType]
+
+
+def _order(order: Order) -> Iterator[Happened]:
+    url = _page(order)
+    yield Happened(order.created_at, _("seat locked"), "", url)
+    if order.paid_at:
+        yield Happened(order.paid_at, _("paid"), "", url)
+    if order.settled_at:
+        yield Happened(order.settled_at, _("the mall reported the payment"), "", url)
+    if order.closed_at:
+        what = _("closed: %(reason)s") % {"reason": order.get_close_reason_display()}
+        yield Happened(order.closed_at, what, "", url)
+
+
+def _end(team: Team) -> Iterator[Happened]:
+    if team.completed_at:
+        by_itself = team.completed_by_shop
+        what = _("team complete, by the platform at its end") if by_itself else _("team complete")
+        yield Happened(team.completed_at, what, str(team.pk), _page(team))
+
+
+def _notifications(promises: list[NotifyTask]) -> Iterator[Happened]:
+    by_key = {promise.pk: promise for promise in promises}
+    for promise in promises:
+        what = _("notification promised: %(event)s") % {"event": promise.get_event_display()}
+        yield Happened(promise.created_at, what, promise.key, _page(promise))
+    tries = NotifyAttempt.objects.filter(task__in=by_key).order_by("-pk")[:MOST]
+    for attempt in tries:
+        answer = attempt.error or f"HTTP {attempt.status_code}"
+        what = _("attempt %(number)d") % {"number": attempt.number}
+        detail = f"{by_key[attempt.task_id]}: {answer}, {attempt.duration_ms} ms"
+        yield Happened(attempt.started_at, what, detail, _page(by_key[attempt.task_id]))
+    yield from _acts(by_key)
+
+
+def _acts(promises: dict[int, NotifyTask]) -> Iterator[Happened]:
+    """What operators did with these notifications."""
+    kind = ContentType.objects.get_for_model(NotifyTask)
+    acts = LogEntry.objects.filter(content_type=kind, object_id__in=[str(pk) for pk in promises])
+    for act in acts.select_related("user")[:MOST]:
+        promise = promises[int(act.object_id or 0)]
+        detail = f"{promise} · {act.user.get_username()}"
+        yield Happened(act.action_time, history.told(act), detail, _page(promise))
+
+
+def _page(row: Model) -> str:
+    return reverse(f"admin:trade_{row._meta.model_name}_change", args=[row.pk])
+
+
+def next_of_order(order: Order, now: datetime) -> str:
+    """One sentence that can be read to the shopper."""
+    match Order.Status(order.status):
+        case Order.Status.LOCKED if now < order.pay_deadline:
+            return _("To be paid until %(until)s; after that the seat is released.") % {
+                "until": _moment(order.pay_deadline)
+            }
+        case Order.Status.LOCKED:
+            return _("The time to pay is over; the seat is about to be released.")
+        case Order.Status.CLOSED if not order.paid_at:
+            return _("Closed, and nothing was paid: nothing is to come.")
+        case Order.Status.CLOSED:
+            return _("The money goes back. %(told)s") % {"told": _told(order)}
+        case Order.Status.PAID if order.team.status == Team.Status.FORMING:
+            return next_of_team(order.team, now)
+        case Order.Status.PAID:
+            return _("The team is complete. %(told)s") % {"told": _told(order)}
+
+
+def next_of_team(team: Team, now: datetime) -> str:
+    if team.status != Team.Status.FORMING:
+        return ""
+    if now >= team.expires_at:
+        return _("Time is up; payments made in time are awaited until %(until)s.") % {
+            "until": _moment(team.expires_at + GRACE)
+        }
+    missing = {"n": team.target_count - team.paid_count, "until": _moment(team.expires_at)}
+    if team.group_type == team.activity.GroupType.SHOP_COMPLETES:
+        return _("%(n)d payments are missing; at %(until)s the platform completes it anyway.") % (
+            missing
+        )
+    return _("%(n)d payments are missing; without them the team fails at %(until)s.") % missing
+
+
+def _told(order: Order) -> str:
+    """How far the mall has been told."""
+    kinds = NotifyTask.Event
+    event = kinds.TEAM_REFUND if order.status == Order.Status.CLOSED else kinds.TEAM_SUCCESS
+    promise = [each for each in promises_of(order) if each.event == event][-1:]
+    if not promise:
+        return ""
+    return _("Notification to the mall: %(state)s.") % {"state": of_promise(promise[0])[1]}
+
+
+def _moment(at: datetime) -> str:
+    return formats.date_format(timezone.localtime(at), "Y-m-d H:i:s")
