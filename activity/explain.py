@@ -11,7 +11,9 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
+from activity import catalog
 from activity.catalog import LiveOffer
+from activity.models import LIVE
 from activity.trial import Trial, TrialQuery, activity_bucket, run_trial
 from groupbuy import switches
 from groupbuy.errors import ErrorCode
@@ -29,7 +31,7 @@ class Step:
 def explain(query: TrialQuery, *, now: datetime) -> tuple[Trial, list[Step]]:
     """The trial of this user at this moment, with the switches as they are."""
     trial = run_trial(query, now=now)
-    steps = [*_switches(query, trial), _offer(query, trial)]
+    steps = [*_switches(query, trial), _offer(query, trial, now)]
     if trial.offer:
         steps += _activity(query, trial, trial.offer, now)
     return trial, steps
@@ -56,15 +58,32 @@ def _switches(query: TrialQuery, trial: Trial) -> Iterator[Step]:
     )
 
 
-def _offer(query: TrialQuery, trial: Trial) -> Step:
+def _offer(query: TrialQuery, trial: Trial, now: datetime) -> Step:
     offer = trial.offer
     return _step(
         _("There is an offer"),
         f"{query.source}/{query.channel}, {query.goods_id}"
         + (f" → {offer.activity}" if offer else ""),
         ErrorCode.NO_OFFER in trial.refusals,
-        _("Offer these goods on this channel by an activity that is in effect at that time."),
+        _next_offer(query, now)
+        or _("Offer these goods on this channel by an activity that is in effect at that time."),
     )
+
+
+def _next_offer(query: TrialQuery, now: datetime) -> str:
+    """The activity that will sell these goods next; "" if there is none."""
+    offers = catalog.offers_of(source=query.source, channel=query.channel, goods_id=query.goods_id)
+    coming = [each.activity for each in offers if each.activity.start_at > now]
+    planned = [each for each in coming if each.status in LIVE]
+    if query.activity_id or not planned:
+        return ""
+    activity = min(planned, key=lambda each: each.start_at)
+    text = _("The next activity: %(activity)s (%(status)s), from %(start)s")
+    return text % {
+        "activity": activity,
+        "status": activity.get_status_display(),
+        "start": _moment(activity.start_at),
+    }
 
 
 def _activity(query: TrialQuery, trial: Trial, offer: LiveOffer, now: datetime) -> Iterator[Step]:

@@ -20,6 +20,7 @@ from tag.models import CrowdTag
 from tests.factories import GOODS, NOW, make_activity, make_discount, set_switch
 
 pytestmark = pytest.mark.django_db
+DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
@@ -188,3 +189,19 @@ def test_a_mall_gets_no_explanation_and_no_other_moment(mall: APIClient) -> None
     assert body["code"] == "E0002"
     assert "explanation" not in body["data"]
     assert mall.post(TRIAL, ASKED | {"at": "soon"}, format="json").json()["code"] == "E0002"
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (0, "The next activity: 2 spring (draft), from May 2, 2036, noon"),
+        (1, "The next activity: 2 spring (in effect), from May 2, 2036, noon"),
+        (3, "Offer these goods on this channel by an activity that is in effect at that time."),
+    ],
+)
+def test_without_an_activity_the_next_one_is_named(status: int, advice: str) -> None:
+    make_activity(1, end_at=NOW)
+    make_activity(2, name="spring", status=status, start_at=NOW + DAY, end_at=NOW + 2 * DAY)
+    make_activity(3, start_at=NOW + 5 * DAY, end_at=NOW + 6 * DAY, status=status)
+
+    assert refused(explained()[1])["There is an offer"] == advice
