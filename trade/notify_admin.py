@@ -72,7 +72,6 @@ class NotifyTaskAdmin(ReadOnly, BigListAdmin):
         "attempts",
         "next_attempt_at",
         "last_error",
-        "target",
     ]
     states = lists.PROMISES
     list_filter = [StateFilter]

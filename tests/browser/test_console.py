@@ -1,0 +1,107 @@
+"""Pages of the console on a phone and on a desktop, in both languages and both colour schemes."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Page
+
+from tests.browser.conftest import DESKTOP, PHONE
+from tests.factories import lock, make_activity, make_channel, make_promise, settle
+from trade.models import NotifyTask, Order
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def signed_in(phone: Open, live_server: Any) -> Open:
+    """Open a page of the console as a superuser."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    session = client.cookies["sessionid"].value
+
+    def open_one(path: str, **options: Any) -> Page:
+        page = phone(**options)
+        cookie: Any = {"name": "sessionid", "value": session, "url": live_server.url}
+        page.context.add_cookies([cookie])
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        return page
+
+    return open_one
+
+
+def trade() -> dict[str, str]:
+    """Some rows; the pages about them."""
+    now = timezone.now()
+    end = now + timedelta(days=1)
+    activity = make_activity(start_at=now - timedelta(hours=1), end_at=end)
+    order = lock("a-shopper-with-a-long-name", now=now, out_trade_no="Mall-Order-2026-0000000001")
+    settle(order.user_id, now=now, paid_at=now, out_trade_no=order.out_trade_no)
+    url = "https://mall.example.com/a/long/path/of/a/callback/of/this/mall"
+    error = "answered 503 Service Unavailable after 10 seconds of waiting"
+    state = NotifyTask.State.GIVEN_UP
+    promise = make_promise(
+        f"team_success-{order.team_id}", target=url, last_error=error, state=state
+    )
+    group, _new = Group.objects.get_or_create(name="viewer")
+    return {
+        "order": f"trade/order/{order.pk}/change/",
+        "orders": "trade/order/",
+        "nothing": "trade/order/?q=nothing",
+        "team": f"trade/team/{order.team_id}/change/",
+        "teams": "trade/team/",
+        "found": "trade/order/find/?q=a",
+        "notification": f"trade/notifytask/{promise.pk}/change/",
+        "notifications": "trade/notifytask/",
+        "activity": f"activity/activity/{activity.pk}/change/",
+        "group": f"auth/group/{group.pk}/change/",
+        "channel": f"groupbuy/channel/{make_channel().pk}/change/",
+        "switches": "groupbuy/switch/",
+    }
+
+
+NAMES = (
+    *("order", "orders", "nothing", "team", "teams", "found", "notification", "notifications"),
+    *("activity", "group", "channel", "switches"),
+)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_fits_into_its_width(name: str, size: Any, signed_in: Open) -> None:
+    page = signed_in(f"/admin/{trade()[name]}", viewport=size, language="zh-CN")
+
+    wide = page.evaluate(
+        "[...document.querySelectorAll('main *, #main *')].filter(e => e.scrollWidth > "
+        "e.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX))"
+        ".map(e => `${e.tagName} ${e.className}`.slice(0, 80))"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    assert wide == []
+
+
+def test_save_comes_before_delete_on_a_phone(signed_in: Open) -> None:
+    page = signed_in(f"/admin/{trade()['activity']}")
+    [save, delete] = (
+        page.locator(selector).bounding_box()
+        for selector in ("button[name=_save]", "#submit-row a[href$='/delete/']")
+    )
+
+    assert save is not None
+    assert delete is not None
+    assert save["y"] < delete["y"]
+
+
+def test_the_search_box_leads_to_the_order(signed_in: Open) -> None:
+    trade()
+    page = signed_in("/admin/trade/team/", viewport=DESKTOP)
+    box = page.get_by_placeholder("Order, team, shopper, goods, notification")
+    box.fill(Order.objects.get().out_trade_no)
+    box.press("Enter")
+    page.wait_for_url(f"**/trade/order/{Order.objects.get().pk}/change/")
