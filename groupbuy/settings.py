@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from celery.schedules import crontab
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
@@ -190,6 +191,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         ("trade", "keep sums", 60),
         ("pages", "forget used links", 600),
     )
+}
+CELERY_BEAT_SCHEDULE["check invariants"] = {
+    "task": "trade.tasks.check_invariants",
+    "schedule": crontab(hour="4", minute="10"),  # it reads whole tables
+    "options": {"expires": 3600},
 }
 
 # --- RabbitMQ for callbacks; without it malls are refused notifyType MQ -----------------------

@@ -8,6 +8,7 @@ They claim their rows, so several workers may do this at once.
 import logging
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 from celery import bootsteps, current_app
@@ -45,6 +46,8 @@ class BriefErrors(logging.Filter):
 def start() -> None:
     """Call once in a worker, connected or not."""
     for name, entry in settings.CELERY_BEAT_SCHEDULE.items():
+        if not isinstance(entry["schedule"], timedelta):  # at a time of day: that can wait
+            continue
         period = entry["schedule"].total_seconds()
         threading.Thread(target=_sweep_alone, args=[name, period], daemon=True).start()
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db.models import Model
+from prometheus_client import REGISTRY
 
 from tests.checks import broken_invariants
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
-from trade import invariants
+from trade import invariants, tasks
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
 
 pytestmark = pytest.mark.django_db
@@ -96,6 +97,24 @@ def test_a_promise_may_wait_for_others_of_its_endpoint() -> None:
 
     NotifyTask.objects.filter(pk=waiting.pk).update(endpoint="forgotten")
     assert len(list(invariants.promises_are_tried_in_time(late))) == 1
+
+
+@pytest.mark.usefixtures("_trade")
+def test_the_nightly_check_logs_what_is_broken_and_raises_the_metric(caplog: Any) -> None:
+    team = Team.objects.get(status=0, locked_count=1)
+    Team.objects.filter(pk=team.pk).update(locked_count=2)
+
+    tasks.check_invariants()
+
+    [record] = [each for each in caplog.records if each.name == "trade.invariants"]
+    assert record.levelname == "ERROR"
+    assert f"team {team.pk}: counts 2 taken and 0 paid, has 1 and 0" in record.getMessage()
+    assert REGISTRY.get_sample_value("gbm_invariants_broken") == 1
+
+    Team.objects.filter(pk=team.pk).update(locked_count=1)
+    tasks.check_invariants()
+
+    assert REGISTRY.get_sample_value("gbm_invariants_broken") == 0
 
 
 @pytest.mark.usefixtures("_trade")

@@ -1,6 +1,7 @@
 """INVARIANTS: what must always hold. Each check yields a sentence for each row that breaks it."""
 
 import json
+import logging
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -14,14 +15,17 @@ from groupbuy import switches
 from groupbuy.fields import read_id
 from groupbuy.money import FEN
 from tag import bitmaps
-from trade import counts
+from trade import counts, metrics
 from trade.expire import GRACE
 from trade.figures import sums
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.notify import outbox
 
+logger = logging.getLogger(__name__)
+
 SWEEP_PERIOD = timedelta(seconds=10)  # the longest between two sweeps, see settings
 PAGE = 1000  # rows per query
+MOST_LOGGED = 20  # rows of a broken invariant
 Row = TypeVar("Row", bound=Model)
 PAID_KINDS = (RefundType.PAID_UNFORMED, RefundType.PAID_FORMED)
 COMPLETE = counts.COMPLETE
@@ -186,6 +190,14 @@ def check_all(now: datetime | None = None) -> Iterator[tuple[str, list[str]]]:
             yield str(sentence), list(check())
         elif now or needs is Needs.NOW_IF_ANY:
             yield str(sentence), list(check(now))
+
+
+def report(*, now: datetime) -> None:
+    """Check all; log what is broken, and keep the number for the alert InvariantsBroken."""
+    broken = [(sentence, rows) for sentence, rows in check_all(now) if rows]
+    for sentence, rows in broken:
+        logger.error("Broken: %s %s", sentence, "; ".join(rows[:MOST_LOGGED]))
+    metrics.BROKEN.set(len(broken))
 
 
 def _kept_since(now: datetime | None) -> datetime:

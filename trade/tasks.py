@@ -9,7 +9,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from tag import jobs
-from trade import expire, history, retention
+from trade import expire, history, invariants, retention
 from trade.figures import sums
 from trade.notify import endpoints, outbox
 
@@ -56,6 +56,11 @@ def delete_old_rows() -> int:
 @shared_task
 def keep_sums() -> None:
     sums.keep(clock=timezone.now)
+
+
+@shared_task
+def check_invariants() -> None:
+    invariants.report(now=timezone.now())
 
 
 @shared_task
