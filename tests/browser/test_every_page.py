@@ -1,7 +1,6 @@
 """Every state in both languages: fits a phone and a desktop, accessible, and without an error."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -38,18 +37,10 @@ def test_a_page_fits_and_is_accessible(name: str, phone: Callable[..., Page]) ->
             assert page.evaluate(SMALL) == []
         found = Axe().run(page, options=RULES)
         assert found.violations_count == 0, found.generate_report()
-    assert errors == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_is_enough_in_both_schemes(scheme: Any, phone: Callable[..., Page]) -> None:
-    at = SCENES["offer_open_with_teams"](timezone.now())
-    page = phone(at.user_id, color_scheme=scheme)
-    page.goto(at.path)
-
-    found = Axe().run(page, options={"runOnly": ["wcag2aa"]})
-
+    page.emulate_media(color_scheme="dark")
+    found = Axe().run(page, options={"runOnly": {"type": "rule", "values": ["color-contrast"]}})
     assert found.violations_count == 0, found.generate_report()
+    assert errors == []
 
 
 def test_the_way_out_of_wechat_fits_and_is_accessible(phone: Callable[..., Page]) -> None:
