@@ -53,7 +53,7 @@ class ShopperAdmin(ReadOnly):
 @admin.register(Order)
 class OrderAdmin(ReadOnly):
     list_display = ["number", "shopper", "goods_name", "kind", "status", "amount", "tries"]
-    list_filter = ["status", "kind"]
+    list_filter = ["status", "kind", "settle_code"]  # the platform has refused the payment
     search_fields = ["number", "shopper__user_id", "trade_no", "team_id"]
 
 

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -59,7 +60,7 @@ def pay_form(order: Order, *, now: datetime) -> Form:
     waits = order.status == Order.Status.PAY_WAIT and not order.wants_back
     if not waits or order.amount is None or order.pay_by is None:
         raise RefusedError("NOT_OPEN", _("This order does not wait for a payment any more."))
-    if order.pay_by <= now:
+    if order.pay_by <= now or order.seat_gone:
         raise RefusedError("TOO_LATE", _("The time to pay for this order is over."))
     try:
         return alipay.pay_form(
@@ -127,11 +128,13 @@ def _open_order(wish: Wish, now: datetime) -> Order:
 
 def _hold(order: Order, wish: Wish, now: datetime) -> None:
     """Hold a seat, and let the order wait for its payment. Alone there is nothing to hold."""
-    held = (
-        _seat(order, wish, now)
-        if order.in_team
-        else {"amount": order.price, "pay_by": now + settings.PAY_WITHIN}
-    )
+    held: dict[str, Any] = {"amount": order.price, "pay_by": now + settings.PAY_WITHIN}
+    if order.in_team:
+        held = _seat(order, wish)
+    if wish.shown is not None and held["amount"] > wish.shown:
+        returning.give_up(order, "price", now=now)
+        text = _("The price has changed to ¥%(price)s. Look again before you buy.")
+        raise RefusedError("PRICE", text % {"price": held["amount"]})
     if orders.take(orders.AWAIT_PAYMENT, order, due_at=now + FIRST_LOOK, **held):
         return
     order.refresh_from_db()  # another request of the shopper's was faster, or the loop closed it
@@ -140,7 +143,7 @@ def _hold(order: Order, wish: Wish, now: datetime) -> None:
         raise RefusedError(AGAIN, _("This took too long. Try again."))
 
 
-def _seat(order: Order, wish: Wish, now: datetime) -> dict[str, object]:
+def _seat(order: Order, wish: Wish) -> dict[str, Any]:
     """What the platform says of the seat. A refusal closes the order, unless it may not last."""
     try:
         activity_id = wish.activity_id or _activity(wish)
@@ -158,10 +161,6 @@ def _seat(order: Order, wish: Wish, now: datetime) -> dict[str, object]:
         if refused.code != AGAIN:
             orders.take(orders.REFUSE, order, due_at=None, close_reason=refused.code)
         raise refused from error
-    if wish.shown is not None and seat.pay_price > wish.shown:
-        returning.give_up(order, "price", now=now)
-        text = _("The team price has changed to ¥%(price)s. Look again before you buy.")
-        raise RefusedError("PRICE", text % {"price": seat.pay_price})
     return {
         "amount": seat.pay_price,
         "price": seat.original_price,

@@ -81,4 +81,4 @@ def _let_go(order: Order, refund: TeamRefund, now: datetime) -> None:
         returning.owe_order(order, refund.type, now=now)
     else:  # the seat is gone; Alipay is asked before the order is closed
         waiting = Order.objects.filter(pk=order.pk, status=Order.Status.PAY_WAIT)
-        waiting.update(pay_by=now, due_at=now, tries=0)
+        waiting.update(seat_gone=True, due_at=now, tries=0)

@@ -102,6 +102,7 @@ class Order(models.Model):
     settled_at = models.DateTimeField(null=True)
     settle_code = models.CharField(max_length=8, blank=True)  # the platform's final refusal
     wants_back = models.BooleanField(_("given back"), default=False)
+    seat_gone = models.BooleanField(default=False)  # the platform has given the unpaid seat away
     close_reason = models.CharField(_("reason"), max_length=32, blank=True)
     key = models.CharField(_("key"), max_length=32, blank=True)  # the goods, where they are a key
     # When the loop has to look at it next; NULL: not before something happens.

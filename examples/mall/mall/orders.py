@@ -6,7 +6,7 @@ other changes nothing.
 """
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.utils import timezone
@@ -31,6 +31,7 @@ DELIVER_ALONE = Step((Status.PAY_SUCCESS,), Status.DEAL_DONE)
 OWE = Step((Status.PAY_SUCCESS, Status.MARKET, Status.DEAL_DONE), Status.WAIT_REFUND)
 REPAID = Step((Status.WAIT_REFUND,), Status.CLOSE)
 OPEN = (Status.CREATE, Status.PAY_WAIT)
+LAST_LOOK = timedelta(minutes=1)  # after pay_by: Alipay's clock is another one
 
 
 def take(step: Step, order: Order, *, due_at: datetime | None, **changes: Any) -> bool:
@@ -46,6 +47,12 @@ def take(step: Step, order: Order, *, due_at: datetime | None, **changes: Any) -
         for name, value in changes.items():
             setattr(order, name, value)
     return made
+
+
+def close_unpaid(order: Order, reason: str, *, now: datetime) -> bool:
+    """Close an order. The loop asks Alipay once more when no form of it can be open any more."""
+    last_look = max(order.pay_by or now, now) + LAST_LOOK
+    return take(CLOSE_UNPAID, order, due_at=last_look, close_reason=reason)
 
 
 def deliver(step: Step, order: Order) -> bool:

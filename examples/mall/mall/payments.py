@@ -40,15 +40,20 @@ def close_unpaid(order: Order, reason: str, *, now: datetime) -> None:
 
     Raises AlipayError or GroupBuyError: nothing is closed here then, and it is tried again.
     """
-    trade = look(order, now=now)
+    close_trade(order, now=now)
     if order.status != Order.Status.PAY_WAIT:
         return
-    if trade is not None and trade.status == "WAIT_BUYER_PAY":
-        alipay.close(order.number, now=now)
     returning.release(order)
     with transaction.atomic(durable=True):
-        if orders.take(orders.CLOSE_UNPAID, order, due_at=None, close_reason=reason):
+        if orders.close_unpaid(order, reason, now=now):
             orders.tell(order, Message.Kind.CANCELLED, now=now)
+
+
+def close_trade(order: Order, *, now: datetime) -> None:
+    """Ask Alipay, record a payment, and close a trade that waits for one. Raises AlipayError."""
+    trade = look(order, now=now)
+    if trade is not None and trade.status == "WAIT_BUYER_PAY":
+        alipay.close(order.number, now=now)
 
 
 def receive(body: bytes, *, now: datetime) -> str:

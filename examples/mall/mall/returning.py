@@ -25,13 +25,13 @@ def give_back(order: Order, *, now: datetime) -> None:
 
 def give_up(order: Order, reason: str, *, now: datetime) -> None:
     """Close an order that nobody could have paid, and give its seat back; the loop if it fails."""
-    step = orders.REFUSE if order.status == Order.Status.CREATE else orders.CLOSE_UNPAID
     try:
         release(order)
     except GroupBuyError:
         Order.objects.filter(pk=order.pk).update(wants_back=True, due_at=now)
     else:
-        orders.take(step, order, due_at=None, close_reason=reason)
+        if not orders.take(orders.REFUSE, order, due_at=None, close_reason=reason):
+            orders.close_unpaid(order, reason, now=now)
 
 
 def release(order: Order) -> None:
@@ -71,10 +71,10 @@ def owe_order(order: Order, cause: str, *, now: datetime) -> bool:
 
 def send(refund: Refund, *, now: datetime) -> datetime | None:
     """Take one step of a refund and return when the next is due. AlipayError, GroupBuyError."""
-    _tell_why(refund.order, now)
     if refund.state == Refund.State.SENT and alipay.is_refunded(
         trade_no=refund.trade_no, out_request_no=refund.out_request_no, now=now
     ):
+        _tell_why(refund.order, now)
         _confirm(refund, now)
         return None
     # Sent, and not carried out: the same request again, which cannot pay twice.
@@ -86,6 +86,7 @@ def send(refund: Refund, *, now: datetime) -> datetime | None:
     )
     own = Refund.objects.filter(pk=refund.pk, state=Refund.State.REQUESTED)
     own.update(state=Refund.State.SENT, sent_at=now, problem="", tries=0)
+    _tell_why(refund.order, now)  # the platform may be away; the money does not wait for it
     return now + ASK_AFTER
 
 

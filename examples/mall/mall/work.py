@@ -62,18 +62,17 @@ def _step(order: Order, *, now: datetime) -> datetime | None:
             _deliver_alone(order, now)
         case Status.PAY_SUCCESS if order.settled_at is None and not order.settle_code:
             return _settle(order, now)
-        case Status.PAY_SUCCESS | Status.DEAL_DONE if order.wants_back:
+        case Status.PAY_SUCCESS | Status.MARKET | Status.DEAL_DONE if order.wants_back:
             _give_back(order, now)
         case Status.MARKET:
-            if order.wants_back:
-                _give_back(order, now)
-            else:
-                orders.deliver(orders.DELIVER, order)
+            orders.deliver(orders.DELIVER, order)
+        case Status.CLOSE:
+            payments.close_trade(order, now=now)
     return None
 
 
 def _look_for_payment(order: Order, now: datetime) -> datetime | None:
-    if order.wants_back or order.pay_by is None or order.pay_by <= now:
+    if order.wants_back or order.seat_gone or order.pay_by is None or order.pay_by <= now:
         reason = "refunded" if order.wants_back else "hold_timeout"
         payments.close_unpaid(order, reason, now=now)
         return None

@@ -114,12 +114,17 @@ def log_in(client: Client, shopper: Shopper) -> None:
 def open_form(gateway: Alipay, order: Order) -> str:
     """Post the payment form, as a browser does; Alipay's number of the trade."""
     form = buying.pay_form(order, now=timezone.now())
+    assert form.fields["method"] == "alipay.trade.page.pay"
+    return submit(gateway, order)
+
+
+def submit(gateway: Alipay, order: Order) -> str:
+    """Post a form of this order that a browser has had for a while."""
     gateway.trades.open(
         {"notify_url": "", "return_url": ""}
         | {"out_trade_no": order.number, "total_amount": str(order.amount), "subject": "a book"}
         | {"time_expire": alipay.local(order.pay_by or timezone.now())}
     )
-    assert form.fields["method"] == "alipay.trade.page.pay"
     return str(gateway.trades.find(out_trade_no=order.number)["trade_no"])
 
 

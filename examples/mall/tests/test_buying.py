@@ -177,6 +177,15 @@ def test_a_dearer_seat_than_was_shown_is_given_back(
     assert (Order.objects.get().status, len(platform.called("refund"))) == (Status.CLOSE, 1)
 
 
+def test_a_price_that_rose_since_it_was_shown_is_not_charged(
+    goods: Goods, shopper: Shopper
+) -> None:
+    wish = Wish(shopper, goods, ALONE, shown=Decimal("99.99"))
+    with pytest.raises(RefusedError, match="PRICE"):
+        buying.place(wish, now=timezone.now())
+    assert Order.objects.get().status == Status.CLOSE
+
+
 def test_a_form_that_cannot_be_made_gives_the_seat_back(
     place: Place, platform: Platform, settings: Any
 ) -> None:
