@@ -95,6 +95,16 @@ def test_both_guides_show_the_same_receiver_and_every_code() -> None:
         assert set(re.findall(r"`(E?0\d{3})`", text)) == {error.code for error in ErrorCode}
 
 
+def test_the_guides_quote_the_reference_mall_as_it_is() -> None:
+    quote = r"\[`\w+\.py`\]\(\.\./(examples/mall/[\w/]+\.py)\) `(\w+)`:\n\n```python\n(.*?)```"
+    for kind in ("", ".zh-CN"):
+        quotes = re.findall(quote, (DOCS / f"integration{kind}.md").read_text("utf-8"), re.S)
+        assert [name for _path, name, _code in quotes] == ["apply", "_let_go", "_settle"]
+        for path, name, code in quotes:
+            assert code.startswith(f"def {name}(")
+            assert f"\n\n{code}" in (ROOT / path).read_text("utf-8")
+
+
 def test_the_guides_hand_over_opens_a_session() -> None:
     channel = make_channel(checkout_url="https://mall.example.com/buy")
     [code] = [each for each in _examples("integration.md") if "handover_url" in each]
