@@ -5,6 +5,7 @@ The roles are groups that migration trade/0019 creates; docs/console.md says wha
 
 from typing import Any
 
+from axes.models import AccessAttempt
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -13,6 +14,8 @@ from django.db.models import Model, QuerySet
 from django.forms import ModelMultipleChoiceField
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django_otp.plugins.otp_totp.models import TOTPDevice
+from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
@@ -74,7 +77,41 @@ def choice(db_field: Any) -> ModelMultipleChoiceField:
     )
 
 
-admin.site.unregister([User, Group])
+admin.site.unregister([User, Group, TOTPDevice])
+
+
+class SecondStepInline(TabularInline):
+    """Deleting the row switches the second step off, for somebody who has lost the app."""
+
+    model = TOTPDevice
+    verbose_name_plural = _("second step when signing in")
+    extra = max_num = 0
+    fields = readonly_fields = ["created_at", "last_used_at"]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).filter(confirmed=True)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True  # on a page that one may view
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("auth.change_user")) and _may_touch(request, obj)
+
+
+@admin.register(AccessAttempt)
+class AccessAttemptAdmin(ModelAdmin):
+    """Names that failed to sign in, by address. Deleting a row lets the name try again."""
+
+    verbs = ("view", "delete")
+    list_display = ["username", "ip_address", "failures_since_start", "attempt_time"]
+    fields = readonly_fields = [*list_display, "user_agent"]
+    search_fields = ["username", "ip_address"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 @admin.register(User)
@@ -88,6 +125,7 @@ class UserAdmin(DjangoUserAdmin, UsedRowsStay):
     change_password_form = AdminPasswordChangeForm
     list_display = ["username", "first_name", "last_name", "is_active", "is_superuser"]
     filter_horizontal = ()
+    inlines = [SecondStepInline]
 
     def formfield_for_manytomany(
         self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any

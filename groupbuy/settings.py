@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from celery.schedules import crontab
-from django.templatetags.static import static
-from django.urls import reverse_lazy
-from django.utils.translation import gettext_lazy as _
 
 from groupbuy import environment as env
+from groupbuy.console import UNFOLD  # noqa: F401  a setting
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env.read_file(BASE_DIR / ".env")
@@ -58,6 +56,9 @@ INSTALLED_APPS = [
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
@@ -86,12 +87,26 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "groupbuy.console.headers",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "groupbuy.urls"
 WSGI_APPLICATION = "groupbuy.wsgi.application"
 APPEND_SLASH = True  # for the admin; API paths match with and without
 CSRF_FAILURE_VIEW = "pages.problems.csrf_failure"
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT, AXES_COOLOFF_TIME = 10, timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False  # groupbuy/accounts.py has a page of its own
+AXES_CLIENT_IP_CALLABLE = "groupbuy.signin.address"
+AXES_LOCKOUT_CALLABLE = "groupbuy.signin.locked"
+OTP_TOTP_ISSUER = "Group buying"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -158,6 +173,7 @@ CACHES = {
     }
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_COOKIE_AGE = 12 * 60 * 60  # seconds
 
 # --- Celery ---------------------------------------------------------------------------------
 
@@ -251,37 +267,6 @@ STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "media/"
 MEDIA_ROOT = VAR_DIR / "media"  # uploaded pictures of goods
-UNFOLD = {
-    "SITE_TITLE": _("Group buying console"),
-    "SITE_HEADER": _("Group buying console"),
-    "SITE_URL": reverse_lazy("start"),
-    "SITE_ICON": lambda request: static("logo.svg"),
-    "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("logo.svg")}
-    ],
-    "SHOW_LANGUAGES": True,
-    "DASHBOARD_CALLBACK": "trade.admin.dashboard",
-    "STYLES": [
-        lambda request: static("console.css"),
-        lambda request: static("figures.css"),
-    ],
-    "SIDEBAR": {"show_search": True, "navigation": "groupbuy.sidebar.navigation"},
-    "COLORS": {  # the red of the logo
-        "primary": {
-            "50": "254 242 242",
-            "100": "254 226 226",
-            "200": "254 202 202",
-            "300": "252 165 165",
-            "400": "248 113 113",
-            "500": "232 72 63",
-            "600": "214 54 46",
-            "700": "185 28 28",
-            "800": "153 27 27",
-            "900": "127 29 29",
-            "950": "69 10 10",
-        },
-    },
-}
 
 # --- Log ------------------------------------------------------------------------------------
 

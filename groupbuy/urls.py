@@ -11,7 +11,7 @@ import pages.urls
 import tag.urls
 import trade.urls
 from activity.views import picture
-from groupbuy import api, health
+from groupbuy import api, health, signin
 from groupbuy.views import SwitchViewSet
 from trade.figures import home
 from trade.views import accept_callback
@@ -26,6 +26,7 @@ urlpatterns = [
     path("internal/live", health.live_view, name="live"),
     path("internal/ready", health.ready_view, name="ready"),
     path("admin/figures/<slug:name>.csv", admin.site.admin_view(home.export), name="figure_csv"),
+    path("admin/second-step/", admin.site.admin_view(signin.second_step), name="second_step"),
     path("admin/", admin.site.urls),
     # Without a token, so that a guest's page is the same for every guest and can be cached.
     path("language/", csrf_exempt(set_language), name="set_language"),

@@ -324,8 +324,7 @@ def test_an_empty_database_has_pictures_too(operator: Client) -> None:
 
 
 def test_who_may_see_no_order_sees_no_business(client: Client, django_user_model: Any) -> None:
-    django_user_model.objects.create_user("clerk", password="clerk", is_staff=True)
-    client.login(username="clerk", password="clerk")
+    client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
 
     assert "pictures" not in client.get("/admin/").context
     assert client.get("/admin/figures/gmv.csv").status_code == 403

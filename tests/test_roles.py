@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.test import Client
@@ -40,6 +41,7 @@ def _data() -> None:
     crowd.add_members(tag, ["a"])
     make_job(tag_id="other")
     make_promise()
+    AccessAttempt.objects.create(username="x", ip_address="10.0.0.1", failures_since_start=9)
     forecast = Forecast(offer=Offer.objects.get(), created_at=timezone.now())
     report.fill(forecast)
     forecast.save()
@@ -112,6 +114,7 @@ def superusers(client: Client) -> bool:
     ]
     body = {"username": other.username, "is_superuser": "on", "is_active": "on"}
     body |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    body |= {"totpdevice_set-TOTAL_FORMS": "0", "totpdevice_set-INITIAL_FORMS": "0"}
     client.post(f"/admin/auth/user/{other.pk}/change/", body)
     other.refresh_from_db()
     assert set(refused) == {403}
@@ -150,6 +153,7 @@ TRIES: dict[str, Try] = {
     "See and change channels' secrets": secrets,
     "Issue and switch off API keys": changes("groupbuy/apikey"),
     "Change users and groups": changes("auth/user", "auth/group"),
+    "Unlock a name after failed sign-ins": changes("axes/accessattempt", verbs=("delete",)),
     "Change the platform's schedules": changes(
         "django_celery_beat/periodictask", "django_celery_beat/intervalschedule"
     ),
@@ -190,6 +194,7 @@ def test_making_a_superuser_warns(operator: Client) -> None:
     colleague = User.objects.get(username="colleague")
     body = {"username": "colleague", "is_superuser": "on", "is_active": "on"}
     body |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    body |= {"totpdevice_set-TOTAL_FORMS": "0", "totpdevice_set-INITIAL_FORMS": "0"}
     page = operator.post(f"/admin/auth/user/{colleague.pk}/change/", body, follow=True)
 
     colleague.refresh_from_db()

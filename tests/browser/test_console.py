@@ -19,7 +19,7 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture
-def signed_in(phone: Open, live_server: Any) -> Open:
+def signed_in(phone: Open, live_server: Any, problems: list[str]) -> Open:
     """Open a page of the console as a superuser."""
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
@@ -29,11 +29,19 @@ def signed_in(phone: Open, live_server: Any) -> Open:
         page = phone(**options)
         cookie: Any = {"name": "sessionid", "value": session, "url": live_server.url}
         page.context.add_cookies([cookie])
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(path)
         page.wait_for_load_state("networkidle")
         return page
 
     return open_one
+
+
+@pytest.fixture
+def problems() -> list[str]:
+    """Whatever the browser complains of, such as a script that the headers forbid."""
+    return []
 
 
 def trade() -> dict[str, str]:
@@ -74,7 +82,9 @@ NAMES = (
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_fits_into_its_width(name: str, size: Any, signed_in: Open) -> None:
+def test_a_page_fits_into_its_width(
+    name: str, size: Any, signed_in: Open, problems: list[str]
+) -> None:
     page = signed_in(f"/admin/{trade()[name]}", viewport=size, language="zh-CN")
 
     wide = page.evaluate(
@@ -84,6 +94,7 @@ def test_a_page_fits_into_its_width(name: str, size: Any, signed_in: Open) -> No
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     assert wide == []
+    assert problems == []
 
 
 def test_save_comes_before_delete_on_a_phone(signed_in: Open) -> None:
