@@ -140,21 +140,6 @@ def test_a_hidden_page_does_not_poll_and_is_fresh_when_shown_again(phone: Phone)
     expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
 
 
-def test_a_page_that_comes_back_from_the_history_asks_at_once(phone: Phone) -> None:
-    now = timezone.now()
-    offer_at(now)
-    team = team_at(now - MINUTE, NAMES[1], paid=1)
-    page = phone()
-    page.clock.install(time=now)
-    page.goto(f"/t/{code_of(team, NAMES[1])}")
-    factories.lock(NAMES[2], now=timezone.now(), team_id=str(team.pk))
-
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
-    page.clock.run_for(100)
-
-    expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
-
-
 def test_a_lost_connection_is_said_and_found_again(phone: Phone) -> None:
     at = SCENES["team_joinable"](timezone.now())
     page = phone()
@@ -198,25 +183,6 @@ def test_a_payment_that_was_waited_for_is_seen(phone: Phone) -> None:
     expect(page.locator("#said")).to_have_text("1 more person needed")
 
 
-def test_a_form_is_sent_once(phone: Phone) -> None:
-    at = SCENES["team_joinable"](timezone.now())
-    page = phone()
-    page.goto(at.path)
-
-    prevented = page.evaluate(
-        """() => {
-          const form = document.querySelector("header form"), seen = [];
-          form.addEventListener("submit", () => setTimeout(() => {}, 0));
-          addEventListener("submit", (event) => {
-            seen.push(event.defaultPrevented); event.preventDefault(); });
-          form.requestSubmit(); form.requestSubmit();
-          return seen;
-        }"""
-    )
-
-    assert prevented == [False, True]
-
-
 def test_the_link_of_the_team_is_copied(phone: Phone) -> None:
     at = SCENES["my_team_forming"](timezone.now())
     page = phone(ME, permissions=["clipboard-read", "clipboard-write"])
@@ -240,21 +206,6 @@ def test_focus_stays_where_it_was_when_the_page_changes(phone: Phone) -> None:
 
     expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
     expect(page.get_by_role("link", name="Join: ¥80")).to_be_focused()
-
-
-def test_two_tabs_show_the_same(phone: Phone) -> None:
-    now = timezone.now()
-    offer_at(now)
-    team = team_at(now, ME)
-    one = phone(ME)
-    one.goto(f"/t/{code_of(team, ME)}")
-    other = one.context.new_page()
-    other.goto(f"/t/{code_of(team, ME)}/order")
-
-    pay(ME)
-
-    for page in (one, other):
-        expect(page.locator(HEADLINE)).to_have_text("2 more people needed")
 
 
 def seconds(page: Page) -> int:
