@@ -145,7 +145,11 @@ def _sold_out(view: OfferView) -> Panel:
 def _ended(view: OfferView) -> Panel:
     end = view.offer.activity.end_at
     over = end <= view.now
-    headline = _("Ended at %(moment)s") % {"moment": moment(end, view.now)} if over else _("Over")
+    headline = (
+        _("Ended at %(moment)s") % {"moment": moment(end, view.now)}
+        if over
+        else _("This offer is over")
+    )
     return Panel(
         headline,
         [_("No more teams are opened. A team that is still open can be joined by its link.")],

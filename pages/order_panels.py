@@ -96,7 +96,8 @@ def _panel(view: TeamView, order: Order) -> Panel:
     code, state = order.code, view.state
     panel = own_panels.PANELS[state](view)
     give_back = Action(_("Give it back"), links.deal(code, Deed.RETURN))
-    at_shop = Action(_("Delivery and help"), links.deal(code, Deed.VIEW))
+    label = _("Delivery and help") if state is Mine.COMPLETE else _("The order at the shop")
+    at_shop = Action(label, links.deal(code, Deed.VIEW))
     team = Action(_("My team"), links.team(code))
     if state in (Mine.UNPAID, Mine.FORMING):
         return replace(panel, also=[give_back, team])

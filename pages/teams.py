@@ -36,7 +36,7 @@ class TeamView:
     bar: Bar | None
     may_open: bool
     seats: Sequence[Seat]
-    real_people: int  # in it when its time was up, or when it was complete
+    paid_people: int  # when its time was up, or when it was complete
     others: Sequence[TeamRow]
     now: datetime
 
@@ -138,7 +138,7 @@ def view_of(
         bar=bar,
         may_open=bool(offer and bar is None and offer.activity.is_open(now)),
         seats=_seats(watched, own),
-        real_people=watched.in_at_the_end,
+        paid_people=watched.paid_at_the_end,
         others=[] if bar or state in STAYS else _others(offer, watched, code, user_id, now),
         now=now,
     )

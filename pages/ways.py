@@ -104,8 +104,8 @@ def how_complete(view: TeamView) -> str:
         return ngettext(
             "Time was up with %(n)d of %(target)d people; the shop completed the team at %(at)s.",
             "Time was up with %(n)d of %(target)d people; the shop completed the team at %(at)s.",
-            view.real_people,
-        ) % {"n": view.real_people, "target": view.team.target_count, "at": at}
+            view.paid_people,
+        ) % {"n": view.paid_people, "target": view.team.target_count, "at": at}
     return ngettext(
         "%(n)d person bought; complete at %(at)s.",
         "%(n)d people bought together; complete at %(at)s.",
@@ -114,7 +114,7 @@ def how_complete(view: TeamView) -> str:
 
 
 def not_filled(view: TeamView) -> str:
-    missing = max(1, view.team.target_count - view.real_people)
+    missing = view.team.target_count - view.paid_people
     return ngettext(
         "Time was up with %(n)d person missing", "Time was up with %(n)d people missing", missing
     ) % {"n": missing}
@@ -122,7 +122,7 @@ def not_filled(view: TeamView) -> str:
 
 def money_back(view: TeamView) -> str:
     at = moment(own_order(view).closed_at or view.now, view.now)
-    return _("Your %(price)s goes back in full. Its return was ordered at %(at)s.") % {
-        "price": price(view),
-        "at": at,
-    }
+    return _(
+        "Your %(price)s goes back in full, the way you paid. Its return was ordered at %(at)s; "
+        "your bank or wallet may take some working days to show it."
+    ) % {"price": price(view), "at": at}

@@ -34,10 +34,13 @@ class Watched:
         return [order for order in self.orders if order.seat_of]
 
     @property
-    def in_at_the_end(self) -> int:
-        """How many seats were taken when the team's time was up or it was complete."""
+    def paid_at_the_end(self) -> int:
+        """How many had paid when the team's time was up or it was complete."""
         reason = Order.CloseReason
-        left = sum(order.close_reason == reason.TEAM_ENDED for order in self.orders)
+        left = sum(
+            order.close_reason == reason.TEAM_ENDED and order.paid_at is not None
+            for order in self.orders
+        )
         if self.team.completed_at:
             left = sum(
                 order.close_reason == reason.REFUNDED
@@ -45,7 +48,7 @@ class Watched:
                 and order.closed_at >= self.team.completed_at
                 for order in self.orders
             )
-        return self.team.locked_count + left
+        return self.team.paid_count + left
 
 
 def team_of(code: str) -> int | None:

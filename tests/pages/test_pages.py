@@ -121,6 +121,19 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
 # --- Walls and offers -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("team_failed", "Time was up with 2 people missing"),
+        ("my_team_failed_unpaid", "Time was up with 2 people missing"),  # the holder, too
+        ("team_completed_by_the_shop", "Time was up with 2 of 3 people"),
+        ("team_complete_with_refunds", "3 people bought together"),
+    ],
+)
+def test_a_team_that_has_ended_counts_those_who_had_paid(name: str, words: str, look: Look) -> None:
+    assert words in look(SCENES[name](NOW))
+
+
 def test_the_wall_shows_what_this_visitor_may_see(look: Look) -> None:
     at = wall(NOW)
     assert look(at).count('href="/o/s01/c01/9890001"') == 1
