@@ -1,6 +1,7 @@
 """The rules of an offer or a team in plain words: each a question and its answer."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from django.utils.translation import gettext as _
@@ -23,6 +24,7 @@ class Terms:
     group_type: int
     team_time: str  # a sentence
     hold_minutes: int
+    team_has: timedelta
     take_limit: int
 
 
@@ -38,6 +40,7 @@ def of_offer(view: OfferView) -> list[tuple[str, str]]:
             team_time=_("A team has %(time)s from the moment it is opened.")
             % {"time": duration(activity.valid_minutes)},
             hold_minutes=activity.hold_minutes,
+            team_has=timedelta(minutes=activity.valid_minutes),
             take_limit=activity.take_limit,
         )
     )
@@ -54,6 +57,7 @@ def of_team(view: TeamView) -> list[tuple[str, str]]:
             team_time=_("This team has time until %(end)s.")
             % {"end": moment(view.team.expires_at, view.now)},
             hold_minutes=view.team.hold_minutes,
+            team_has=view.team.expires_at - view.team.created_at,
             take_limit=view.offer.activity.take_limit if view.offer else 0,
         )
     )
@@ -94,6 +98,8 @@ def _limit(terms: Terms) -> str:
 
 
 def _hold(terms: Terms) -> str:
+    if timedelta(minutes=terms.hold_minutes) >= terms.team_has:
+        return _("Your seat is held while you pay, until the team's time is up.")
     return _(
         "Your seat is held for %(time)s while you pay, and never longer than the team has."
     ) % {"time": duration(terms.hold_minutes)}

@@ -1,5 +1,6 @@
 """The pages beside the states: lists, cards, problems, and stored text that stays text."""
 
+import html
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -142,6 +143,21 @@ def test_the_wall_shows_what_this_visitor_may_see(look: Look) -> None:
     Activity.objects.update(restrict_visible=True)
 
     assert "No offers now" in look(at)
+
+
+@pytest.mark.parametrize(
+    ("hold", "words"),
+    [
+        (14, "Your seat is held for 14 minutes while you pay, and never longer than the team has."),
+        (15, "Your seat is held while you pay, until the team's time is up."),
+    ],
+)
+def test_the_rules_name_how_long_a_seat_is_held(hold: int, words: str, look: Look) -> None:
+    offer_at(NOW, hold_minutes=hold, valid_minutes=15)
+    team = team_at(NOW, NAMES[1])
+
+    for path in (OFFER, f"/t/{code_of(team, NAMES[1])}"):
+        assert words in html.unescape(look(Scene(path, "", "")))
 
 
 def test_an_offer_that_is_hidden_leaves_no_trace(look: Look) -> None:
