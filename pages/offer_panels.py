@@ -60,7 +60,7 @@ def _mine_unpaid(view: OfferView) -> Panel:
         ),
         [
             Action(_("My team"), links.team(order.code)),
-            Action(_("My order"), links.order(order.code)),
+            Action(_("Give the seat back"), links.deal(order.code, Deed.RETURN)),
         ],
         until=end,
         until_label=_("Time left to pay"),

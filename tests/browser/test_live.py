@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
+from urllib.parse import urlsplit
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from tests import factories
 from tests.pages.scenes import ME, MINUTE, NAMES, OFFER, SCENES, code_of, offer_at, team_at
@@ -181,6 +182,21 @@ def test_a_payment_that_was_waited_for_is_seen(phone: Phone) -> None:
 
     expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
     expect(page.locator("#said")).to_have_text("1 more person needed")
+
+
+def test_a_first_visit_loads_less_than_100_kb_from_this_site_alone(phone: Phone) -> None:
+    at = SCENES["offer_open_with_teams"](timezone.now())
+    page = phone(at.user_id)
+    loaded: list[Response] = []
+    page.on("response", lambda answer: loaded.append(answer))
+
+    page.goto(at.path)
+    page.wait_for_load_state("networkidle")
+
+    assert {urlsplit(answer.url).netloc for answer in loaded} == {urlsplit(page.url).netloc}
+    assert sum(len(answer.body()) for answer in loaded) < 100_000
+    names = {answer.url.rpartition("/")[2].partition("?")[0] for answer in loaded}
+    assert names >= {"pages.css", "live.js", "9890001.svg"}
 
 
 def test_the_link_of_the_team_is_copied(phone: Phone) -> None:
