@@ -249,8 +249,10 @@ def test_an_old_link_leads_to_the_new_team_of_whoever_sent_it(look: Look) -> Non
     offer_at(NOW, take_limit=2)
     old = team_at(NOW - 20 * MINUTE, NAMES[1], NAMES[2], paid=1)
     end(old, NOW - 2 * MINUTE)
-    for name in (NAMES[3], NAMES[0], NAMES[2], NAMES[1]):  # the ones that end soonest come first
-        team_at(NOW - MINUTE, name, out_trade_no=f"again {name}")
+    soonest_first = (NAMES[3], NAMES[0], NAMES[2], NAMES[1])
+    for seconds, name in enumerate(soonest_first):
+        at = NOW - MINUTE + timedelta(seconds=seconds)
+        team_at(at, name, out_trade_no=f"again {name}")
 
     page = look(Scene(f"/t/{code_of(old, NAMES[1])}", "", ""))
     to_the_inviter = look(Scene(f"/t/{code_of(old, NAMES[1])}", NAMES[1], ""))
