@@ -225,6 +225,38 @@ def test_group_type_0_completes_at_the_end(source: Reference) -> None:
     assert broken() == {}
 
 
+def test_what_was_closed_before_the_shop_completed_the_team_was_not_formed(
+    source: Reference,
+) -> None:
+    source.add_activity(group_type=0)
+    source.add_team("12345678", PAID, minutes_left=-60, lock_count=2, complete_count=2)
+    source.add_order("12345678", PAID, out_trade_time=source.ends(-60))
+    source.add_order("12345678", CLOSED, out_trade_time=source.ends(-118), minutes_left=-60)
+
+    report = run(source, "--write")
+
+    assert books(report) == {
+        "kept, completed by the shop": ("1", "80.00"),
+        "goes back": ("1", "80.00"),
+        "went back before": ("1", "80.00"),
+    }
+    assert states() == {"t1": (1, ""), "t2": (2, "late_payment"), "t3": (2, "refunded")}
+    told = [json.loads(task.payload) for task in NotifyTask.objects.order_by("pk")]
+    assert [each.get("type") for each in told] == [None, "paid_unformed", "paid_unformed"]
+    assert told[0]["outTradeNoList"] == ["t1"]
+    assert broken() == {}
+
+
+def test_a_team_within_its_grace_is_ended_later(source: Reference) -> None:
+    source.add_activity()
+    source.add_team("12345678", PAID, minutes_left=-1)
+
+    report = run(source, "--write")
+
+    assert books(report) == {"goes back": ("1", "80.00")}
+    assert (Team.objects.get().status, states()) == (0, {"t1": (1, "")})
+
+
 def test_seats_taken_or_paid_after_the_end_are_released(source: Reference) -> None:
     source.add_activity()
     source.add_team("12345678", PAID, minutes_left=-60, lock_count=3, complete_count=2)

@@ -42,7 +42,9 @@ def _refund(plan: Plan, order: Order) -> NotifyTask:
     assert order.closed_at is not None
     kind = RefundType.UNPAID_UNLOCK
     if order.paid_at:
-        kind = RefundType.PAID_FORMED if plan.team.completed_at else RefundType.PAID_UNFORMED
+        completed_at = plan.team.completed_at
+        formed = completed_at is not None and completed_at < order.closed_at
+        kind = RefundType.PAID_FORMED if formed else RefundType.PAID_UNFORMED
     url = plan.team.channel.refund_notify_url
     return refund_promise(plan.team, order, kind, url, now=order.closed_at)
 

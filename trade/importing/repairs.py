@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from groupbuy.fields import read_id
+from trade.expire import GRACE
 from trade.importing.plan import CLOSED, LOCKED, PAID, Plan, read_order
 from trade.importing.promises import add_promises, completed_at, refund_tasks, told_at
 from trade.importing.report import Finding
@@ -94,11 +95,25 @@ def _repair_forming(plan: Plan) -> None:
         plan.found(Finding.NEVER_COMPLETED)
         team.status, team.completed_at = Team.Status.COMPLETE, plan.now
     elif team.expires_at <= plan.now:
-        money = sum((order.pay_price for order in paid), Decimal(0))
-        plan.found(
-            Finding.PAST_END_COMPLETES if plan.completed_at_its_end else Finding.PAST_END_FAILS,
-            detail=f"{len(plan.live(LOCKED))} unpaid, {len(paid)} paid, {money:.2f}",
-        )
+        _end(plan)
+
+
+def _end(plan: Plan) -> None:
+    """End a team as trade/expire.py does, but in its batch: an old source has many of them."""
+    team, by_shop, paid = plan.team, plan.completed_at_its_end, plan.live(PAID)
+    money = sum((order.pay_price for order in paid), Decimal(0))
+    plan.found(
+        Finding.PAST_END_COMPLETES if by_shop else Finding.PAST_END_FAILS,
+        detail=f"{len(plan.live(LOCKED))} unpaid, {len(paid)} paid, {money:.2f}",
+    )
+    if team.expires_at + GRACE > plan.now:
+        return
+    for order in plan.live(LOCKED) if by_shop else plan.live():
+        plan.close(order, Order.CloseReason.TEAM_ENDED)
+    team.status = Team.Status.FAILED
+    if by_shop:
+        team.status, team.completed_at = Team.Status.COMPLETE, plan.now
+        team.completed_by_shop = True
 
 
 def _repair_complete(plan: Plan) -> None:

@@ -81,7 +81,8 @@ def _import_teams(plans: list[Plan], run: Import) -> None:
 def _known_orders(plans: list[Plan]) -> dict[tuple[int, str], Order]:
     """The orders here with an out_trade_no of these teams."""
     numbers = [order.out_trade_no for plan in plans for order in plan.orders]
-    orders = Order.objects.filter(out_trade_no__in=numbers)
+    channels = {plan.team.channel_id for plan in plans}  # first in the index of these numbers
+    orders = Order.objects.filter(channel_id__in=channels, out_trade_no__in=numbers)
     return {(order.channel_id, order.out_trade_no): order for order in orders}
 
 
@@ -114,11 +115,14 @@ def _fate(plan: Plan, order: Order) -> str:
     """The outcome of this order's money, as the report names it."""
     if order.status == CLOSED:
         return "goes back" if order.closed_at == plan.now else "went back before"
-    if plan.team.status != Team.Status.FORMING:
-        return "kept, in complete teams"
-    if plan.team.expires_at > plan.now:
+    team, now = plan.team, plan.now
+    if team.status == Team.Status.FORMING and team.expires_at > now:
         return "kept, in open teams"
-    return "kept, completed by the shop" if plan.completed_at_its_end else "goes back"
+    by_shop = team.completed_by_shop and team.completed_at == now
+    if team.status == Team.Status.FORMING:  # to be ended after its grace
+        by_shop = plan.completed_at_its_end
+        return "kept, completed by the shop" if by_shop else "goes back"
+    return "kept, completed by the shop" if by_shop else "kept, in complete teams"
 
 
 def _book_left_out(rows: Iterable[Row], run: Import) -> None:
