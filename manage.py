@@ -30,7 +30,7 @@ def why_it_failed(exc: Error) -> str:
     except Error:
         return f"The database does not answer: {exc}"
     return (
-        f"{len(pending)} migrations are not applied: run python manage.py migrate"
+        f"{exc}. {len(pending)} migrations are not applied: run python manage.py migrate"
         if pending
         else ""
     )
