@@ -54,6 +54,14 @@ def test_every_service_is_confined(name: str) -> None:
     assert service["restart"] == ("no" if name in ONCE else "unless-stopped")
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_directories_in_memory_belong_to_the_service(name: str) -> None:
+    """A tmpfs over a directory of the image keeps that one's mode: root's, without an owner."""
+    _tmp, *mounts = SERVICES[name]["tmpfs"]
+
+    assert [each for each in mounts if not re.fullmatch(r"/[\w/]+:uid=\d+,gid=\d+", each)] == []
+
+
 def test_only_nginx_can_be_reached() -> None:
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"nginx"}
     assert COMPOSE["networks"]["data"]["internal"] is True
