@@ -34,6 +34,8 @@ from groupbuy.deletion import UsedRowsStay
 from groupbuy.history import KeepsValues
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
+admin.site.index_title = _("Overview")  # type: ignore[assignment]
+
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """The console's page for a refused permission; the API answers with its envelope."""

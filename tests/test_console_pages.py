@@ -134,6 +134,7 @@ def test_a_closed_order_says_whether_money_goes_back(operator: Client) -> None:
     for user, own in zip(("paid", "unpaid"), words[language(operator)], strict=True):
         page = operator.get(f"/admin/trade/order/?q={user}").content.decode()
         assert [each for each in words[language(operator)] if each in page] == [own]
+        assert "&#x27;danger&#x27;" not in page  # a status is words, not a pair
 
 
 def test_a_failed_team_says_how_many_had_paid(operator: Client) -> None:

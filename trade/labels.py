@@ -1,6 +1,7 @@
 """The states (状态) of teams, orders and notifications in the console: a tone and words."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db.models import Prefetch, QuerySet
 from django.utils import formats, timezone
@@ -10,8 +11,17 @@ from trade.expire import GRACE
 from trade.models import NotifyTask, Order, Team
 
 TONES = {tone: tone for tone in ("success", "info", "warning", "danger", "")}
-Labelled = tuple[str, str]  # a tone and words
 NEVER_SEATED = (Order.CloseReason.LATE_PAYMENT, Order.CloseReason.BLACKLISTED)
+
+
+class Labelled(NamedTuple):
+    """A tone of TONES and words: a coloured label in lists, the words elsewhere."""
+
+    tone: str
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
 
 
 def of_team(team: Team, now: datetime) -> Labelled:
@@ -19,33 +29,37 @@ def of_team(team: Team, now: datetime) -> Labelled:
         case Team.Status.FORMING:
             return _forming(team, now)
         case Team.Status.COMPLETE if team.completed_by_shop:
-            return "success", _("complete, by the platform at its end")
+            return Labelled("success", _("complete, by the platform at its end"))
         case Team.Status.COMPLETE:
-            return "success", _("complete")
+            return Labelled("success", _("complete"))
         case Team.Status.COMPLETE_WITH_REFUNDS:
-            return "warning", _("complete with refunds")
+            return Labelled("warning", _("complete with refunds"))
         case Team.Status.FAILED:
-            return "danger", _("failed")
+            return Labelled("danger", _("failed"))
 
 
 def _forming(team: Team, now: datetime) -> Labelled:
     if now >= team.expires_at:
         until = timezone.localtime(team.expires_at + GRACE)
         moment = formats.date_format(until, "H:i:s")
-        return "warning", _("time is up, payments are awaited until %(until)s") % {"until": moment}
-    return ("info", _("forming")) if team.locked_count else ("", _("forming, everybody has left"))
+        return Labelled(
+            "warning", _("time is up, payments are awaited until %(until)s") % {"until": moment}
+        )
+    if team.locked_count:
+        return Labelled("info", _("forming"))
+    return Labelled("", _("forming, everybody has left"))
 
 
 def of_order(order: Order) -> Labelled:
     match Order.Status(order.status):
         case Order.Status.CLOSED if order.paid_at:
-            return "danger", _("closed, the money goes back")
+            return Labelled("danger", _("closed, the money goes back"))
         case Order.Status.CLOSED:
-            return "", _("closed, nothing was paid")
+            return Labelled("", _("closed, nothing was paid"))
         case Order.Status.PAID:
-            return "success", str(Order.Status.PAID.label)
+            return Labelled("success", str(Order.Status.PAID.label))
         case Order.Status.LOCKED:
-            return "info", str(Order.Status.LOCKED.label)
+            return Labelled("info", str(Order.Status.LOCKED.label))
 
 
 def of_promise(promise: NotifyTask) -> Labelled:
@@ -56,7 +70,7 @@ def of_promise(promise: NotifyTask) -> Labelled:
         NotifyTask.State.GIVEN_UP: "danger",
     }
     state = NotifyTask.State(promise.state)
-    return tones[state], str(state.label)
+    return Labelled(tones[state], str(state.label))
 
 
 def with_payers(teams: QuerySet[Team]) -> QuerySet[Team]:

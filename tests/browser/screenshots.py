@@ -1,21 +1,30 @@
-"""make screenshots: the pages as docs/ shows them, and the demo's drawings as posters read them.
+"""make screenshots: pages and console as docs/ shows them, the demo's drawings for posters.
 
 No test: its name keeps it out of the suite.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from io import BytesIO
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.test import Client
 from django.utils import timezone
 from PIL import Image
 from playwright.sync_api import Page
 
+from activity.models import Offer
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.pages.scenes import OTHERS, SCENES, Scene
+from trade.figures import sums
+from trade.forecast import report
+from trade.models import Forecast, Order
 
 ROOT = Path(__file__).parents[2]
 SHOTS, GOODS = ROOT / "docs" / "screenshots", ROOT / "static" / "goods"
@@ -47,6 +56,46 @@ def test_take(name: str, language: str, phone: Callable[..., Page]) -> None:
         page.goto(at.path)
         page.wait_for_load_state("networkidle")
         page.screenshot(path=SHOTS / f"{name}-{language}-{size['width']}.png")
+
+
+def test_take_the_console(phone: Callable[..., Page], live_server: Any) -> None:
+    """On thirty days of the demo's history."""
+    now = timezone.now()
+    url = "http://127.0.0.1:9/notify"
+    call_command("seed_demo", refund_url=url, history=url, verbosity=0)
+    sums.keep(clock=timezone.now)
+    order = Order.objects.filter(status=Order.Status.CLOSED).exclude(paid_at=None).latest("pk")
+    pages = {
+        "console-home": "",
+        "console-order": f"trade/order/{order.pk}/change/",
+        "console-forecast": f"trade/forecast/{make_forecast(now).pk}/change/",
+    }
+    client = Client()
+    client.force_login(User.objects.create_superuser("operator"))
+    cookie: Any = {
+        "name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url,
+    }  # fmt: skip
+    for language, size in product(["en", "zh"], [PHONE, DESKTOP]):
+        page = phone(language=language, viewport=size | {"height": 1000})
+        page.context.add_cookies([cookie])
+        for name, path in pages.items():
+            page.goto(f"/admin/{path}")
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=SHOTS / f"{name}-{language}-{size['width']}.png")
+
+
+def make_forecast(now: datetime) -> Forecast:
+    """Of the last thirty days of coffee beans."""
+    offer = Offer.objects.select_related("activity", "sku").get(
+        sku__goods_id="9890002", channel__source="s01"
+    )
+    guesses = report.guesses(offer, now)
+    start = now - timedelta(days=30)
+    forecast = Forecast(offer=offer, created_at=start, days=30, unit_cost=Decimal(35), **guesses)
+    report.fill(forecast)
+    forecast.starts_at = start
+    forecast.save()
+    return forecast
 
 
 @pytest.mark.parametrize("drawing", sorted(GOODS.glob("*.svg")), ids=lambda path: path.stem)
