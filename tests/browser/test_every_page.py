@@ -5,19 +5,34 @@ from collections.abc import Callable
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
+from activity.models import Sku
 from groupbuy.models import Channel
+from groupbuy_client import Pages
 from tests.browser.conftest import DESKTOP, PHONE
-from tests.pages.scenes import OTHERS, SCENES
+from tests.pages.scenes import ME, OTHERS, SCENES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # As the guidelines for web content (WCAG 2.2 AA) ask, and axe's own advice.
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
+CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 SMALL = """() => [...document.querySelectorAll("main a, main button, header a, header button")]
   .filter(each => each.offsetParent && !each.closest("p:not(.also):not(.next)"))
   .map(each => [each.textContent.trim(), each.getBoundingClientRect().height])
   .filter(([, height]) => height < 44)"""
+
+
+def assert_it_fits_and_is_accessible(page: Page) -> None:
+    """On a phone and a desktop, in both colour schemes."""
+    for size in (PHONE, DESKTOP):
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        assert page.evaluate(SMALL) == []
+    for scheme, options in (("light", RULES), ("dark", CONTRAST)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        found = Axe().run(page, options=options)
+        assert found.violations_count == 0, found.generate_report()
 
 
 @pytest.mark.parametrize("name", [*SCENES, *OTHERS])
@@ -31,16 +46,52 @@ def test_a_page_fits_and_is_accessible(name: str, phone: Callable[..., Page]) ->
     for language in ("zh-hans", "en"):
         page.set_extra_http_headers({"Accept-Language": language})
         page.goto(at.path)
-        for size in (PHONE, DESKTOP):
-            page.set_viewport_size(size)  # type: ignore[arg-type]
-            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-            assert page.evaluate(SMALL) == []
-        found = Axe().run(page, options=RULES)
-        assert found.violations_count == 0, found.generate_report()
-    page.emulate_media(color_scheme="dark")
-    found = Axe().run(page, options={"runOnly": {"type": "rule", "values": ["color-contrast"]}})
-    assert found.violations_count == 0, found.generate_report()
+        assert_it_fits_and_is_accessible(page)
     assert errors == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "heading"),
+    [
+        ("/nowhere", 404, "Not found"),
+        ("/t/unknown", 404, "There is no such team"),
+        ("/o/s01/c01/unknown", 404, "There is no such offer"),
+        ("/my/s01/c01", 403, "Please come from the shop"),
+        ("/h/s01/c01?userId=x", 403, "This link is not complete"),
+        ("/o/s01/c01/9890001/buy/open", 409, "No team can be opened here now"),
+        ("/o/s01/c01/9890001/buy/alone", 200, "How to buy"),
+        ("/static/errors/500.html", 200, "Something went wrong"),
+        ("/static/errors/503.html", 200, "Back in a moment"),
+    ],
+)
+def test_a_problem_fits_and_is_accessible(
+    path: str, status: int, heading: str, phone: Callable[..., Page]
+) -> None:
+    SCENES["offer_without_checkout"](timezone.now())
+    Sku.objects.update(sold_out=True)
+    page = phone()
+
+    answer = page.goto(path)
+
+    assert answer is not None
+    assert answer.status == status
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    assert_it_fits_and_is_accessible(page)
+
+
+def test_a_link_from_elsewhere_asks_who_follows_it(phone: Callable[..., Page]) -> None:
+    SCENES["offer_open"](timezone.now())
+    channel = Channel.objects.get()
+    page = phone()
+    page.goto("/")
+    pages = Pages(page.url, channel.page_secret, source="s01", channel="c01")
+
+    page.goto(pages.handover_url(ME, pages.orders_path()), referer="https://evil.example.com/")
+
+    expect(page.get_by_role("heading", name="Are you wa***g?")).to_be_visible()
+    assert_it_fits_and_is_accessible(page)
+    page.get_by_role("button", name="Yes, I am wa***g").click()
+    expect(page.get_by_role("heading", name="My orders")).to_be_visible()
 
 
 def test_the_way_out_of_wechat_fits_and_is_accessible(phone: Callable[..., Page]) -> None:
@@ -53,10 +104,7 @@ def test_the_way_out_of_wechat_fits_and_is_accessible(phone: Callable[..., Page]
 
     page.get_by_role("button", name="Copy the link").wait_for()
     assert page.locator("#link").input_value() == page.url
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert page.evaluate(SMALL) == []
-    found = Axe().run(page, options=RULES)
-    assert found.violations_count == 0, found.generate_report()
+    assert_it_fits_and_is_accessible(page)
 
 
 def test_the_keyboard_goes_from_top_to_bottom(phone: Callable[..., Page]) -> None:
