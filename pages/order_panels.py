@@ -12,7 +12,7 @@ from pages import links, own_panels
 from pages.links import Deed
 from pages.orders import OrderList, OrderRow, Tab
 from pages.panels import Action, Panel
-from pages.states import Mine, pay_until
+from pages.states import Mine, TeamState, pay_until
 from pages.teams import TeamView
 from pages.words import moment, money
 from trade.models import Order
@@ -99,6 +99,8 @@ def _panel(view: TeamView, order: Order) -> Panel:
     label = _("Delivery and help") if state is Mine.COMPLETE else _("The order at the shop")
     at_shop = Action(label, links.deal(code, Deed.VIEW))
     team = Action(_("My team"), links.team(code))
+    if before := _before_giving_back(state):
+        panel = replace(panel, lead=[*panel.lead, before % {"price": money(order.pay_price)}])
     if state in (Mine.UNPAID, Mine.FORMING):
         return replace(panel, also=[give_back, team])
     if state in (Mine.COMPLETE, Mine.COUNTING, Mine.COUNTING_UNPAID):
@@ -109,6 +111,25 @@ def _panel(view: TeamView, order: Order) -> Panel:
     to_itself = links.order(code)
     ways = [way for way in (panel.main, *panel.also) if way.url != to_itself]
     return replace(panel, main=ways[0] if ways else at_shop, also=[*ways[1:], at_shop][:3])
+
+
+def _before_giving_back(state: TeamState) -> str:
+    """What it would mean, for seat, money and the others; "" where nothing can be given back."""
+    match state:
+        case Mine.UNPAID:
+            return _("If you give it back, your seat is free for others, and you owe nothing.")
+        case Mine.FORMING:
+            return _(
+                "If you give it back, your seat is free for others and your %(price)s goes back in "
+                "full; the team goes on without you."
+            )
+        case Mine.COMPLETE:
+            return _(
+                "If you give it back, your %(price)s goes back in full; the team stays complete "
+                "for the others."
+            )
+        case _:
+            return ""
 
 
 def _sums(order: Order) -> list[tuple[str, str]]:

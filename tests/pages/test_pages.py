@@ -125,6 +125,21 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("order_my_seat_unpaid", "your seat is free for others, and you owe nothing"),
+        ("order_my_team_forming", "your seat is free for others and your ¥80 goes back in full;"),
+        ("order_my_team_complete", "your ¥80 goes back in full; the team stays complete for"),
+    ],
+)
+def test_an_order_says_what_giving_it_back_would_mean(name: str, words: str, look: Look) -> None:
+    page = look(SCENES[name](NOW))
+
+    assert f"If you give it back, {words}" in page
+    assert "/order/return" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
         ("team_failed", "Time was up with 2 people missing"),
         ("my_team_failed_unpaid", "Time was up with 2 people missing"),  # the holder, too
         ("team_completed_by_the_shop", "Time was up with 2 of 3 people"),
