@@ -31,7 +31,7 @@ class Platform:
     """MariaDB, Redis, a web server and a worker; the mall's side of a purchase."""
 
     def __init__(self, directory: Path, callbacks: str) -> None:
-        self.services = Services(directory / "services", "mariadb", "redis", flush=False)
+        self.services = Services(directory / "services", "mariadb", "redis")
         self.port, self.callbacks = free_port(), callbacks
         variables = self.services.environment()
         self.environment = EMBEDDED | variables | {
