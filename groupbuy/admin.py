@@ -34,7 +34,7 @@ from groupbuy.deletion import UsedRowsStay
 from groupbuy.history import KeepsValues
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
-admin.site.index_title = _("Overview")  # type: ignore[assignment]
+admin.site.index_title = _("Overview")
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
