@@ -15,9 +15,6 @@ from django.utils.translation import get_language
 
 WIDTH = 420
 LEFT, RIGHT = 40, 8  # of the plot
-LEGEND = 22  # height below the plot
-LABEL = 18  # height of the labels below an axis
-
 
 Value = float | Decimal
 
@@ -130,7 +127,7 @@ def day_axis(drawing: Drawing, days: Sequence[date], y: float) -> Axis:
     axis = Axis(0, len(days), LEFT, WIDTH - RIGHT)
     step = max(1, math.ceil(len(days) / 6))
     for n, day in enumerate(days):
-        if (len(days) - 1 - n) % step == 0 and axis(n + 0.5) < WIDTH - RIGHT - 8 + 10:
+        if (len(days) - 1 - n) % step == 0:
             last = n == len(days) - 1 and len(days) > 12
             x = WIDTH - RIGHT if last else axis(n + 0.5)
             drawing.text(x, y, f"{day:%m-%d}", anchor="end" if last else "middle")
