@@ -211,6 +211,15 @@ def test_the_login_page_says_how_its_code_is() -> None:
     assert state() == {"state": "expired", "next": "/orders"}
 
 
+def test_without_wechat_the_login_page_offers_no_code(settings: Any) -> None:
+    settings.DEMO = False
+
+    page = Client(headers={"Accept-Language": "en"}).get("/login").content.decode()
+
+    assert "WeChat is not set up here." in page
+    assert "I have scanned it" not in page
+
+
 def test_what_is_over_is_deleted(shopper: Shopper) -> None:
     now = timezone.now()
     client = Client()
