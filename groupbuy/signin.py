@@ -87,7 +87,7 @@ def second_step(request: HttpRequest) -> HttpResponse:
         "is_on": is_on,
     }
     if not is_on:
-        device, _new = TOTPDevice.objects.get_or_create(user=user, confirmed=False)
+        device = _offered(user) or TOTPDevice.objects.create(user=user, confirmed=False)
         context["qr"] = segno.make(device.config_url).svg_data_uri(scale=5, light="white")
         context["key"] = device.config_url.partition("secret=")[2].partition("&")[0]
     return render(request, "admin/second_step.html", context)
@@ -100,10 +100,15 @@ def _press(user: User, code: str, *, is_on: bool) -> bool:
         if accepted:
             _devices(user).delete()
         return accepted
-    device = TOTPDevice.objects.filter(user=user, confirmed=False).first()
+    device = _offered(user)
     if device is None or not device.verify_token(code):
         return False
     return bool(TOTPDevice.objects.filter(pk=device.pk, confirmed=False).update(confirmed=True))
+
+
+def _offered(user: User) -> TOTPDevice | None:
+    """The oldest device that waits for its first code: two tabs may have made two."""
+    return TOTPDevice.objects.filter(user=user, confirmed=False).order_by("pk").first()
 
 
 def _devices(user: User) -> Any:

@@ -251,6 +251,22 @@ def test_the_fact_is_what_the_rows_say(operator: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_more_orders_than_a_page_can_read_are_not_compared(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = timezone.now()
+    play(now - timedelta(hours=2))
+    operator.post(ADD, guesses(Offer.objects.get()))
+    forecast = Forecast.objects.get()
+    forecast.starts_at = now - timedelta(days=1)
+
+    monkeypatch.setattr(report, "MOST_ORDERS", 5)
+    assert report.fact(forecast, now) is not None
+    monkeypatch.setattr(report, "MOST_ORDERS", 4)
+    assert report.fact(forecast, now) is None
+
+
+@pytest.mark.django_db
 def test_fact_stands_beside_forecast(operator: Client) -> None:
     now = timezone.now()
     play(now - timedelta(hours=2))

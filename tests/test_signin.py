@@ -149,6 +149,19 @@ def test_a_code_switches_the_second_step_on(colleague: User) -> None:
     assert "<code>" not in again  # the key is not shown again
 
 
+def test_two_tabs_that_made_two_keys_do_not_break_the_page(colleague: User) -> None:
+    client = browser()
+    client.force_login(colleague)
+    first, _second = (
+        TOTPDevice.objects.create(user=colleague, confirmed=False) for _tab in range(2)
+    )
+
+    assert client.get(STEP).status_code == 200
+    client.post(STEP, {"code": code(first)})
+
+    assert TOTPDevice.objects.get(confirmed=True) == first
+
+
 def test_with_the_second_step_a_password_is_not_enough(colleague: User) -> None:
     owner = browser()
     owner.force_login(colleague)

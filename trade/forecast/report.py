@@ -17,6 +17,7 @@ from trade.forecast.simulation import Guess, Outcome, Rules, expected_seats, fit
 from trade.models import Forecast, Order, Team
 
 MOST_SEATS = 10_000  # of one simulated campaign; a hundred of them take about two seconds
+MOST_ORDERS = 100_000  # that a page reads to compare a forecast with
 HISTORY = timedelta(days=30)
 MINUTE = timedelta(minutes=1)
 UNSEATED = (Order.CloseReason.LATE_PAYMENT, Order.CloseReason.BLACKLISTED)
@@ -117,17 +118,19 @@ def _spread(runs: Iterable[Campaign], name: str) -> list[str]:
 
 
 def fact(forecast: Forecast, now: datetime) -> Campaign | None:
-    """The campaign so far, from the teams opened in the forecast's days; None before them."""
+    """The campaign so far, from the teams opened in the forecast's days.
+
+    None before these days, or if there are more than MOST_ORDERS orders.
+    """
     until = min(now, forecast.ends_at)
     if until <= forecast.starts_at:
         return None
-    teams = list(_of_offer(Team, forecast.offer, forecast.starts_at, until))
+    teams = list(_of_offer(Team, forecast.offer, forecast.starts_at, until)[:MOST_ORDERS])
     by_pk = {team.pk: team for team in teams}
-    orders = [
-        order
-        for order in _of_offer(Order, forecast.offer, forecast.starts_at, now)
-        if order.team_id in by_pk
-    ]
+    found = list(_of_offer(Order, forecast.offer, forecast.starts_at, now)[: MOST_ORDERS + 1])
+    if len(found) > MOST_ORDERS:
+        return None
+    orders = [order for order in found if order.team_id in by_pk]
     paid = [o for o in orders if o.settled_at and o.close_reason not in UNSEATED]
     kept = [o for o in paid if o.status == Order.Status.PAID]
     back = sum((o.pay_price for o in paid if o.status == Order.Status.CLOSED), Decimal(0))

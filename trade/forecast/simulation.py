@@ -20,7 +20,7 @@ from random import Random
 
 PAY_MINUTES = 5.0  # a payment comes within this time, uniformly
 RUNS = 100
-FITTED, MOST_FRIENDS = 1000, 5.0  # teams of a fit, and the largest spread that it tries
+FITTED_SEATS, MOST_FRIENDS = 5000, 5.0  # seats of a fit, and the largest spread that it tries
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +199,10 @@ def fitted_spread(rules: Rules, guess: Guess, *, seats: float) -> float:
     comes before others.
     """
     low, high = 0.0, MOST_FRIENDS
+    teams = max(20, min(1000, FITTED_SEATS // rules.target))
     for _step in range(10):
         middle = (low + high) / 2
-        alone = replace(guess, buyers=FITTED, joins=0, spread=middle)
+        alone = replace(guess, buyers=teams, joins=0, spread=middle)
         outcome = Campaign(rules, alone, Random(1)).run(days=1)  # noqa: S311  no secret
         low, high = (middle, high) if outcome.paid < seats * outcome.opened else (low, middle)
     return low
