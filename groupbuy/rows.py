@@ -10,16 +10,19 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, models
 from django.db.models.sql import UpdateQuery
 from django.utils.functional import cached_property
 
+from groupbuy import galera
 from groupbuy.errors import ErrorCode, GroupBuyError
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=models.Model)
 COLLISIONS = {1062, 1205, 1213}  # MySQL: duplicate key, lock wait timeout, deadlock
-LOST = {1927, 2006, 2013, 4031}  # killed, gone away, lost during a query, closed while idle
+# Killed, gone away, lost during a query, closed while idle; 1047: a Galera node without a majority.
+LOST = {1047, 1927, 2006, 2013, 4031}
 TRIES = 5  # of a transaction that may be retried
 
 
@@ -40,6 +43,23 @@ def retry(run: Callable[[], T]) -> T:
             if not may_retry(exc):
                 raise
     raise GroupBuyError(ErrorCode.TRY_AGAIN)
+
+
+def settled(run: Callable[[], T], *, certain: tuple[type[GroupBuyError], ...] = ()) -> T:
+    """Run a use case; on a Galera cluster, after a refusal, catch up and run it once more.
+
+    The refusal may rest on a row that this node does not have yet. One of the `certain` classes
+    does not. It must be safe to repeat.
+    """
+    try:
+        return run()
+    except certain:
+        raise
+    except GroupBuyError:
+        if not settings.GALERA:
+            raise
+    galera.catch_up()
+    return run()
 
 
 def may_retry(exc: DatabaseError) -> bool:

@@ -155,6 +155,7 @@ def _database(url: dict[str, Any]) -> dict[str, Any]:
 
 
 DATABASES = {"default": _database(env.database("DATABASE_URL", VAR_DIR / "db.sqlite3"))}
+GALERA = env.flag("GALERA", default=False)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis ----------------------------------------------------------------------------------
@@ -184,6 +185,10 @@ CELERY_BROKER_CONNECTION_TIMEOUT = 1
 CELERY_BROKER_HEARTBEAT = 30  # seconds; a RabbitMQ that falls silent is noticed after two
 if CELERY_BROKER_URL.startswith("redis"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 5}
+QUORUM_QUEUES = env.flag("QUORUM_QUEUES", default=False)
+if QUORUM_QUEUES:
+    CELERY_TASK_DEFAULT_QUEUE_TYPE = "quorum"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None  # no results, so beat needs no clean-up task
 CELERY_TASK_ACKS_LATE = True  # every task may run twice; none may be lost

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from groupbuy import metrics
+from groupbuy import galera, metrics
 
 T = TypeVar("T")
 MAX_AGE = 1.0  # seconds
@@ -111,6 +111,8 @@ class Snapshot(Generic[T]):
     def _renew(self) -> _Copy:
         started_at = time.monotonic()
         try:
+            if self._announced:
+                galera.catch_up()  # the announcement may be faster than the rows
             value = self._load()
         except Exception as exc:  # noqa: BLE001  raised in every thread that waited for it
             metrics.SNAPSHOT_LOADS.labels("failed").inc()

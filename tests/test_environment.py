@@ -33,6 +33,8 @@ RUBBISH = [
     ("DEBUG", "maybe", BOOLEAN),
     ("DEMO", "2", BOOLEAN),
     ("BEHIND_HTTPS_PROXY", "https", BOOLEAN),
+    ("GALERA", "https", BOOLEAN),
+    ("QUORUM_QUEUES", "https", BOOLEAN),
     ("TRUSTED_PROXIES", "one", "expected a number from 0 to 99"),
     ("TRUSTED_PROXIES", "-1", "expected a number from 0 to 99"),
     ("VAR_DIR", "/dev/null/var", "not a directory that can be written to"),

@@ -223,6 +223,26 @@ def test_a_database_that_is_away_ends_the_sweep(
     assert Order.objects.get().status == Order.Status.LOCKED
 
 
+@pytest.mark.parametrize("sweep", [holds, teams])
+def test_collisions_are_left_to_the_next_sweep_with_one_line(
+    sweep: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_activity(hold_minutes=5)
+    lock("a")
+    lock("b")
+
+    def collide(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError(1213, "Deadlock found")
+
+    with monkeypatch.context() as colliding:
+        colliding.setattr(expire, "close_order", collide)
+        assert sweep(END + GRACE) == 0
+    assert [(each.message, each.exc_info) for each in caplog.records] == [
+        ("2 orders or teams were changed elsewhere meanwhile", None)
+    ]
+    assert sweep(END + GRACE) == 2
+
+
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="MariaDB scans small tables")
 def test_due_holds_are_read_in_the_order_of_an_index() -> None:
     with CaptureQueriesContext(connection) as captured:

@@ -34,7 +34,7 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
 
     A hold that ends with its team is closed with it: the payment may still arrive during GRACE.
     """
-    closed, failed = 0, set[int]()
+    closed, failed, collided = 0, set[int](), set[int]()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
         held = Order.objects.filter(status=Order.Status.LOCKED, close_reason="")  # order_by_state
@@ -47,15 +47,16 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
             try:
                 closed += _close_hold(order_id, team_id, now=clock())
             except Exception as exc:  # noqa: BLE001  one order's failure blocks no other
-                _skip(order_id, failed, exc)
+                _skip(order_id, failed, collided, exc)
         if closed == before:
             break
+    _report(collided)
     return closed
 
 
 def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
     """Complete or fail the teams that are past their end and GRACE; return how many."""
-    ended, failed = 0, set[int]()
+    ended, failed, collided = 0, set[int](), set[int]()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
         now, team_id = clock(), 0
@@ -68,7 +69,8 @@ def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
                 _end_team(team, now=now)
             ended += 1
         except Exception as exc:  # noqa: BLE001  one team's failure blocks no other
-            _skip(team_id, failed, exc)
+            _skip(team_id, failed, collided, exc)
+    _report(collided)
     return ended
 
 
@@ -81,12 +83,21 @@ def expire_activities(*, now: datetime) -> int:
     return expired
 
 
-def _skip(row_id: int, failed: set[int], exc: Exception) -> None:
+def _skip(row_id: int, failed: set[int], collided: set[int], exc: Exception) -> None:
     """Leave the row to the next sweep. Raises, and ends the sweep, if the database is down."""
-    if isinstance(exc, OperationalError) and not rows.is_collision(exc):
-        raise exc
-    logger.error("order or team %s could not be ended", row_id, exc_info=exc)
+    if isinstance(exc, OperationalError | rows.StaleRowError):
+        if not rows.is_collision(exc):
+            raise exc
+        collided.add(row_id)
+    else:
+        logger.error("order or team %s could not be ended", row_id, exc_info=exc)
     failed.add(row_id)
+
+
+def _report(collided: set[int]) -> None:
+    """On a cluster, SKIP LOCKED sees the locks of one node; another node's worker was faster."""
+    if collided:
+        logger.warning("%d orders or teams were changed elsewhere meanwhile", len(collided))
 
 
 def _close_hold(order_id: int, team_id: int, *, now: datetime) -> bool:

@@ -65,6 +65,10 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
     Sent again with the same out_trade_no it returns the same order, also when a check would
     now refuse. Raises GroupBuyError with the first refusal in the contract's order.
     """
+    return rows.settled(lambda: _try_to_lock(command, now), certain=(gate.FullError,))
+
+
+def _try_to_lock(command: LockCommand, now: datetime) -> Order:
     for _attempt in range(rows.TRIES):
         try:
             return _lock(_read(command, now))

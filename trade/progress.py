@@ -3,11 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
+from django.db.models import Model, QuerySet
+
+from groupbuy import rows
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.fields import read_id
 from trade.market import countdown
 from trade.models import NotifyTask, Order, RefundType, Team
+
+Row = TypeVar("Row", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,8 @@ class OrderState:
 
 def team_progress(*, channel_id: int, team_id: str, now: datetime) -> TeamProgress:
     """Raises TEAM_NOT_JOINABLE for a team of another channel, or none."""
-    teams = Team.objects.filter(channel_id=channel_id)
-    team = teams.filter(pk=read_id(team_id)).first()
-    if team is None:
-        raise GroupBuyError(ErrorCode.TEAM_NOT_JOINABLE)
+    found = Team.objects.filter(channel_id=channel_id, pk=read_id(team_id))
+    team = rows.settled(lambda: _first(found, ErrorCode.TEAM_NOT_JOINABLE))
     members = list(team.orders.filter(seat_of__isnull=False).order_by("pk"))
     return TeamProgress(team, members, countdown(team.expires_at, now))
 
@@ -42,10 +46,16 @@ def team_progress(*, channel_id: int, team_id: str, now: datetime) -> TeamProgre
 def order_state(*, channel_id: int, out_trade_no: str) -> OrderState:
     """Raises ORDER_NOT_FOUND."""
     orders = Order.objects.filter(channel_id=channel_id, out_trade_no=out_trade_no)
-    order = orders.select_related("team").first()
-    if order is None:
-        raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
+    found = orders.select_related("team")
+    order = rows.settled(lambda: _first(found, ErrorCode.ORDER_NOT_FOUND))
     return OrderState(order, timeline(order.team, order))
+
+
+def _first(found: QuerySet[Row], error: ErrorCode) -> Row:
+    row = found.first()
+    if row is None:
+        raise GroupBuyError(error)
+    return row
 
 
 def timeline(team: Team, order: Order) -> list[OrderEvent]:

@@ -48,7 +48,7 @@ def refund_order(command: RefundCommand, *, now: datetime) -> Refund:
 
     Raises ORDER_NOT_FOUND for an order that this user does not have.
     """
-    return rows.retry(lambda: _refund(command, now))
+    return rows.settled(lambda: rows.retry(lambda: _refund(command, now)))
 
 
 def _refund(command: RefundCommand, now: datetime) -> Refund:

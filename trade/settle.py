@@ -68,10 +68,14 @@ def settle_order(command: SettleCommand, *, now: datetime) -> Order:
     """
     _require_plausible_time(command, now)
     blocked = switches.is_blacklisted(command.channel.source, command.channel.channel)
-    order, payment = rows.retry(lambda: _settle(command, blocked=blocked, now=now))
-    if error := ANSWERS.get(payment):
-        raise GroupBuyError(error)
-    return order
+
+    def settle() -> Order:
+        order, payment = rows.retry(lambda: _settle(command, blocked=blocked, now=now))
+        if error := ANSWERS.get(payment):
+            raise GroupBuyError(error)
+        return order
+
+    return rows.settled(settle)
 
 
 def decide(team: Team, order: Order, *, paid_at: datetime, blocked: bool) -> Payment:
