@@ -20,8 +20,8 @@ demo: $(VENV)/run ## The whole journey, there and back, on a stack of its own; p
 test: $(VENV)/dev ## All tests: on SQLite, then on MariaDB where it can be installed
 	@bin/test.sh
 
-chaos: $(VENV)/dev $(VENV)/mysql ## The fault suite for SECONDS (300), with the SEED it prints
-	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
+chaos: $(VENV)/dev $(VENV)/mysql ## The fault suite for SECONDS (300), with the SEED it prints; CLUSTER=1: on three nodes each
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED)) $(if $(CLUSTER),--cluster)
 
 test-operations: $(VENV)/dev $(VENV)/mysql ## What runs around the platform: nginx, restarts, backups, alerts
 	@$(BIN)/pytest -q -m operations

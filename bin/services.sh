@@ -6,6 +6,7 @@
 #   bin/services.sh client                                what compiling mysqlclient needs
 #   bin/services.sh load                                  the load generator
 #   bin/services.sh nginx                                 nginx, which the tests start themselves
+#   bin/services.sh cluster                               what a cluster of each needs, not started
 #   bin/services.sh monitoring                            Prometheus and Alertmanager, not started
 #   bin/services.sh env                                   variables that point the project there
 #
@@ -108,6 +109,10 @@ case ${1:-} in
     command -v mariadb_config >/dev/null || install mariadb_config libmariadb-dev pkg-config gcc python3-dev ;;
   load) install wrk wrk ;; # the load generator of make bench
   nginx) install nginx nginx ;;
+  cluster) # what make chaos CLUSTER=1 starts
+    for each in "mariadbd mariadb-server" "redis-sentinel redis-sentinel" "redis-server redis-server" \
+      "rabbitmqctl rabbitmq-server" "haproxy haproxy" "rsync rsync"; do install $each; done
+    ls /usr/lib/galera/libgalera_smm.so /usr/lib/libgalera_smm.so >/dev/null 2>&1 || install libgalera galera-4 ;;
   monitoring) install promtool prometheus prometheus-alertmanager ;;
   env)
     echo "SECRET_KEY=$(head -c 36 /dev/urandom | base64)"
@@ -115,5 +120,5 @@ case ${1:-} in
     echo "REDIS_URL=redis://127.0.0.1:$REDIS_SERVICE_PORT/0"
     echo "CELERY_BROKER_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT//"
     echo "AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F" ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

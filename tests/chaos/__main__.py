@@ -18,11 +18,14 @@ def main() -> int:
     print(f"seed {arguments.seed}, {arguments.seconds} seconds", flush=True)
     shutil.rmtree(DIR, ignore_errors=True)
     DIR.mkdir(parents=True)
-    stack = Stack("tests.chaos.broken" if arguments.broken_outbox else "groupbuy.settings")
+    stack = Stack(
+        "tests.chaos.broken" if arguments.broken_outbox else "groupbuy.settings",
+        cluster=arguments.cluster,
+    )
     os.environ |= stack.environment | {"DJANGO_SETTINGS_MODULE": "groupbuy.settings"}
-    if code := stack.services.start():
-        return code
     try:
+        if code := stack.services.start():
+            return code
         django.setup()
         from tests.chaos.run import run  # noqa: PLC0415  it needs Django
 
@@ -36,6 +39,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=60, help="of shopping under faults")
     parser.add_argument(
         "--seed", type=int, default=random.randrange(10**6), help="of shoppers and faults"
+    )
+    parser.add_argument(
+        "--cluster", action="store_true", help="three nodes of each service, killed and cut off"
     )
     parser.add_argument(
         "--broken-outbox", action="store_true", help="send after the commit without a promise"

@@ -4,10 +4,12 @@ import random
 import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 
+from groupbuy import rows
 from trade.models import Order, Team
 
 PASSED = timedelta(minutes=18)  # a team's quarter of an hour, the grace and a bit
@@ -28,7 +30,7 @@ def move_clocks(seed: int, until: float) -> None:
 def end_all() -> None:
     """The end of every team that still forms has come."""
     for team_id in forming_teams():
-        age(team_id, holds_only=False)
+        rows.retry(partial(age, team_id, holds_only=False))
 
 
 def forming_teams() -> list[int]:

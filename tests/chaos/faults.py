@@ -10,11 +10,13 @@ from functools import partial
 import redis
 import requests
 
+from tests.chaos.cluster import Cluster
 from tests.chaos.receiver import MODES, Receiver
 from tests.chaos.stack import Stack
 from tests.stack import direct_session
 
 OUTAGE = (0.3, 2.5)  # seconds that something is away
+CUT = (1, 8)  # seconds that a node is away from its peers
 BREATH = (0.0, 1.0)  # seconds between two faults
 KNOBS = (("lose", "on", "off"), ("repeat", "2", "0"), ("falsify", "amount", ""))
 Fault = tuple[str, Callable[[], None], Callable[[], None]]  # name, break, repair
@@ -29,7 +31,7 @@ def break_things(stack: Stack, receiver: Receiver, seed: int, until: float) -> C
         name, damage, repair = waiting.pop()
         damage()
         count[name] += 1
-        time.sleep(rng.uniform(*OUTAGE))
+        time.sleep(rng.uniform(*(CUT if name.endswith("cut off") else OUTAGE)))
         repair()
         stack.revive()
         time.sleep(rng.uniform(*BREATH))
@@ -42,7 +44,9 @@ def _faults(stack: Stack, receiver: Receiver) -> list[Fault]:
     def set_mode(mode: str) -> None:
         receiver.mode = mode
 
+    cuts = services.faults() if isinstance(services, Cluster) else []
     return [
+        *cuts,
         *(
             (f"SIGKILL {name.split()[0]}", partial(stack.kill, name), stack.revive)
             for name in stack.commands
@@ -75,5 +79,5 @@ def _turn(port: int, knobs: dict[str, str]) -> None:
 
 
 def _flush(redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url) as connection:
+    with suppress(redis.RedisError), redis.Redis.from_url(redis_url) as connection:
         connection.flushall()

@@ -94,6 +94,7 @@ class Receiver:
 
 def declare_queue(channel: Any) -> None:
     rabbitmq.declare_exchange(channel)
-    channel.queue_declare(QUEUE, durable=True)
+    copies = {"x-queue-type": "quorum"} if settings.QUORUM_QUEUES else None
+    channel.queue_declare(QUEUE, durable=True, arguments=copies)
     for event in NotifyTask.Event.values:
         channel.queue_bind(QUEUE, rabbitmq.EXCHANGE, f"topic.{event}")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import pika
 from django.conf import settings
@@ -14,6 +15,7 @@ from django.db import connections
 from django.utils import timezone
 
 from activity.models import Activity
+from groupbuy import rows
 from groupbuy.models import ApiKey, Channel
 from groupbuy_client import Client
 from tests.chaos import books, mall, verdict
@@ -54,8 +56,8 @@ def run(stack: Stack, seed: int, seconds: int) -> int:
         _wait_until_quiet(stack)
         found = verdict.findings(shop, receiver, unanswered, shop.pull())
     _print_figures(shop, receiver, faults, stack.died)
-    for kind, rows in found.items():
-        print(f"FOUND {kind}: {len(rows)}", *rows[:10], sep="\n    ")
+    for kind, examples in found.items():
+        print(f"FOUND {kind}: {len(examples)}", *examples[:10], sep="\n    ")
     print("Something is wrong." if found else "Nothing was lost.")
     return 1 if found else 0
 
@@ -125,7 +127,8 @@ def _wait_until_quiet(stack: Stack) -> None:
         if not busy and not any(books.Books().open()):
             return
         now = timezone.now()
-        backing_off.filter(next_attempt_at__gt=now + outbox.LEASE).update(next_attempt_at=now)
+        waiting = backing_off.filter(next_attempt_at__gt=now + outbox.LEASE)
+        rows.retry(partial(waiting.update, next_attempt_at=now))
         time.sleep(3)
 
 

@@ -1,5 +1,6 @@
-"""Two web servers, two workers and beat on a MariaDB, a Redis and a RabbitMQ of their own."""
+"""Two web servers, two workers and beat on a MariaDB, a Redis and a RabbitMQ, or three of each."""
 
+from tests.chaos.cluster import Cluster
 from tests.stack import PROCFILE, ROOT, Processes, Services, free_port, web, worker
 
 DIR = ROOT / "var" / "chaos"
@@ -9,8 +10,8 @@ BEAT = "exec celery --app groupbuy --quiet beat --loglevel WARNING"
 
 
 class Stack(Processes):
-    def __init__(self, settings: str = "groupbuy.settings") -> None:
-        self.services = Services(DIR / "services")
+    def __init__(self, settings: str = "groupbuy.settings", *, cluster: bool = False) -> None:
+        self.services = (Cluster if cluster else Services)(DIR / "services")
         self.ports = (free_port(), free_port())
         self.mall_port, self.alipay_port = free_port(), free_port()
         self.environment = {
