@@ -534,6 +534,25 @@ def test_every_process_drops_its_refusal_when_a_seat_is_released(
     assert code("d", team) == "locked"
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_caching")
+def test_a_seat_of_a_team_that_was_not_full_is_released_without_a_message(redis: Redis) -> None:
+    """No process has cached a refusal of such a team."""
+    make_activity()
+    team = make_team("a", "b")
+    connected: Any = redis
+    with connected.pubsub() as other_process:
+        other_process.subscribe("gbm:gate")
+        assert other_process.get_message(timeout=10)["type"] == "subscribe"
+
+        refund("b")
+        gate.release("the next message")
+
+        message = other_process.get_message(timeout=10)
+    assert message["data"] == b"the next message"
+    assert [code(user, team) for user in "cde"] == ["locked", "locked", "E0006"]
+
+
 @pytest.mark.django_db
 def test_with_caches_off_the_gate_is_bypassed(redis: Redis) -> None:
     make_activity()

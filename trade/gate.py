@@ -55,7 +55,7 @@ _RELEASE = Script("""
 redis.call('DEL', KEYS[1])
 redis.call('INCR', KEYS[2])
 redis.call('PEXPIRE', KEYS[2], 60000)
-redis.call('PUBLISH', 'gbm:gate', ARGV[1])
+if ARGV[1] ~= '' then redis.call('PUBLISH', 'gbm:gate', ARGV[1]) end
 """)
 
 refusals = Refusals()
@@ -111,15 +111,17 @@ def passing(visitor: Visitor | None) -> Iterator[None]:
         raise
 
 
-def release(key: str) -> None:
-    """Drop what Redis and the processes know of the team."""
-    try_redis(lambda redis: _RELEASE(redis, [f"{key}:free", f"{key}:epoch"], key))
+def release(key: str, *, was_full: bool = True) -> None:
+    """Drop what Redis knows of the team; of one that was full also what the processes know."""
+    message = key if was_full else ""
+    try_redis(lambda redis: _RELEASE(redis, [f"{key}:free", f"{key}:epoch"], message))
     refusals.release(key)
 
 
 def release_after_commit(team: Team) -> None:
-    """A seat of the team comes free. Call inside the transaction."""
-    transaction.on_commit(partial(release, key_of(team)), robust=True)
+    """A seat of the team has come free. Call inside the transaction."""
+    was_full = team.locked_count == team.target_count - 1
+    transaction.on_commit(partial(release, key_of(team), was_full=was_full), robust=True)
 
 
 def key_of(team: Team) -> str:
