@@ -1,7 +1,8 @@
 """Channels (渠道) as the hot path knows them, from an in-process copy.
 
 find() by the wire's source and channel, KnownChannel.allows() for callback URLs. A lock, a
-settlement or a refund gets its channel from the permission check and looks it up no further.
+settlement or a refund gets its channel from the permission check and looks it up no further;
+the worker takes what it needs to send a callback from here.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,7 +17,7 @@ from groupbuy.snapshots import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class KnownChannel:
-    """The fields of a Channel that a request needs."""
+    """The fields of a Channel that a request or a callback needs."""
 
     pk: int
     source: str
@@ -27,6 +28,7 @@ class KnownChannel:
     checkout_url: str
     pays_outside_wechat: bool
     page_secrets: tuple[str, ...]  # the current one first
+    webhook_secrets: tuple[str, ...]  # likewise
     allow_without_key: bool
 
     @classmethod

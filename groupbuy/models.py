@@ -119,6 +119,11 @@ class Channel(models.Model):
         """The secrets that sign links to the pages, the current one first."""
         return tuple(filter(None, (self.page_secret, self.previous_page_secret)))
 
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets that sign callbacks, the current one first."""
+        return tuple(filter(None, (self.webhook_secret, self.previous_webhook_secret)))
+
     def clean(self) -> None:
         if self.refund_notify_url and not self.allows(self.refund_notify_url):
             raise ValidationError(

@@ -238,10 +238,11 @@ def _deliver(played: Played) -> None:
 def _receive(played: Played, tasks: Sequence[NotifyTask], *, now: datetime) -> Mapping[str, Result]:
     """The mall's answer to the first of these."""
     task, number = tasks[0], tasks[0].attempts + 1
+    [mall] = [each.channel for each in played.channels if each.pk == task.channel_id]
     ago = played.end - now
     is_down = any(
         timedelta(0) <= timedelta(days=days) - ago < timedelta(hours=hours)
-        for days, hours in DOWN[task.channel.channel]
+        for days, hours in DOWN[mall]
     )
     is_slow = played.chance.random() < 0.004
     milliseconds = min(played.chance.lognormvariate(3.7, 0.7), 4900)

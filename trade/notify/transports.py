@@ -14,6 +14,8 @@ from django.conf import settings
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook
 
+from groupbuy import channels
+from groupbuy.channels import KnownChannel
 from groupbuy.models import Channel
 from trade.models import NotifyTask, Transport
 from trade.notify import connections, rabbitmq
@@ -41,8 +43,9 @@ def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, Result]:
     """
     task = tasks[0]
     if task.transport == Transport.HTTP:
-        if url := task.target or task.channel.refund_notify_url:
-            return {task.key: _post(url, task, now)}
+        channel = channels.get(task.channel_id)
+        if channel and (url := task.target or channel.refund_notify_url):
+            return {task.key: _post(url, task, channel, now)}
         if not settings.AMQP_URL:
             return {task.key: Result(NOWHERE, final=True)}
         tasks = [task]
@@ -63,10 +66,12 @@ def _publish(tasks: Sequence[NotifyTask]) -> dict[str, Result]:
     return {key: Result(why, is_endpoint_failing=False) for key, why in answers.items()} | failed
 
 
-def signed_headers(key: str, body: bytes, channel: Channel, now: datetime) -> dict[str, str]:
+def signed_headers(
+    key: str, body: bytes, channel: Channel | KnownChannel, now: datetime
+) -> dict[str, str]:
     """The three headers of Standard Webhooks; two signatures while a secret is rotated."""
-    secrets = filter(None, (channel.webhook_secret, channel.previous_webhook_secret))
-    signatures = [Webhook(secret).sign(key, now, body.decode()) for secret in secrets]
+    text = body.decode()
+    signatures = [Webhook(secret).sign(key, now, text) for secret in channel.webhook_secrets]
     return {
         "webhook-id": key,
         "webhook-timestamp": str(int(now.timestamp())),
@@ -74,11 +79,11 @@ def signed_headers(key: str, body: bytes, channel: Channel, now: datetime) -> di
     }
 
 
-def _post(url: str, task: NotifyTask, now: datetime) -> Result:
-    if not task.channel.allows(url):
+def _post(url: str, task: NotifyTask, channel: KnownChannel, now: datetime) -> Result:
+    if not channel.allows(url):
         return Result("the URL is not among the channel's callback hosts")
     body = task.payload.encode()
-    headers = signed_headers(task.key, body, task.channel, now) | {
+    headers = signed_headers(task.key, body, channel, now) | {
         "Content-Type": "application/json",
         "User-Agent": "groupbuy-notify/1",
     }
