@@ -89,8 +89,8 @@ def test_a_batch_is_a_claim_and_a_record_of_few_statements(fast: str, send: Any)
     assert states() == DELIVERED
     statements = [query["sql"].replace('"', "`") for query in queries]
     kinds = [sql.split()[0] for sql in statements if sql.split()[0] not in ("SAVEPOINT", "RELEASE")]
-    # Look, claim with its channels, record, look again.
-    assert kinds == ["SELECT", "SELECT", "SELECT", "UPDATE", "UPDATE", "INSERT", "SELECT"]
+    # Look, claim, record, look again.
+    assert kinds == ["SELECT", "SELECT", "UPDATE", "UPDATE", "INSERT", "SELECT"]
 
 
 def test_a_failure_ends_its_batch_and_the_rest_is_due_again(
@@ -323,7 +323,7 @@ def test_a_worker_killed_at_any_step_loses_nothing(
     """Each notification arrives, and at most once from each worker."""
     steps = Killer()
     deliver_until_killed(fast, monkeypatch, steps)
-    assert steps.count > 30
+    assert steps.count > 20
 
     for at in range(steps.count):
         NotifyTask.objects.all().delete()

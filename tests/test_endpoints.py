@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from trade import tasks
-from trade.notify import endpoints
+from trade.notify import endpoints, nudges
 
 NONE = ("", 0)  # no slot
 _numbers = itertools.count()
@@ -108,8 +108,11 @@ def test_all_failing_endpoints_together_have_half_of_the_slots() -> None:
         endpoints.release(name)
 
 
-def test_a_worker_keeps_threads_free_for_the_sweeps() -> None:
-    tasks.leave_spare_threads(sender=Mock(concurrency=5))
+def test_a_worker_keeps_threads_free_for_the_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Mock()
+    monkeypatch.setattr(nudges, "start", start)
+    tasks.start_sending(sender=Mock(concurrency=5))
+    assert start.call_args.kwargs == {"threads": 3}
     malls = fresh(4)
 
     assert [take(name)[0] for name in malls[:3]] == malls[:3]

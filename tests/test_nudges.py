@@ -1,4 +1,4 @@
-"""Nudges: one message for many promises, and no request waits for the broker."""
+"""Nudges: one for many promises; a worker's threads deliver after each, and no request waits."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,143 +7,161 @@ from typing import Any
 import pytest
 import redis as redis_py
 from django.db import connection
-from redis import Redis
+from prometheus_client import REGISTRY
 
-import groupbuy.redis
-from tests.factories import NOW
-from trade import tasks
-from trade.notify import nudges, outbox
+from trade.notify import nudges
 from trade.notify.nudges import nudge
 
-LATE = 120  # seconds that a test waits for the sender thread
+LATE = 120  # seconds that a test waits for a thread
 
 
-class Broker:
-    """Treats each message as the test says."""
+class Worker:
+    """Calls of deliver(); each does what the test says."""
 
     def __init__(self) -> None:
         self.treat: Callable[[], Any] = lambda: None
-        self.messages: list[str] = []
-        self.arrived = threading.Semaphore(0)
+        self.delivered = threading.Semaphore(0)
         self.released = threading.Event()
 
-    def send_task(self, name: str, **options: Any) -> None:
-        self.messages.append(name)
-        self.arrived.release()
+    def deliver(self) -> None:
+        self.delivered.release()
         self.treat()
 
+    def hang(self) -> None:
+        assert self.released.wait(LATE)
+
     def wait(self) -> None:
-        """Wait for one more message."""
-        assert self.arrived.acquire(timeout=LATE)
+        """Wait for one more delivery."""
+        assert self.delivered.acquire(timeout=LATE)
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
-    broker = Broker()
-    monkeypatch.setattr(nudges, "current_app", broker)
-    yield broker
-    broker.released.set()
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    monkeypatch.setattr(nudges, "WAIT", 0.05)
+    worker = Worker()
+    yield worker
+    worker.released.set()
+    nudges.stop()
 
 
-def test_a_nudge_names_a_task_that_exists() -> None:
-    assert tasks.deliver_new_notifications.name == nudges.TASK
+def counted(outcome: str) -> float:
+    return REGISTRY.get_sample_value("gbm_nudges_total", {"outcome": outcome}) or 0.0
 
 
-def test_nudges_are_one_message_until_a_worker_takes_it_up(
-    broker: Broker, redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, ask = threading.Semaphore(0), groupbuy.redis.try_redis
-
-    def count(question: Callable[[Redis], Any]) -> Any:
-        answer = ask(question)
-        asked.release()
-        return answer
-
-    monkeypatch.setattr(groupbuy.redis, "try_redis", count)
+def test_nudges_are_one_until_a_worker_takes_it(redis: redis_py.Redis) -> None:
     for _again in range(3):
         nudge()
-        assert asked.acquire(timeout=LATE)
-    broker.wait()
-    assert broker.messages == [nudges.TASK]
-    assert 0 < redis.pttl(nudges.KEY) <= nudges.LOST  # should the message be lost
 
-    nudges.take_up()
+    assert redis.llen(nudges.LIST) == 1
+
+
+def test_a_worker_delivers_after_a_nudge(worker: Worker, redis: redis_py.Redis) -> None:
+    nudge()  # before the worker starts
+    nudges.start(worker.deliver, threads=2)
+    worker.wait()
+
     nudge()
-    broker.wait()
+    worker.wait()
 
-    assert broker.messages == [nudges.TASK] * 2
-
-
-@pytest.mark.django_db
-def test_a_worker_takes_the_nudge_up_before_it_looks(redis: redis_py.Redis) -> None:
-    """Else a promise committed between its look and that would wait for the sweep."""
-    redis.set(nudges.KEY, 1)
-    present: list[int] = []
-
-    def look(execute: Any, *args: Any) -> Any:
-        present.append(redis.exists(nudges.KEY))
-        return execute(*args)
-
-    with connection.execute_wrapper(look):
-        outbox.deliver_due(clock=lambda: NOW)
-
-    assert present == [0]
+    nudges.stop()
+    assert redis.llen(nudges.LIST) == 0
+    assert not worker.delivered.acquire(blocking=False)
 
 
-def test_without_redis_each_nudge_is_a_message(broker: Broker) -> None:
+def test_a_nudge_during_a_delivery_makes_another_one(worker: Worker, redis: redis_py.Redis) -> None:
+    """Mutation: the nudge is taken after the look."""
+    worker.treat = worker.hang
+    nudge()
+    nudges.start(worker.deliver, threads=1)
+    worker.wait()
+
+    nudge()
+    worker.released.set()
+
+    worker.wait()
+
+
+def test_a_delivery_that_hangs_leaves_nudges_to_other_threads(
+    worker: Worker, redis: redis_py.Redis
+) -> None:
+    worker.treat = worker.hang
+    nudges.start(worker.deliver, threads=2)
+    nudge()
+    worker.wait()
+
+    nudge()
+
+    worker.wait()
+
+
+def test_a_delivery_that_fails_ends_no_thread(
+    worker: Worker, redis: redis_py.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcomes = iter([ValueError("a bug"), redis_py.RedisError("away"), None])
+
+    def fail() -> None:
+        if outcome := next(outcomes):
+            raise outcome
+
+    worker.treat = fail
+    nudges.start(worker.deliver, threads=1)
+    for _again in range(3):
+        nudge()
+        worker.wait()
+
+    logged = [record for record in caplog.records if record.name == nudges.logger.name]
+    assert [record.getMessage() for record in logged] == ["A nudge is left to the sweep"]
+
+
+def test_a_worker_that_ends_records_what_it_delivers(worker: Worker, redis: redis_py.Redis) -> None:
+    ended = threading.Event()
+
+    def record() -> None:
+        worker.hang()
+        ended.set()
+
+    worker.treat = record
+    nudges.start(worker.deliver, threads=1)
+    nudge()
+    worker.wait()
+    threading.Timer(0.1, worker.released.set).start()
+
+    nudges.stop()
+
+    assert ended.is_set()
+
+
+def test_without_redis_a_nudge_is_lost_and_the_worker_waits_for_it(
+    worker: Worker, redis: redis_py.Redis, settings: Any
+) -> None:
+    url, settings.REDIS_URL = settings.REDIS_URL, "unix:///nowhere"
+    lost, sent = counted("lost"), counted("sent")
+    nudge()
+    nudges.start(worker.deliver, threads=1)
+    assert (counted("lost"), counted("sent")) == (lost + 1, sent)
+
+    settings.REDIS_URL = url
+    redis.lpush(nudges.LIST, 1)
+
+    worker.wait()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_thread_keeps_its_database_connection(worker: Worker, redis: redis_py.Redis) -> None:
+    used: list[Any] = []
+
+    def look() -> None:
+        connection.ensure_connection()
+        used.append(connection.connection)
+        if len(used) == 2:
+            connection.close()
+            worker.released.set()
+
+    worker.treat = look
+    nudges.start(worker.deliver, threads=1)
     for _again in range(2):
         nudge()
-        broker.wait()
+        worker.wait()
+    worker.hang()
 
-    assert broker.messages == [nudges.TASK] * 2
-
-
-def test_an_outage_of_the_broker_is_one_line_in_the_log(
-    broker: Broker, caplog: pytest.LogCaptureFixture
-) -> None:
-    away = iter([True, True, True, False, True, False])
-
-    def treat() -> None:
-        if next(away):
-            raise ConnectionError("refused")
-
-    broker.treat = treat
-    caplog.set_level("INFO", nudges.logger.name)
-    for _again in range(6):
-        nudge()
-        broker.wait()
-
-    line = "The broker is away, nudges are left to the sweep: refused"
-    logged = [record for record in caplog.records if record.name == nudges.logger.name]
-    assert [record.getMessage() for record in logged] == [line, line]
-
-
-def test_a_broker_that_hangs_holds_up_no_request(broker: Broker) -> None:
-    broker.treat = lambda: broker.released.wait(LATE)
-    nudge()
-    broker.wait()
-
-    for _again in range(100):
-        nudge()
-    assert broker.messages == [nudges.TASK]
-
-    broker.released.set()
-    broker.wait()
-    assert broker.messages == [nudges.TASK] * 2
-
-
-def test_a_process_without_a_free_thread_leaves_the_promise_to_the_sweep(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Exhausted(threading.Thread):
-        def start(self) -> None:
-            raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(nudges, "_sender", None)
-        patch.setattr(threading, "Thread", Exhausted)
-        nudge()
-    assert broker.messages == []
-
-    nudge()  # there is room again
-    broker.wait()
+    assert used[0] is used[1]

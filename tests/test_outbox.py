@@ -265,21 +265,15 @@ def test_requeue_gives_a_full_set_of_attempts(clock: Clock, outcome: Any) -> Non
 
 
 def test_the_tasks_call_the_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[bool] = []
     again: list[str] = []
-    tried = iter([5, 5, 0])
+    tried = iter([5, 0])
 
-    def deliver_due(*, clock: Any, new: bool = False) -> int:
-        calls.append(new)
+    def deliver_due(*, clock: Any) -> int:
         return next(tried)
 
     sweep = tasks.deliver_due_notifications
     monkeypatch.setattr(outbox, "deliver_due", deliver_due)
     monkeypatch.setattr(sweep, "apply_async", lambda **options: again.append(sweep.name))
 
-    tasks.deliver_new_notifications()
-    sweep()
-    assert again == [sweep.name]
-    sweep()
-
-    assert (calls, again) == ([True, False, False], [sweep.name])
+    assert (sweep(), again) == (5, [sweep.name])
+    assert (sweep(), again) == (0, [sweep.name])

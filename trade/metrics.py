@@ -48,7 +48,7 @@ BROKEN = Gauge(
     "Invariants that the last check_invariants found broken.",
     multiprocess_mode="mostrecent",
 )
-NUDGES = Counter("gbm_nudges", "Nudges to the broker.", ["outcome"])
+NUDGES = Counter("gbm_nudges", "Nudges for the workers.", ["outcome"])
 
 _endpoints: set[str] = set()
 

@@ -4,24 +4,25 @@ from contextlib import suppress
 from typing import Any
 
 from celery import Task, shared_task
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_shutdown
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from tag import jobs
 from trade import expire, history, invariants, retention
 from trade.figures import sums
-from trade.notify import endpoints, outbox
+from trade.notify import endpoints, nudges, outbox
 
 
 @worker_init.connect
-def leave_spare_threads(sender: Any, **signal: Any) -> None:
-    endpoints.leave_spare(sender.concurrency)
+def start_sending(sender: Any, **signal: Any) -> None:
+    threads = endpoints.leave_spare(sender.concurrency)
+    nudges.start(lambda: outbox.deliver_due(clock=timezone.now, new=True), threads=threads)
 
 
-@shared_task
-def deliver_new_notifications() -> None:
-    outbox.deliver_due(clock=timezone.now, new=True)
+@worker_shutdown.connect
+def stop_sending(**signal: Any) -> None:
+    nudges.stop()
 
 
 @shared_task

@@ -20,10 +20,11 @@ _in_flight: Counter[str] = Counter()
 _sizes = defaultdict[str, int](lambda: 1)  # promises for one SLICE; 0: the last send failed
 
 
-def leave_spare(threads: int) -> None:
-    """Size the send limit for a worker with this many threads."""
+def leave_spare(threads: int) -> int:
+    """Size the send limit for a worker with this many threads, and return it."""
     global _slots
     _slots = max(1, threads - SPARE)
+    return _slots
 
 
 def closed() -> set[str]:

@@ -1,62 +1,75 @@
-"""Nudges: ask Celery to deliver what is due right now, and never make a request wait for that.
+"""Nudges: have a worker deliver what is due right now, without making a request wait.
 
-A nudge wakes this process's sender thread. A key in Redis makes one Celery message of the nudges
-of all processes; the worker deletes it before it looks for promises, so that one committed after
-its look causes a new message. A nudge may be lost; the sweep does its work. The thread is there
-because talking to a broker that accepts connections and never answers has no useful time limit.
+The nudges that no worker has taken yet are one element of a list in Redis. A worker takes it before
+it looks for promises, so that a promise committed after its look makes a new one. A nudge may be
+lost; the sweep does its work.
 """
 
 import logging
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from functools import lru_cache
 
-from celery import current_app
+from django.conf import settings
+from django.db import close_old_connections
+from redis import Redis, RedisError
 
 from groupbuy import redis
 from trade import metrics
 
 logger = logging.getLogger(__name__)
 
-TASK = "trade.tasks.deliver_new_notifications"
-KEY = "gbm:nudged"
-LOST = 1000  # milliseconds after which a message counts as lost
-GAP = 0.01  # seconds between two messages of one process
+LIST = "gbm:nudges"
+GAP = 0.01  # seconds between two nudges that a worker takes: those in between are one
+WAIT = 1  # seconds that a worker waits for a nudge at a time
 
-_needed = threading.Event()
-_start = threading.Lock()
-_sender: threading.Thread | None = None
+_put = redis.Script("return redis.call('LLEN', KEYS[1]) == 0 and redis.call('LPUSH', KEYS[1], 1)")
+_threads: list[threading.Thread] = []
+_stopped = threading.Event()
+_turn = threading.Lock()  # one thread waits for the next nudge, those that deliver do not
 
 
 def nudge() -> None:
-    """Have new promises delivered soon. Returns at once; call after the commit."""
-    global _sender
-    _needed.set()
-    with _start:
-        if _sender is None or not _sender.is_alive():  # the first one, or after a fork
-            _sender = threading.Thread(target=_send_all, daemon=True)
-            with suppress(RuntimeError):  # no thread can be started: the sweep delivers
-                _sender.start()
+    """Have new promises delivered soon. Call after the commit."""
+    answer = redis.try_redis(lambda client: _put(client, [LIST]) or 0)
+    metrics.NUDGES.labels("lost" if answer is None else "sent").inc()
 
 
-def take_up() -> None:
-    """The worker's side: later promises need a new message. Call before looking for promises."""
-    redis.try_redis(lambda client: client.delete(KEY))
+def start(deliver: Callable[[], object], *, threads: int) -> None:
+    """Call deliver() after each nudge, in one of so many new threads, until stop()."""
+    _stopped.clear()
+    for _number in range(threads):
+        _threads.append(threading.Thread(target=_deliver, args=[deliver], daemon=True))
+        _threads[-1].start()
 
 
-def _send_all() -> None:
-    level = logging.WARNING
-    while True:
-        _needed.wait()
-        _needed.clear()
+def stop() -> None:
+    """End these threads, and wait until their deliveries are recorded."""
+    _stopped.set()
+    while _threads:
+        _threads.pop().join()
+
+
+def _deliver(deliver: Callable[[], object]) -> None:
+    while not _stopped.is_set():
         try:
-            is_first = redis.try_redis(lambda client: bool(client.set(KEY, 1, nx=True, px=LOST)))
-            if is_first is not False:  # None: Redis is away
-                current_app.send_task(TASK, retry=False, expires=60)
-                metrics.NUDGES.labels("sent").inc()
-                level = logging.WARNING
-        except Exception as exc:  # noqa: BLE001  a nudge may be lost, the thread may not
-            metrics.NUDGES.labels("lost").inc()
-            logger.log(level, "The broker is away, nudges are left to the sweep: %s", exc)
-            level = logging.DEBUG  # one line for an outage
-        time.sleep(GAP)
+            with _turn:
+                nudged = not _stopped.is_set() and _take()
+            if nudged:
+                close_old_connections()  # keeps those that still answer
+                deliver()
+        except RedisError:  # the sweep delivers meanwhile
+            time.sleep(WAIT)
+        except Exception:
+            logger.exception("A nudge is left to the sweep")
+
+
+def _take() -> bool:
+    time.sleep(GAP)
+    return _client(settings.REDIS_URL).blpop([LIST], timeout=WAIT) is not None
+
+
+@lru_cache
+def _client(url: str) -> Redis:
+    return Redis.from_url(url, socket_connect_timeout=WAIT, socket_timeout=2 * WAIT)

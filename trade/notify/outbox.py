@@ -1,8 +1,8 @@
 """The outbox (本地消息表): promises written with the change, delivered after it commits.
 
 record()       called inside the transaction that makes the event true
-deliver_due()  called by Celery: every few seconds for whatever is due, and right after a commit
-               (the nudge) for what is new
+deliver_due()  called by Celery every few seconds for whatever is due, and by the worker's sending
+               threads right after a commit (the nudge) for what is new
 requeue()      due again at once, for operators
 
 One transaction claims a batch of one endpoint's promises, another one records how the sends went.
@@ -103,7 +103,6 @@ def deliver_due(
     stop = time.monotonic() + SWEEP
     connections.close_old()
     rabbitmq.close_idle()
-    nudges.take_up()
     while time.monotonic() < stop:
         now = clock()
         window = list(_due(now, taken, new=new).values_list("pk", "endpoint")[:WINDOW])
@@ -182,7 +181,7 @@ def _claim(ids: Collection[int], now: datetime) -> list[NotifyTask]:
     """
     due = NotifyTask.objects.filter(pk__in=ids, next_attempt_at__lte=now)
     with transaction.atomic(durable=True):
-        tasks = list(due.select_for_update(skip_locked=True).prefetch_related("channel"))
+        tasks = list(due.select_for_update(skip_locked=True))
         claimed = NotifyTask.objects.filter(pk__in=[task.pk for task in tasks])
         claimed.update(next_attempt_at=now + LEASE)
     return sorted(tasks, key=lambda task: task.next_attempt_at or now)
