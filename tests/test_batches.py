@@ -89,8 +89,7 @@ def test_a_batch_is_a_claim_and_a_record_of_few_statements(fast: str, send: Any)
     assert states() == DELIVERED
     statements = [query["sql"].replace('"', "`") for query in queries]
     kinds = [sql.split()[0] for sql in statements if sql.split()[0] not in ("SAVEPOINT", "RELEASE")]
-    # Look, claim, record, look again.
-    assert kinds == ["SELECT", "SELECT", "UPDATE", "UPDATE", "INSERT", "SELECT"]
+    assert kinds == ["SELECT", "UPDATE", "UPDATE", "INSERT"]  # look, claim, record
 
 
 def test_a_failure_ends_its_batch_and_the_rest_is_due_again(
@@ -230,8 +229,9 @@ def test_a_failing_endpoint_gets_one_promise_and_one_thread_at_a_time(mall: str,
     assert at_once == [1, 1, 1, 1]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_claim_that_another_worker_wins_is_not_sent(fast: str, send: Any) -> None:
-    """A cluster of databases: COMMIT reports that the other node was first."""
+    """A cluster of databases: the answer to the claim is that another node was first."""
     make_promises(2, fast)
     sent = send(lambda key: None)
 
@@ -244,31 +244,89 @@ def test_a_claim_that_another_worker_wins_is_not_sent(fast: str, send: Any) -> N
     assert sent == ["1"]
 
 
-def test_an_outcome_that_does_not_commit_is_recorded_again(fast: str, send: Any) -> None:
-    keys = make_promises(5, fast)
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_whose_answer_is_lost_is_sent(fast: str, send: Any) -> None:
+    """Mutation: the second try of the claim has a lease of its own."""
+    keys = make_promises(2, fast)
     sent = send(lambda key: None)
 
-    with connection.execute_wrapper(Breaking("INSERT", lambda: None)):
-        assert deliver() == 5
+    with connection.execute_wrapper(Breaking("UPDATE", lambda: None, is_done=True)):
+        assert deliver() == 2
 
     assert sent == keys
-    assert states() == DELIVERED
+    assert states() == DELIVERED[:2]
+
+
+def test_a_full_set_of_attempts_given_since_the_look_stays(fast: str, send: Any) -> None:
+    """Mutation: _record() counts a failure whatever the promise's attempts are by now."""
+    make_promise("0", endpoint=fast, state=State.RETRYING, attempts=7)
+    send(lambda key: DOWN)
+
+    def requeue(execute: Any, sql: str, *args: Any) -> Any:
+        result = execute(sql, *args)
+        if sql.startswith("SELECT"):
+            outbox.requeue(NotifyTask.objects.all(), now=NOW)
+        return result
+
+    with connection.execute_wrapper(Once(requeue)):
+        assert deliver() == 1
+
+    assert states() == [("0", State.NEW, 0, 1)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outcome_that_does_not_commit_is_recorded_again(
+    fast: str, send: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: the attempts keep the primary keys of the transaction that was rolled back."""
+    keys = make_promises(5, fast)
+    sent = send(lambda key: None)
+    other = make_promise("other", endpoint="other", next_attempt_at=None, state=State.DELIVERED)
+    commit, broken = connection.commit, list[None]()
+
+    def break_once() -> None:
+        if NotifyAttempt.objects.count() != 5 or broken:
+            return commit()
+        broken.append(None)
+        connection.rollback()
+        NotifyAttempt.objects.create(task=other, number=1, started_at=NOW, duration_ms=1)
+        raise OperationalError(1213, "x")
+
+    monkeypatch.setattr(connection, "commit", break_once)
+    assert deliver() == 5
+
+    assert broken == [None]
+    assert sent == keys
+    assert states()[:5] == DELIVERED
+
+
+class Once:
+    """Wraps the first statement only."""
+
+    def __init__(self, wrap: Callable[..., Any]) -> None:
+        self.wrap, self.is_over = wrap, False
+
+    def __call__(self, execute: Any, *args: Any) -> Any:
+        if self.is_over:
+            return execute(*args)
+        self.is_over = True
+        return self.wrap(execute, *args)
 
 
 class Breaking:
-    """Fails the first statement of this kind as a lost certification does."""
+    """Fails the first statement of this kind, carried out or not, as a lost certification does."""
 
-    def __init__(self, kind: str, meanwhile: Callable[[], Any]) -> None:
-        self.kind, self.meanwhile, self.is_over = kind, meanwhile, False
+    def __init__(self, kind: str, meanwhile: Callable[[], Any], *, is_done: bool = False) -> None:
+        self.kind, self.meanwhile, self.is_done, self.is_over = kind, meanwhile, is_done, False
 
-    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        result = execute(sql, params, many, context)
-        if sql.startswith(self.kind) and not self.is_over:
-            self.is_over = True
-            raise OperationalError(1213, "x")
-        if sql.startswith("ROLLBACK") and self.is_over:
-            self.meanwhile()
-        return result
+    def __call__(self, execute: Any, sql: str, *args: Any) -> Any:
+        if self.is_over or not sql.startswith(self.kind):
+            return execute(sql, *args)
+        self.is_over = True
+        if self.is_done:
+            execute(sql, *args)
+        self.meanwhile()
+        raise OperationalError(1213, "x")
 
 
 class Killed(BaseException):

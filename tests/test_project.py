@@ -37,7 +37,6 @@ def test_rows_are_locked_where_the_order_of_locks_is_known() -> None:
     lockers = {path for path, text in SOURCES.items() if locks.search(text)}
     assert lockers == {
         "trade/rowlocks.py",
-        "trade/notify/outbox.py",
         "groupbuy/switches.py",
         "tag/jobs.py",  # job before crowd before part before slice
         "trade/retention.py",

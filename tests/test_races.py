@@ -458,7 +458,7 @@ def test_a_refund_notices_a_settlement_since_it_read_the_order(
 
 
 def test_four_workers_send_every_promise_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mutation: outbox._claim without select_for_update."""
+    """Mutations: outbox._claim without `next_attempt_at__lte`; leases that end together."""
     channel = make_channel()
     for n in range(40):
         make_promise(f"team_success-{n}", channel=channel, endpoint=f"host{n % 5}")

@@ -43,7 +43,7 @@ LONGEST_RETRY_AFTER = 24 * 3600  # seconds; a receiver may ask for no more
 LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # half of it for sends, half for the last one
 SWEEP = 15  # seconds after which a delivery leaves the rest to another one
 NEW = timedelta(minutes=1)  # how long a promise is new
-WINDOW = 500  # due promises looked at to make a batch
+WINDOW = 250  # due promises looked at to make a batch
 LATEST = 5000  # attempts looked at to see what is being served
 PIECE = 1000  # promises made due again at once
 State = NotifyTask.State
@@ -99,25 +99,27 @@ def deliver_due(
     With `new` only what came due within the last minute: a nudge does not walk past what has
     piled up for endpoints that fail. send takes the place of transports.send where time is played.
     """
-    tried, taken = 0, set[int]()  # taken: those that other workers are claiming
+    tried, taken = 0, set[int]()  # taken: those that other workers have claimed
     stop = time.monotonic() + SWEEP
     connections.close_old()
     rabbitmq.close_idle()
     while time.monotonic() < stop:
         now = clock()
-        window = list(_due(now, taken, new=new).values_list("pk", "endpoint")[:WINDOW])
-        names = Counter(name for _pk, name in window)
+        window = list(_due(now, taken, new=new)[:WINDOW])
+        names = Counter(task.endpoint for task in window)
         endpoint, size = endpoints.acquire(names)
         if not size:
             return tried
-        ids = [pk for pk, name in window if name == endpoint][:size]
+        tasks = [task for task in window if task.endpoint == endpoint][:size]
         others = names - Counter({endpoint: size})
         if len(window) == WINDOW or others.keys() - endpoints.closed():
             nudges.nudge()  # another thread sends those
-        sent = _deliver(endpoint, ids, now, clock, send)
+        sent = _deliver(endpoint, tasks, now, clock, send)
         tried += sent
+        if sent == len(window) < WINDOW:
+            return tried  # what has come due since has its own nudge, or its sweep
         if not sent:
-            taken.update(ids)
+            taken.update(task.pk for task in tasks)
     nudges.nudge()  # another thread goes on
     return tried
 
@@ -154,17 +156,18 @@ def _due(now: datetime, taken: Collection[int], *, new: bool) -> QuerySet[Notify
 
 def _deliver(
     endpoint: str,
-    ids: Collection[int],
+    tasks: Sequence[NotifyTask],
     now: datetime,
     clock: Callable[[], datetime],
     send: Send | None,
 ) -> int:
     """Claim, send and record a batch, free its slot, and return how many were tried."""
     started, tries = time.monotonic(), list[Try]()
+    lease = now + LEASE - timedelta(microseconds=random.randrange(1_000_000))  # noqa: S311
     try:
-        if tasks := rows.retry(lambda: _claim(ids, now)):
-            tries += _tries(tasks, started + LEASE.total_seconds() / 2, clock, send)
-            rows.retry(lambda: _record(now + LEASE, tasks, tries, clock()))
+        if claimed := rows.retry(lambda: _claim(tasks, now, lease)):
+            tries += _tries(claimed, started + LEASE.total_seconds() / 2, clock, send)
+            rows.retry(lambda: _record(lease, claimed, tries, clock()))
             for attempt, result in tries:
                 metrics.count_attempt(attempt, is_last=_is_last(attempt, result))
     finally:
@@ -174,17 +177,17 @@ def _deliver(
     return len(tries)
 
 
-def _claim(ids: Collection[int], now: datetime) -> list[NotifyTask]:
-    """Take a lease on those that are still due and that no other worker is claiming.
+def _claim(tasks: Sequence[NotifyTask], now: datetime, lease: datetime) -> Sequence[NotifyTask]:
+    """Take a lease on those that are still due, and return them.
 
-    If this worker dies they come due again when the lease ends.
+    If this worker dies they come due again when the lease ends. No other lease ends at the same
+    microsecond, so it tells whose they are.
     """
-    due = NotifyTask.objects.filter(pk__in=ids, next_attempt_at__lte=now)
-    with transaction.atomic(durable=True):
-        tasks = list(due.select_for_update(skip_locked=True))
-        claimed = NotifyTask.objects.filter(pk__in=[task.pk for task in tasks])
-        claimed.update(next_attempt_at=now + LEASE)
-    return sorted(tasks, key=lambda task: task.next_attempt_at or now)
+    rows_of = NotifyTask.objects.filter(pk__in=[task.pk for task in tasks])
+    if rows_of.filter(next_attempt_at__lte=now).update(next_attempt_at=lease) == len(tasks):
+        return tasks
+    mine = set(rows_of.filter(next_attempt_at=lease).values_list("pk", flat=True))
+    return [task for task in tasks if task.pk in mine]
 
 
 def _tries(
@@ -243,7 +246,9 @@ def _record(
         for attempt, result in tries:
             if result.error:
                 setback = _setback(attempt, result, now)
-                leased.filter(pk=attempt.task_id).update(attempts=attempt.number, **setback)
+                # Not where an operator has given it a full set of attempts since it was read.
+                same = leased.filter(pk=attempt.task_id, attempts=attempt.number - 1)
+                same.update(attempts=attempt.number, **setback)
         leased.bulk_update(rest, ["next_attempt_at"])  # to what they had when they were claimed
         for attempt in attempts:
             attempt.pk = None  # set by a transaction that did not commit
