@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from groupbuy.models import ApiKey
@@ -84,6 +85,19 @@ def test_asking_again_answers_the_same(mall: APIClient) -> None:
 
     assert ask(mall)["data"]["events"][:1] == first["data"]["events"]
     assert [event["id"] for event in ask(mall, after=1)["data"]["events"]] == ["team_success-2"]
+
+
+@pytest.mark.django_db
+def test_asking_without_news_writes_nothing(mall: APIClient) -> None:
+    """Mutation: _number_new() without its look; each poll would lock the channel's counter."""
+    make_promise()
+    ask(mall)
+
+    with CaptureQueriesContext(connection) as queries:
+        assert ask(mall, after=1)["data"]["events"] == []
+
+    assert {query["sql"].split()[0] for query in queries} == {"SELECT"}
+    assert not any("FOR UPDATE" in query["sql"] for query in queries)
 
 
 @pytest.mark.django_db

@@ -394,6 +394,39 @@ def test_an_out_trade_no_belongs_to_one_order(source: Reference) -> None:
     assert broken() == {}
 
 
+def test_a_number_that_belongs_to_an_order_here_leaves_its_team_out(source: Reference) -> None:
+    """Mutation: _import_teams() saves such a team."""
+    source.add_activity()
+    source.add_team("10000001", PAID)
+    run(source, "--write")
+    Order.objects.update(out_trade_no="here")
+    source.add_team("10000002", lock_count=1, complete_count=1)
+    source.add_order("10000002", PAID, out_trade_no="here")
+
+    report = run(source, "--write")
+
+    assert " 1  out_trade_no belongs to another order here → team is left out" in report
+    assert books(report)["left out"] == ("1", "80.00")
+    assert list(Team.objects.values_list("pk", flat=True)) == [10000001]
+    assert Order.objects.get().team_id == 10000001
+
+
+def test_turns_and_holds_go_on_behind_those_here(source: Reference) -> None:
+    """Mutation: _number() without the live orders here."""
+    source.add_activity(take_limit_count=3)
+    source.add_team("10000001", lock_count=1)
+    source.add_order("10000001", LOCKED, user_id="liergou")
+    run(source, "--write")
+    source.add_team("10000002", lock_count=1)
+    source.add_order("10000002", LOCKED, user_id="liergou")
+
+    run(source, "--write")
+
+    turns = Order.objects.order_by("pk").values_list("take_no", "hold_no")
+    assert list(turns) == [(1, 1), (2, 2)]
+    assert broken() == {}
+
+
 def test_what_cannot_be_kept_is_left_out_with_its_money(source: Reference) -> None:
     source.add_activity()
     source.add_order("99999999", PAID)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
@@ -147,6 +148,32 @@ def test_a_notification_that_is_being_sent_again_is_not_deleted() -> None:
 
     assert NotifyTask.objects.get() == task
     assert NotifyAttempt.objects.count() == 1
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+@pytest.mark.django_db(transaction=True)
+def test_a_notification_that_is_being_deleted_is_not_sent_again_meanwhile() -> None:
+    """Mutation: _delivered_notifications() without select_for_update."""
+    task = make_delivered("again", ago(401))
+    unlocked: list[int] = []
+
+    def look() -> None:
+        with transaction.atomic():
+            free = NotifyTask.objects.select_for_update(skip_locked=True)
+            unlocked.extend(free.values_list("pk", flat=True))
+        connection.close()
+
+    def look_before(execute: Any, sql: str, *arguments: Any) -> Any:
+        if sql.startswith("DELETE"):
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(look).result()
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(look_before):
+        assert delete_old_rows(now=NOW) == 1
+
+    assert unlocked == []
+    assert not NotifyTask.objects.filter(pk=task.pk).exists()
 
 
 def test_events_continue_after_the_deleted_ones(mall: APIClient) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -75,6 +76,20 @@ def test_a_sweep_that_an_operator_has_disabled_does_not_run() -> None:
 
     order.refresh_from_db()
     assert order.status == Status.LOCKED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sweep_leaves_no_connection_open() -> None:
+    """It would be lost by the next run, after a restart of MariaDB, and nothing would notice."""
+    make_overdue_hold()
+
+    def sweep() -> bool:
+        sweeps.run("close overdue holds")
+        return connection.connection is None
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(sweep).result() is True
+    assert Order.objects.get().status == Status.CLOSED
 
 
 def test_the_schedule_names_tasks_that_exist() -> None:
