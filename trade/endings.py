@@ -3,13 +3,18 @@
 Settlement, refund and expiry all end here. Call inside a transaction that has locked the team.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
 
 from groupbuy import channels, rows
 from trade import counts, gate, metrics
-from trade.models import NotifyTask, Order, RefundType, Team
-from trade.notify import outbox
+from trade.models import NotifyTask, Order, RefundType, Team, Transport
+from trade.notify import outbox, transports
 
 
 def complete_team(team: Team, *, by_shop: bool, now: datetime) -> None:
@@ -60,7 +65,7 @@ def close_order(
 
 def success_promise(team: Team, out_trade_nos: Sequence[str], *, now: datetime) -> NotifyTask:
     """The team_success notification; the numbers are those of all paid orders."""
-    return outbox.draft(
+    return _promise(
         NotifyTask.Event.TEAM_SUCCESS,
         key=NotifyTask.success_key(team.pk),
         team=team,
@@ -74,7 +79,7 @@ def refund_promise(
     team: Team, order: Order, kind: RefundType, url: str, *, now: datetime
 ) -> NotifyTask:
     """The team_refund notification of a closed order; url is the channel's, "" without one."""
-    return outbox.draft(
+    return _promise(
         NotifyTask.Event.TEAM_REFUND,
         key=NotifyTask.refund_key(order.pk, kind),
         team=team,
@@ -89,3 +94,40 @@ def refund_promise(
         },
         now=now,
     )
+
+
+def _promise(
+    event: NotifyTask.Event,
+    *,
+    key: str,
+    team: Team,
+    url: str,
+    payload: Mapping[str, Any],
+    now: datetime,
+) -> NotifyTask:
+    """A promise, not saved: by MQ if the team's leader chose it or there is no URL, else by HTTP.
+
+    With neither a URL nor a message broker it is given up at once, and the inbox says what is
+    missing.
+    """
+    by_mq = team.notify_transport == Transport.MQ or bool(settings.AMQP_URL and not url)
+    task = NotifyTask(
+        key=key,
+        channel_id=team.channel_id,
+        event=event,
+        transport=Transport.MQ if by_mq else Transport.HTTP,
+        target=f"topic.{event}" if by_mq else url,
+        endpoint="RabbitMQ" if by_mq else _endpoint(url),
+        payload=json.dumps(payload, ensure_ascii=False, separators=(",", ":")),
+        next_attempt_at=now,
+        created_at=now,
+    )
+    if not task.target:
+        task.state, task.next_attempt_at = NotifyTask.State.GIVEN_UP, None
+        task.last_error = transports.NOWHERE
+    return task
+
+
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or parts.scheme}" if parts.hostname else ""

@@ -55,7 +55,8 @@ def _deliver(deliver: Callable[[], object]) -> None:
     while not _stopped.is_set():
         try:
             with _turn:
-                nudged = not _stopped.is_set() and _take()
+                time.sleep(GAP)
+                nudged = not _stopped.is_set() and _client(settings.REDIS_URL).blpop([LIST], WAIT)
             if nudged:
                 close_old_connections()  # keeps those that still answer
                 deliver()
@@ -63,11 +64,6 @@ def _deliver(deliver: Callable[[], object]) -> None:
             time.sleep(WAIT)
         except Exception:
             logger.exception("A nudge is left to the sweep")
-
-
-def _take() -> bool:
-    time.sleep(GAP)
-    return _client(settings.REDIS_URL).blpop([LIST], timeout=WAIT) is not None
 
 
 @lru_cache

@@ -5,38 +5,28 @@ deliver_due()  called by Celery every few seconds for whatever is due, and by th
                threads right after a commit (the nudge) for what is new
 requeue()      due again at once, for operators
 
-One transaction claims a batch of one endpoint's promises, another one records how the sends went.
+One UPDATE claims a batch of one endpoint's promises, one transaction records how the sends went.
 Delivery is at least once. The receiver tells copies apart by NotifyTask.key.
 """
 
-import json
 import logging
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Max, Min, QuerySet
 
 from groupbuy import rows
 from trade import metrics
-from trade.models import NotifyAttempt, NotifyTask, Team, Transport
+from trade.models import NotifyAttempt, NotifyTask
 from trade.notify import connections, endpoints, nudges, rabbitmq, transports
 from trade.notify.transports import Result
 
 logger = logging.getLogger(__name__)
-
-
-class Send(Protocol):
-    """transports.send, or what takes its place."""
-
-    def __call__(self, tasks: Sequence[NotifyTask], *, now: datetime) -> Mapping[str, Result]: ...
-
 
 BACKOFF = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds after the 1st, 2nd, ... failure
 LONGEST_RETRY_AFTER = 24 * 3600  # seconds; a receiver may ask for no more
@@ -48,6 +38,7 @@ LATEST = 5000  # attempts looked at to see what is being served
 PIECE = 1000  # promises made due again at once
 State = NotifyTask.State
 Try = tuple[NotifyAttempt, Result]
+Send = Callable[..., Mapping[str, Result]]  # transports.send, or what takes its place
 
 
 def record(task: NotifyTask) -> None:
@@ -57,38 +48,6 @@ def record(task: NotifyTask) -> None:
     rows.insert(task)
     if task.target:
         transaction.on_commit(nudges.nudge, robust=True)
-
-
-def draft(
-    event: NotifyTask.Event,
-    *,
-    key: str,
-    team: Team,
-    url: str,
-    payload: Mapping[str, Any],
-    now: datetime,
-) -> NotifyTask:
-    """A promise, not saved: by MQ if the team's leader chose it or there is no URL, else by HTTP.
-
-    With neither a URL nor a message broker it is given up at once, and the inbox says what is
-    missing.
-    """
-    by_mq = team.notify_transport == Transport.MQ or bool(settings.AMQP_URL and not url)
-    task = NotifyTask(
-        key=key,
-        channel_id=team.channel_id,
-        event=event,
-        transport=Transport.MQ if by_mq else Transport.HTTP,
-        target=f"topic.{event}" if by_mq else url,
-        endpoint="RabbitMQ" if by_mq else _endpoint(url),
-        payload=json.dumps(payload, ensure_ascii=False, separators=(",", ":")),
-        next_attempt_at=now,
-        created_at=now,
-    )
-    if not task.target:
-        task.state, task.next_attempt_at = State.GIVEN_UP, None
-        task.last_error = transports.NOWHERE
-    return task
 
 
 def deliver_due(
@@ -140,11 +99,6 @@ def served_since(moment: datetime) -> set[str]:
     """The endpoints that something was sent to since then, of the latest attempts."""
     latest = NotifyAttempt.objects.order_by("-pk").values_list("started_at", "task__endpoint")
     return {endpoint for started_at, endpoint in latest[:LATEST] if started_at >= moment}
-
-
-def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or parts.scheme}" if parts.hostname else ""
 
 
 def _due(now: datetime, taken: Collection[int], *, new: bool) -> QuerySet[NotifyTask]:
