@@ -177,6 +177,22 @@ def test_one_endpoint_gets_few_batches_at_once(
     assert sorted(sent) == ["0", "1", "2", "3", "4", "5", "alive"]
 
 
+def test_an_endpoint_without_a_slot_hides_no_other(
+    fast: str, send: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: _due() looks at promises of endpoints that are closed, too."""
+    monkeypatch.setattr(outbox, "WINDOW", 2)
+    make_promises(3, fast)
+    make_promise("other", endpoint=f"{fast}-other")
+    sent = send(lambda key: None)
+    endpoints.acquire([fast])
+
+    assert deliver() == 1
+
+    assert sent == ["other"]
+    endpoints.release(fast)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_threads_that_claim_together_keep_the_limit(
     mall: str, send: Any, monkeypatch: pytest.MonkeyPatch

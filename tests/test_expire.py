@@ -206,6 +206,26 @@ def test_one_failure_blocks_no_other(sweep: Any, monkeypatch: pytest.MonkeyPatch
     assert sweep(END + GRACE) == 1
 
 
+def test_failures_that_fill_the_window_hide_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: the sweep ends with the first window of which it has closed none."""
+    monkeypatch.setattr(expire, "WINDOW", 2)
+    make_activity(hold_minutes=5)
+    broken = {lock(user, now=NOW + n * TICK).pk for n, user in enumerate("ab")}
+    last = lock("c", now=NOW + 2 * TICK)
+
+    def fragile(team: Team, order: Order, *args: Any, **kwargs: Any) -> None:
+        if order.pk in broken:
+            raise ZeroDivisionError
+        close_order(team, order, *args, **kwargs)
+
+    monkeypatch.setattr(expire, "close_order", fragile)
+
+    assert holds(NOW + timedelta(minutes=6)) == 1
+
+    last.refresh_from_db()
+    assert last.status == Order.Status.CLOSED
+
+
 @pytest.mark.parametrize("sweep", [holds, teams])
 def test_a_database_that_is_away_ends_the_sweep(
     sweep: Any, monkeypatch: pytest.MonkeyPatch

@@ -42,13 +42,13 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
         window = due.exclude(pk__in=failed).order_by("pay_deadline")
         holds = list(window.values_list("pk", "team_id")[:WINDOW])
         random.shuffle(holds)
-        before = closed
+        before = closed, len(failed)
         for order_id, team_id in holds:
             try:
                 closed += _close_hold(order_id, team_id, now=clock())
             except Exception as exc:  # noqa: BLE001  one order's failure blocks no other
                 _skip(order_id, failed, collided, exc)
-        if closed == before:
+        if (closed, len(failed)) == before:
             break
     _report(collided)
     return closed
