@@ -134,8 +134,8 @@ def _deliver(
 def _claim(tasks: Sequence[NotifyTask], now: datetime, lease: datetime) -> Sequence[NotifyTask]:
     """Take a lease on those that are still due, and return them.
 
-    If this worker dies they come due again when the lease ends. No other lease ends at the same
-    microsecond, so it tells whose they are.
+    If this worker dies they come due again when the lease ends. Its microsecond tells whose they
+    are; should two workers ever choose the same one, a promise is sent twice, with the same key.
     """
     rows_of = NotifyTask.objects.filter(pk__in=[task.pk for task in tasks])
     if rows_of.filter(next_attempt_at__lte=now).update(next_attempt_at=lease) == len(tasks):
