@@ -6,4 +6,4 @@ from groupbuy.settings import *  # noqa: F403
 
 ROOT_URLCONF = "benchmarks.urls"
 if os.environ.get("BENCHMARK_WITHOUT_METRICS"):  # see metering.py
-    MIDDLEWARE.remove("groupbuy.metrics.measure")  # noqa: F405
+    MIDDLEWARE.remove("groupbuy.access.follow")  # noqa: F405

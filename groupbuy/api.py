@@ -129,7 +129,6 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
     match exc:
         case GroupBuyError():
             response = refusal(exc.error, exc.detail)
-            logger.info("refused %s: %s", _path(context), exc)
         case exceptions.ValidationError():
             response = refusal(ErrorCode.ILLEGAL_PARAMETER, "; ".join(_flatten(exc.detail)))
         case exceptions.APIException():  # no key, not JSON, wrong method or media type, too often

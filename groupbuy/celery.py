@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_init, worker_process_init
+from celery.signals import setup_logging, worker_init, worker_process_init
 
 from groupbuy import sweeps
 
@@ -14,6 +14,11 @@ app = Celery("groupbuy")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["consumer"].add(sweeps.BrokerWatch)
+
+
+@setup_logging.connect
+def keep_logging(**signal: Any) -> None:
+    """Celery sets up no logging, as there is a receiver: Django's settings have done it."""
 
 
 @worker_init.connect

@@ -141,6 +141,10 @@ def amqp_url(name: str) -> str:
     return _url(name, _is_amqp, f"{AMQP}%2F")
 
 
+def http_url(name: str) -> str:
+    return _url(name, _is_http, "https://user:password@host:9200")
+
+
 def broker_url(name: str, redis: str) -> str:
     """The variable unchanged, because Celery reads it too; if empty, Redis in Celery's notation."""
     expected = f"{AMQP}/, redis://host:6379/0 or redis+socket:///path/redis.sock"
@@ -252,6 +256,11 @@ def _is_amqp(url: str) -> bool:
     pika.URLParameters(url)
     parts = urlsplit(url)
     return parts.scheme in ("amqp", "amqps") and bool(parts.hostname)
+
+
+def _is_http(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
 
 
 def _is_broker(urls: str) -> bool:

@@ -4,6 +4,7 @@ docs/monitoring.md lists them all. Labels take few values: endpoints, codes, tas
 label holds an id of a shopper, an order or a team.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from time import monotonic
@@ -11,11 +12,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import Error
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import Metric
 
 from groupbuy import metric_files
+
+logger = logging.getLogger(__name__)
 
 if settings.METRICS_LISTEN:
     metric_files.share(settings.METRICS_DIR)
@@ -62,24 +65,17 @@ TASK_SUCCESS = Gauge(
 FIGURES: list[Callable[[], Iterable[Metric]]] = []  # read from the database for a scrape
 
 
-def measure(
-    get_response: Callable[[HttpRequest], HttpResponse],
-) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: count and time each request."""
+def count_request(request: HttpRequest, code: str, status: int, seconds: float) -> None:
+    """Count and time a request that was answered; called by groupbuy/access.py."""
+    requests, histogram = _children(endpoint_of(request), code, status)
+    requests.inc()
+    histogram.observe(seconds)
 
-    def middleware(request: HttpRequest) -> HttpResponse:
-        began = request.META.get(COMPLETE_AT) or monotonic()
-        response = get_response(request)
-        data = getattr(response, "data", None)
-        code = data.get("code", "") if isinstance(data, dict) else ""
-        match = request.resolver_match
-        endpoint = _endpoint(match.func, match.app_name, match.url_name) if match else "none"
-        requests, seconds = _children(endpoint, code, response.status_code)
-        requests.inc()
-        seconds.observe(monotonic() - began)
-        return response
 
-    return middleware
+def endpoint_of(request: HttpRequest) -> str:
+    """The name of its view, once it was answered; "none" for an unknown path."""
+    match = request.resolver_match
+    return _endpoint(match.func, match.app_name, match.url_name) if match else "none"
 
 
 def time_statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -106,12 +102,20 @@ def start_task(task: Any, **signal: Any) -> None:
 
 def end_task(task: Any, state: str, retval: Any, **signal: Any) -> None:
     """retval: the rows that a sweep has changed, or None."""
+    seconds = monotonic() - task.request.began
     TASKS.labels(task.name, state).inc()
-    TASK_SECONDS.labels(task.name).observe(monotonic() - task.request.began)
+    TASK_SECONDS.labels(task.name).observe(seconds)
     if state == "SUCCESS":
         TASK_SUCCESS.labels(task.name).set_to_current_time()
         if isinstance(retval, int):
             TASK_ROWS.labels(task.name).inc(retval)
+            _log_rows(task.name, retval, seconds)
+
+
+def _log_rows(task: str, rows: int, seconds: float) -> None:
+    if rows:
+        about = {"task": task, "rows": rows, "duration": int(seconds * 1e9)}
+        logger.info("task %s: %d rows", task, rows, extra=about)
 
 
 @lru_cache(1000)

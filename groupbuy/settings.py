@@ -7,6 +7,7 @@ from typing import Any
 from celery.schedules import crontab
 
 from groupbuy import environment as env
+from groupbuy import logs
 from groupbuy.console import UNFOLD  # noqa: F401  a setting
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -75,7 +76,7 @@ INSTALLED_APPS = [
     "pages",
 ]
 MIDDLEWARE = [
-    "groupbuy.metrics.measure",
+    "groupbuy.access.follow",
     "corsheaders.middleware.CorsMiddleware",
     "groupbuy.faults.envelope_faults",
     *(["groupbuy.embedded.loopback_only"] if EMBEDDED else []),
@@ -192,7 +193,6 @@ if QUORUM_QUEUES:
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None  # no results, so beat needs no clean-up task
 CELERY_TASK_ACKS_LATE = True  # every task may run twice; none may be lost
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     name: {
@@ -275,16 +275,13 @@ MEDIA_ROOT = VAR_DIR / "media"  # uploaded pictures of goods
 
 # --- Log ------------------------------------------------------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "filters": {"brief": {"()": "groupbuy.sweeps.BriefErrors"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {
-        "django": {"handlers": [], "propagate": True},  # not twice while DEBUG is on
-        "django.request": {"level": "ERROR"},  # not a line for each client that asks too often
-        "celery.beat": {"filters": ["brief"]},
-    },
-    "root": {"handlers": ["console"], "level": env.log_level("LOG_LEVEL", "INFO")},
-}
+LOG_DIR = VAR_DIR / "log"
+LOG_FILES = env.flag("LOG_FILES", default=EMBEDDED)  # kept in LOG_DIR, for manage.py logs
+LOG_ROUTINE = env.number("LOG_ROUTINE", 100, at_least=1, at_most=1_000_000)  # see access.py
+ELASTICSEARCH_URL = env.http_url("ELASTICSEARCH_URL")  # where manage.py logs searches instead
+LOGGING = logs.configuration(
+    level=env.log_level("LOG_LEVEL", "INFO"),
+    files=LOG_DIR if LOG_FILES else None,
+    as_json=env.flag("LOG_JSON", default=False),
+    version=VERSION,
+)

@@ -138,7 +138,10 @@ def failure(task: NotifyTask) -> str:
 
 
 def test_the_message_is_as_the_contract_says(broker: Broker) -> None:
-    task = make_message(payload='{"teamId":"1","outTradeNoList":["订单"]}')
+    trace = f"00-{'a' * 32}-"
+    task = make_message(
+        payload='{"teamId":"1","outTradeNoList":["订单"]}', traceparent=f"{trace}{'b' * 16}-01"
+    )
 
     assert send(task) is None
 
@@ -148,6 +151,7 @@ def test_the_message_is_as_the_contract_says(broker: Broker) -> None:
     assert body == task.payload
     assert (properties.content_type, properties.content_encoding) == ("text/plain", "UTF-8")
     assert (properties.delivery_mode, properties.message_id) == (2, task.key)
+    assert properties.headers["traceparent"].startswith(trace)
     assert broker.get(SUCCESS) is None
     assert broker.get(REFUND) is None
 

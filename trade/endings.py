@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from groupbuy import channels, rows
+from groupbuy import channels, rows, tracing
 from trade import counts, gate, metrics
 from trade.models import NotifyTask, Order, RefundType, Team, Transport
 from trade.notify import outbox, transports
@@ -121,6 +121,7 @@ def _promise(
         payload=json.dumps(payload, ensure_ascii=False, separators=(",", ":")),
         next_attempt_at=now,
         created_at=now,
+        traceparent=tracing.current(),
     )
     if not task.target:
         task.state, task.next_attempt_at = NotifyTask.State.GIVEN_UP, None

@@ -123,7 +123,7 @@ def _end_team(team: Team, *, now: datetime) -> None:
     else:
         team.status = Team.Status.FAILED
         rows.update(team, "status")
-        metrics.count_failure()
+        metrics.count_failure(team)
 
 
 def _close(team: Team, order: Order, reason: Order.CloseReason, *, now: datetime) -> None:

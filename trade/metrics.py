@@ -1,23 +1,27 @@
-"""Metrics (监控指标) of the trade: what was committed, and what waits.
+"""Metrics (监控指标) and log of the trade: what was committed, and what waits.
 
-count_…() are called inside a use case's transaction and count once it commits. Money is counted in
-fen. figures() reads for a scrape what only the database knows; an index serves each query, and
-counting stops at MOST.
+count_…() are called inside a use case's transaction; once it commits, each counts and writes a line
+of log. Money is counted in fen. figures() reads for a scrape what only the database knows; an index
+serves each query, and counting stops at MOST.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import orjson
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from groupbuy import metrics
+from groupbuy import channels, metrics, tracing
 from trade.models import NotifyAttempt, NotifyTask, Order, RefundType, Team
+
+logger = logging.getLogger(__name__)
 
 MOST = 100_000  # rows that a scrape counts
 MOST_ENDPOINTS = 100  # endpoints that a process names; the others are one
@@ -57,6 +61,7 @@ def count_lock(order: Order, *, opened: bool) -> None:
     def count() -> None:
         LOCKS.labels("open" if opened else "join").inc()
         LOCKED_FEN.inc(_fen(order.pay_price))
+        _log("seat locked", order)
 
     _after_commit(count)
 
@@ -68,6 +73,7 @@ def count_payment(order: Order, outcome: str) -> None:
         PAYMENTS.labels(outcome).inc()
         if not outcome.endswith(("repeated", "refunded")):
             PAYMENTS_FEN.labels(outcome).inc(_fen(order.pay_price))
+        _log(f"payment {outcome}", order, outcome=outcome)
 
     _after_commit(count)
 
@@ -78,6 +84,7 @@ def count_closing(order: Order, kind: RefundType) -> None:
         REFUNDS.labels(kind.value).inc()
         if kind is not RefundType.UNPAID_UNLOCK:
             REFUNDS_FEN.labels(kind.value).inc(_fen(order.pay_price))
+        _log(f"order closed: {order.close_reason}", order, outcome=order.close_reason)
 
     _after_commit(count)
 
@@ -86,12 +93,18 @@ def count_completion(team: Team) -> None:
     def count() -> None:
         COMPLETIONS.labels("shop" if team.completed_by_shop else "members").inc()
         COMPLETED_SEATS.inc(team.paid_count)
+        by = "by the shop" if team.completed_by_shop else "by its members"
+        logger.info("team complete %s", by, extra=_about(team))
 
     _after_commit(count)
 
 
-def count_failure() -> None:
-    _after_commit(FAILURES.inc)
+def count_failure(team: Team) -> None:
+    def count() -> None:
+        FAILURES.inc()
+        logger.info("team failed", extra=_about(team))
+
+    _after_commit(count)
 
 
 def count_attempt(attempt: NotifyAttempt, *, is_last: bool) -> None:
@@ -99,6 +112,7 @@ def count_attempt(attempt: NotifyAttempt, *, is_last: bool) -> None:
     outcome = "delivered" if not attempt.error else "given_up" if is_last else "failed"
     ATTEMPTS.labels(_named(attempt.task.endpoint), outcome).inc()
     ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
+    _log_attempt(attempt, outcome)
     if outcome == "delivered":
         waited = attempt.started_at - attempt.task.created_at
         DELIVERY_SECONDS.observe(waited.total_seconds() + attempt.duration_ms / 1000)
@@ -136,6 +150,44 @@ def figures() -> Iterator[Metric]:
         due = queue.order_by(column).values_list(column, flat=True).first()
         lag.add_metric([name], max(0.0, (now - due).total_seconds()) if due else 0)
     yield lag
+
+
+def _log(message: str, order: Order, **fields: Any) -> None:
+    about = {"order": order.out_trade_no, "order_id": str(order.pk), "shopper": order.user_id}
+    logger.info(message, extra=about | _about(order) | fields)
+
+
+def _about(row: Order | Team) -> dict[str, Any]:
+    return {
+        "team": str(row.team_id if isinstance(row, Order) else row.pk),
+        "activity": str(row.activity_id),
+        "goods": row.goods_id,
+        "channel": _name(channels.get(row.channel_id)),
+    }
+
+
+def _name(channel: channels.KnownChannel | None) -> str:
+    return f"{channel.source}/{channel.channel}" if channel else ""
+
+
+def _log_attempt(attempt: NotifyAttempt, outcome: str) -> None:
+    """The line belongs to the trace of the promise, whichever worker has sent it."""
+    task = attempt.task
+    channel, payload = channels.get(task.channel_id), orjson.loads(task.payload)
+    fields = {
+        "notification": task.key,
+        "attempt": attempt.number,
+        "outcome": outcome,
+        "order": payload.get("outTradeNo") or payload.get("outTradeNoList"),
+        "order_id": payload.get("orderId"),
+        "team": payload.get("teamId"),
+        "channel": _name(channel),
+        "duration": attempt.duration_ms * 1_000_000,
+        tracing.HEADER: task.traceparent,
+    }
+    level = {"delivered": logging.INFO, "failed": logging.WARNING}.get(outcome, logging.ERROR)
+    text = f": {attempt.error}" if attempt.error else ""
+    logger.log(level, "notification %s %s%s", task, outcome.replace("_", " "), text, extra=fields)
 
 
 def _after_commit(count: Callable[[], Any]) -> None:

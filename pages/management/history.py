@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from groupbuy import ids, rows
 from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
-from trade import expire
+from trade import expire, metrics
 from trade.figures import sums
 from trade.lock import LockCommand, lock_order
 from trade.models import NotifyAttempt, NotifyTask, Order, Team, Transport
@@ -268,8 +268,8 @@ def _time_attempts(played: Played) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A mall that is down is part of the play, and no worker is there to be nudged."""
-    logs = [logging.getLogger(module.__name__) for module in (outbox, nudges)]
+    """What is played is no event of the log, and no worker is there to be nudged."""
+    logs = [logging.getLogger(module.__name__) for module in (outbox, nudges, metrics)]
     levels = [log.level for log in logs]
     for log in logs:
         log.setLevel(logging.CRITICAL)

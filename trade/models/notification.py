@@ -13,7 +13,7 @@ class NotifyTask(models.Model):
 
     next_attempt_at is when it is due; while a worker has claimed it, the end of the lease; NULL
     once no attempt will follow. event_no numbers the channel's events; NULL until the mall has
-    asked for them.
+    asked for them. traceparent is the trace of the request or task that made the promise.
     """
 
     class Event(models.TextChoices):
@@ -41,6 +41,7 @@ class NotifyTask(models.Model):
     last_error = models.CharField(_("last error"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("promised at"))
     delivered_at = models.DateTimeField(_("delivered at"), null=True)
+    traceparent = models.CharField(max_length=55, db_default="", default="", editable=False)
     event_no = models.PositiveBigIntegerField(_("event number"), null=True, editable=False)
 
     class Meta:

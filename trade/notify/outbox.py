@@ -20,7 +20,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, Max, Min, QuerySet
 
-from groupbuy import rows
+from groupbuy import rows, tracing
 from trade import metrics
 from trade.models import NotifyAttempt, NotifyTask
 from trade.notify import connections, endpoints, nudges, rabbitmq, transports
@@ -176,7 +176,8 @@ def _results(tasks: Sequence[NotifyTask], now: datetime, send: Send | None) -> M
         return (send or transports.send)(tasks, now=now)
     except Exception as exc:
         # A bug must not keep a promise for ever: it is an attempt and is given up in time.
-        logger.exception("notification %s", tasks[0].key)
+        about = {"notification": tasks[0].key, tracing.HEADER: tasks[0].traceparent}
+        logger.exception("notification %s", tasks[0].key, extra=about)
         return {tasks[0].key: Result(f"{type(exc).__name__}: {exc}")}
 
 
@@ -212,9 +213,7 @@ def _record(
 def _setback(attempt: NotifyAttempt, result: Result, now: datetime) -> dict[str, Any]:
     """Give up, or try again after the back-off, no sooner than the receiver asked."""
     if _is_last(attempt, result):
-        logger.error("notification %s given up: %s", attempt.task, attempt.error)
         return {"state": State.GIVEN_UP, "next_attempt_at": None, "last_error": attempt.error}
-    logger.warning("notification %s, attempt %d: %s", attempt.task, attempt.number, attempt.error)
     backoff = BACKOFF[attempt.number - 1] * random.uniform(1, 1.2)  # noqa: S311  not a secret
     due = now + timedelta(seconds=max(backoff, min(result.retry_after, LONGEST_RETRY_AFTER)))
     return {"state": State.RETRYING, "next_attempt_at": due, "last_error": attempt.error}

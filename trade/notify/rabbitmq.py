@@ -15,6 +15,7 @@ import amqp
 import kombu
 from django.conf import settings
 
+from groupbuy import tracing
 from trade.models import NotifyTask
 
 EXCHANGE = "group_buy_market_exchange"
@@ -94,7 +95,10 @@ class _Publisher:
         for task in tasks:
             self.published += 1
             self.unanswered[self.published] = task.key
-            message = amqp.Message(task.payload, message_id=task.key, **about)
+            headers = {tracing.HEADER: tracing.next_span(task.traceparent)}
+            message = amqp.Message(
+                task.payload, message_id=task.key, application_headers=headers, **about
+            )
             routing_key = task.target or f"topic.{task.event}"
             self.channel.basic_publish(message, EXCHANGE, routing_key, mandatory=True)
         deadline = time.monotonic() + TIMEOUT

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook
 
-from groupbuy import channels
+from groupbuy import channels, tracing
 from groupbuy.channels import KnownChannel
 from groupbuy.models import Channel
 from trade.models import NotifyTask, Transport
@@ -86,6 +86,7 @@ def _post(url: str, task: NotifyTask, channel: KnownChannel, now: datetime) -> R
     headers = signed_headers(task.key, body, channel, now) | {
         "Content-Type": "application/json",
         "User-Agent": "groupbuy-notify/1",
+        tracing.HEADER: tracing.next_span(task.traceparent),
     }
     try:
         answer, text = connections.post(url, body, headers, timeout=TIMEOUT)
