@@ -174,6 +174,7 @@ def configuration(*, level: str, files: Path | None, as_json: bool, version: str
             "django": {"handlers": [], "propagate": True},  # not twice while DEBUG is on
             "django.request": {"level": "ERROR"},  # groupbuy/access.py has the others
             "celery.app.trace": {"level": "WARNING"},  # metrics.py logs what tasks have changed
+            "celery.worker.strategy": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING", "filters": ["brief"]},
         },
         "root": {"handlers": list(handlers), "level": level},
