@@ -8,6 +8,7 @@
 #   bin/services.sh nginx                                 nginx, which the tests start themselves
 #   bin/services.sh cluster                               what a cluster of each needs, not started
 #   bin/services.sh monitoring                            Prometheus and Alertmanager, not started
+#   bin/services.sh shipping                              rsyslog, which takes the log to Elasticsearch
 #   bin/services.sh env                                   variables that point the project there
 #
 # start installs missing Debian packages where root or passwordless sudo allows it, and exits 3
@@ -114,6 +115,7 @@ case ${1:-} in
       "rabbitmqctl rabbitmq-server" "haproxy haproxy" "rsync rsync"; do install $each; done
     ls /usr/lib/galera/libgalera_smm.so /usr/lib/libgalera_smm.so >/dev/null 2>&1 || install libgalera galera-4 ;;
   monitoring) install promtool prometheus prometheus-alertmanager ;;
+  shipping) install rsyslogd rsyslog rsyslog-elasticsearch ;;
   env)
     echo "SECRET_KEY=$(head -c 36 /dev/urandom | base64)"
     echo "DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy"
