@@ -32,20 +32,27 @@ class Caller:
 
 class ApiKeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
-        scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if not scheme:
+        header = request.META.get("HTTP_AUTHORIZATION", "")
+        if not header or header.startswith(" "):
             return None
-        prefix = text.strip().split("_")[1:2]
-        known = _keys.get().get(prefix[0]) if prefix else None
-        if scheme.lower() != "bearer" or known is None:
-            raise AuthenticationFailed
-        expected, caller = known
-        if not hmac.compare_digest(expected, digest(text.strip())):
+        caller = caller_of(header)
+        if caller is None:
             raise AuthenticationFailed
         return caller, None
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+def caller_of(header: str) -> Caller | None:
+    """Who sends this Authorization header; None if it holds no active key."""
+    scheme, _, text = header.partition(" ")
+    prefix = text.strip().split("_")[1:2]
+    known = _keys.get().get(prefix[0]) if prefix else None
+    if scheme.lower() != "bearer" or known is None:
+        return None
+    expected, caller = known
+    return caller if hmac.compare_digest(expected, digest(text.strip())) else None
 
 
 class IsOwnChannel(BasePermission):

@@ -97,8 +97,10 @@ def number(name: str, default: int, *, at_least: int, at_most: int) -> int:
 def address(name: str) -> tuple[str, int] | None:
     """host:port; None if it is not set."""
     value = text(name)
-    if not value:
-        return None
+    return listen_address(name, value) if value else None
+
+
+def listen_address(name: str, value: str) -> tuple[str, int]:
     host, _colon, port = value.rpartition(":")
     is_port = re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535
     if not (is_port and re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", host)):

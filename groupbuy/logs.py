@@ -33,6 +33,7 @@ FIELDS = {  # name in logger.info(…, extra={name: value}) -> field
     "outcome": "gbm.outcome",
     "rows": "gbm.rows",
     "task": "gbm.task",
+    "operator": "gbm.operator",
     "shopper": "user.id",
     "method": "http.request.method",
     "status": "http.response.status_code",

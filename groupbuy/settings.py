@@ -74,6 +74,7 @@ INSTALLED_APPS = [
     "activity",
     "trade",
     "pages",
+    "assistant",
 ]
 MIDDLEWARE = [
     "groupbuy.access.follow",
@@ -279,6 +280,8 @@ LOG_DIR = VAR_DIR / "log"
 LOG_FILES = env.flag("LOG_FILES", default=EMBEDDED)  # kept in LOG_DIR, for manage.py logs
 LOG_ROUTINE = env.number("LOG_ROUTINE", 100, at_least=1, at_most=1_000_000)  # see access.py
 ELASTICSEARCH_URL = env.http_url("ELASTICSEARCH_URL")  # where manage.py logs searches instead
+PROMETHEUS_URL = env.http_url("PROMETHEUS_URL")  # for manage.py mcp
+OPERATOR_KEY = env.text("OPERATOR_KEY")  # of the operator who uses manage.py mcp on stdio
 LOGGING = logs.configuration(
     level=env.log_level("LOG_LEVEL", "INFO"),
     files=LOG_DIR if LOG_FILES else None,

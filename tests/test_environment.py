@@ -58,6 +58,7 @@ RUBBISH = [
     ("LOG_FILES", "some", BOOLEAN),
     ("LOG_ROUTINE", "0", "expected a number from 1 to 1000000"),
     ("ELASTICSEARCH_URL", "elastic:9200", "expected https://user:password@host:9200"),
+    ("PROMETHEUS_URL", "http://", "expected https://user:password@host:9200"),
     ("DATABASE_URL", "groupbuy", DATABASE),
     ("DATABASE_URL", "postgres://u:secret@h/groupbuy", DATABASE),
     ("DATABASE_URL", "mysql://u:secret@h:port/groupbuy", DATABASE),
@@ -110,7 +111,7 @@ def refusal(read: Any) -> str:
 
 
 def test_every_variable_has_its_rubbish() -> None:
-    free_text = {"SECRET_KEY", "BUILD_VERSION"}
+    free_text = {"SECRET_KEY", "BUILD_VERSION", "OPERATOR_KEY"}
     tried = {name for name, _value, _expected in RUBBISH + RUN_RUBBISH}
     assert tried | free_text == set(VARIABLES)
 

@@ -14,7 +14,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 pytestmark = pytest.mark.django_db
-APPS = ("groupbuy", "tag", "activity", "trade", "pages")
+APPS = ("groupbuy", "tag", "activity", "trade", "pages", "assistant")
 REMOVES = (
     operations.RemoveField,
     operations.DeleteModel,

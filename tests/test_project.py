@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-APPS = ("groupbuy", "tag", "activity", "trade", "pages")
+APPS = ("groupbuy", "tag", "activity", "trade", "pages", "assistant")
 ANSWER = re.compile(r"`([\w/]+)\.py` `(\w+)`")
 ANSWERS = ANSWER.findall((ROOT / "README.md").read_text("utf-8"))
 SOURCES = {

@@ -1,0 +1,182 @@
+"""What is wrong, since when, and what changed before."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.db.models import Count, Max, Q
+
+from groupbuy import history, log_search
+from groupbuy.access import ROUTINE
+from groupbuy.models import SwitchChange
+from trade.models import NotifyAttempt, NotifyTask
+
+State = NotifyTask.State
+LINES = 5000  # of the log that are looked at
+KINDS = 15  # of errors, endpoints, changes in an answer
+LATEST = 5000  # attempts that are looked at
+BEFORE = timedelta(minutes=30)  # how long before the first error a change is a suspect
+
+
+def said(text: str) -> dict[str, str]:
+    """A text that a mall, a shopper or their server has written."""
+    return {"untrusted": text[:300]}
+
+
+def explain_errors(*, minutes: int, endpoint: str, now: datetime) -> dict[str, Any]:
+    """Errors and refusals of the log by kind, and what changed before the first of each."""
+    lines = log_search.search(log_search.Query(since=now - timedelta(minutes=minutes), most=LINES))
+    kinds: dict[tuple[str, str], list[log_search.Line]] = defaultdict(list)
+    for line in lines:
+        if (kind := _kind(line)) and endpoint in ("", kind[0]):
+            kinds[kind].append(line)
+    largest = sorted(kinds.items(), key=lambda each: -len(each[1]))[:KINDS]
+    found = [_told(kind, wrong) for kind, wrong in largest]
+    first = min((line["@timestamp"] for _kind, wrong in largest for line in wrong), default="")
+    since = datetime.fromisoformat(first) - BEFORE if first else now - BEFORE
+    return {
+        "lines searched": len(lines),
+        "note": "Of one kind, a process writes 20 lines a second; ask the metrics for rates.",
+        "errors": found,
+        "changed since half an hour before the first": changes(since=since, lines=lines),
+    }
+
+
+def changes(*, since: datetime, lines: Iterable[log_search.Line]) -> list[dict[str, str]]:
+    """Switches, configuration and versions that changed since then, newest first."""
+    found = [
+        *_switches(since),
+        *_configuration(since),
+        *_versions(lines),
+    ]
+    return sorted(found, key=lambda each: each["at"], reverse=True)[:KINDS]
+
+
+def failing_endpoints(*, now: datetime) -> list[dict[str, Any]]:
+    """Where callbacks go, the worst first."""
+    tried = _attempts(now - timedelta(hours=1))
+    names = ("endpoint", "channel__source", "channel__channel")
+    counted = NotifyTask.objects.filter(
+        state__in=[State.NEW, State.RETRYING, State.GIVEN_UP]
+    ).values(*names)
+    rows = counted.annotate(
+        waiting=Count("pk", Q(state=State.NEW)),
+        retrying=Count("pk", Q(state=State.RETRYING)),
+        given_up=Count("pk", Q(state=State.GIVEN_UP)),
+        last=Max("pk", filter=~Q(last_error="")),
+    ).order_by("-given_up", "-retrying", "-waiting")[:KINDS]
+    errors = dict(
+        NotifyTask.objects.filter(pk__in=[row["last"] for row in rows if row["last"]]).values_list(
+            "pk", "last_error"
+        )
+    )
+    return [
+        {
+            "endpoint": row["endpoint"],
+            "channel": f"{row['channel__source']}/{row['channel__channel']}",
+            "waiting": row["waiting"],
+            "retrying": row["retrying"],
+            "given up": row["given_up"],
+            "attempts of the last hour": tried[row["endpoint"]],
+            "last error": said(errors.get(row["last"], "")),
+        }
+        for row in rows
+    ]
+
+
+def forecast_queue(*, endpoint: str, now: datetime) -> dict[str, Any]:
+    """When the notifications that are due will have been sent, at the pace of ten minutes."""
+    ten = now - timedelta(minutes=10)
+    tasks = NotifyTask.objects.all()
+    if endpoint:
+        tasks = tasks.filter(endpoint=endpoint)
+    due = tasks.filter(next_attempt_at__lte=now).count()
+    arrived = tasks.filter(created_at__gte=ten).count()
+    sent = sum(
+        counts["delivered"] for name, counts in _attempts(ten).items() if endpoint in ("", name)
+    )
+    pace = (sent - arrived) / 10
+    if not due:
+        verdict = "Nothing waits."
+    elif not sent:
+        verdict = "Nothing was delivered for ten minutes: the queue does not shrink."
+    elif pace <= 0:
+        verdict = "More arrive than are delivered: the queue grows."
+    else:
+        verdict = f"Empty in about {due / pace:.0f} minutes."
+    return {
+        "due": due,
+        "delivered in ten minutes": sent,
+        "promised in ten minutes": arrived,
+        "verdict": verdict,
+    }
+
+
+def _attempts(since: datetime) -> dict[str, Counter[str]]:
+    """Per endpoint, of the latest attempts."""
+    latest = NotifyAttempt.objects.order_by("-pk")
+    rows = latest.values_list("started_at", "task__endpoint", "error")[:LATEST]
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for started_at, endpoint, error in rows:
+        if started_at >= since:
+            found[endpoint]["failed" if error else "delivered"] += 1
+    return found
+
+
+def _kind(line: log_search.Line) -> tuple[str, str] | None:
+    """Where and what; None for a line that tells of nothing wrong."""
+    where = line.get("gbm.endpoint") or line.get("gbm.task") or line["log.logger"]
+    code = line.get("gbm.code", "")
+    if code not in ROUTINE:
+        return where, code
+    if line.get("http.response.status_code", 0) >= 400:
+        return where, f"HTTP {line['http.response.status_code']}"
+    if line["log.level"] in ("warning", "error", "critical"):
+        return where, line.get("error.type") or line.get("gbm.outcome") or line["log.level"]
+    return None
+
+
+def _told(kind: tuple[str, str], lines: list[log_search.Line]) -> dict[str, Any]:
+    newest = lines[-1]
+    channels = Counter(line["gbm.channel"] for line in lines if line.get("gbm.channel"))
+    return {
+        "where": kind[0],
+        "what": kind[1],
+        "lines": len(lines),
+        "first": lines[0]["@timestamp"],
+        "last": newest["@timestamp"],
+        "by channel": dict(channels.most_common(5)),
+        "example": said(newest.get("gbm.info") or newest.get("error.message") or newest["message"]),
+        "trace": newest.get("trace.id", ""),
+    }
+
+
+def _switches(since: datetime) -> Iterator[dict[str, str]]:
+    for change in SwitchChange.objects.filter(at__gte=since).order_by("-at")[:KINDS]:
+        yield {
+            "at": change.at.isoformat(),
+            "what": f"switch {change.switch_id}: {change}",
+            "by": change.by,
+        }
+
+
+def _configuration(since: datetime) -> Iterator[dict[str, str]]:
+    entries = LogEntry.objects.filter(action_time__gte=since).select_related("user", "content_type")
+    for entry in entries.order_by("-action_time")[:KINDS]:
+        yield {
+            "at": entry.action_time.isoformat(),
+            "what": f"{entry.content_type} {entry.object_repr}: {history.told(entry)}"[:300],
+            "by": entry.user.get_username(),
+        }
+
+
+def _versions(lines: Iterable[log_search.Line]) -> Iterator[dict[str, str]]:
+    """When another version than the first one began to write lines."""
+    seen: set[str] = set()
+    for line in lines:
+        version = line.get("service.version", "")
+        if seen and version not in seen:
+            yield {"at": line["@timestamp"], "what": f"version {version} started", "by": ""}
+        seen.add(version)

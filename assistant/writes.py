@@ -1,0 +1,83 @@
+"""The tools that change something: only with --allow-writes, and by an operator.
+
+Each is a dry run unless told otherwise, and writes a line of log that names the operator.
+"""
+
+import logging
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+
+from assistant import operators
+from groupbuy import gcra, switches, throttling
+from trade.notify import outbox
+from trade.notify.replay import chosen_by_key, chosen_by_range
+
+logger = logging.getLogger(__name__)
+
+MOST = 1000  # notifications that are sent again at once
+
+
+def send_again(
+    ctx: Context[Any, Any], keys: list[str] | None = None, endpoint: str = "", dry_run: bool = True
+) -> dict[str, Any]:
+    """Send notifications again: those with these keys, or all to an endpoint not yet delivered."""
+    operator = operators.operator_of(ctx.headers)
+    if bool(keys) == bool(endpoint):
+        raise ToolError("Name either keys or an endpoint.")
+    try:
+        chosen = (
+            chosen_by_key(keys)
+            if keys
+            else chosen_by_range(endpoint=endpoint, since=None, until=None, delivered=False)
+        )
+    except ValueError as exc:
+        raise ToolError(f"There is no notification {exc}.") from exc
+    count = chosen.count()
+    if count > MOST:
+        raise ToolError(f"{count} are more than {MOST}: use manage.py replay_notifications.")
+    if not dry_run:
+        count = outbox.requeue(chosen, now=timezone.now())
+        _log(operator, f"{count} notifications are sent again ({endpoint or keys})")
+    return {"notifications": count, "dry run": dry_run}
+
+
+def lift_block(
+    ctx: Context[Any, Any], scope: str, client: str, dry_run: bool = True
+) -> dict[str, Any]:
+    """Unblock a client that callback_health lists, by its scope and name."""
+    operator = operators.operator_of(ctx.headers)
+    blocks = gcra.blocks(throttling.scopes()) or []
+    if not any((block.scope, block.client) == (scope, client) for block in blocks):
+        raise ToolError("This client is not blocked.")
+    if not dry_run:
+        gcra.lift(scope, client)
+        _log(operator, f"{client} of {scope} is unblocked")
+    return {"unblocked": client, "dry run": dry_run}
+
+
+def change_switch(
+    ctx: Context[Any, Any], key: str, value: str, dry_run: bool = True
+) -> dict[str, Any]:
+    """Change a live switch; read_switches lists them."""
+    operator = operators.operator_of(ctx.headers)
+    key, value = switches.OTHER_SPELLINGS.get(key, key), switches.tidy(value)
+    try:
+        switches.validate(key, value)
+    except ValidationError as exc:
+        raise ToolError("; ".join(exc.messages)) from exc
+    before = switches.text(switches.Key(key))
+    if not dry_run:
+        switches.change(key, value, by=operator)
+        _log(operator, f"switch {key}: {before} → {value}")
+    return {"switch": key, "before": before, "after": value, "dry run": dry_run}
+
+
+WRITE = (send_again, lift_block, change_switch)
+
+
+def _log(operator: str, what: str) -> None:
+    logger.warning("%s, by %s", what, operator, extra={"operator": operator})
