@@ -1,12 +1,11 @@
-"""Team gate (库存闸门): refuses joiners of a full team without the database.
+"""Team gate (库存闸门): refuses joiners of a full team without the database, which alone accepts.
 
-It may refuse without the database; only the database accepts. Redis keeps one of two facts about
-a team, as read from the database, for LIFE_MS or until a seat is released:
+Redis keeps one of two facts read from the database, for LIFE_MS or until a seat is released:
 
-- The team is full, with its order numbers. A request with another order number is refused (E0006);
-  one with a known order number is a repeat, which the database answers.
-- The number of free seats. A request that has passed all checks takes one before its transaction or
-  is refused (E0008), so no more transactions than free seats queue for the team's row.
+- It is full, with its order numbers. A request with another number is refused (E0006), one with a
+  known number is a repeat, which the database answers.
+- Its free seats. A request that has passed all checks takes one before its transaction or is
+  refused (E0008), so no more transactions than free seats queue for the team's row.
 """
 
 import time
@@ -21,7 +20,7 @@ from activity.catalog import LiveOffer
 from groupbuy import changes, metrics, rows, switches
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.redis import Script, try_redis
-from trade.models import Order, Team
+from trade.models import Team
 from trade.refusals import Refusals
 
 LIFE_MS = 2000  # a wrong number of free seats heals after this
@@ -66,9 +65,7 @@ class FullError(GroupBuyError):
     """The team is full and the order number is none of its own: no repeat to look up."""
 
 
-class Visitor(NamedTuple):
-    """One attempt to join a team."""
-
+class Visitor(NamedTuple):  # one attempt to join a team
     key: str
     out_trade_no: str
     epoch: int | None = None  # before the team was read; None: Redis was not asked
@@ -89,16 +86,15 @@ def enter(offer: LiveOffer, team_id: int, out_trade_no: str) -> Visitor:
     if team is None or not team.is_full() or key_of(team) != key:
         refusals.release(key)
     elif visitor.epoch is not None:
-        numbers = Order.objects.filter(team=team).values_list("out_trade_no", flat=True)
-        _run(visitor, "full", *numbers)
+        _run(visitor, "full", *team.orders.values_list("out_trade_no", flat=True))
     return visitor._replace(team=team)
 
 
 @contextmanager
 def passing(visitor: Visitor | None) -> Iterator[None]:
-    """Take one of the counted free seats for the transaction inside; release it if that fails.
+    """Take a counted free seat for the transaction inside; release it if that fails.
 
-    None opens a team and takes no seat of another. Raises SEAT_LOST when none is left.
+    None opens a team and takes no seat. Raises SEAT_LOST when none is left.
     """
     if visitor and visitor.team and visitor.epoch is not None:
         free = visitor.team.target_count - visitor.team.locked_count
@@ -120,8 +116,8 @@ def release(key: str, *, was_full: bool = True) -> None:
 
 def release_after_commit(team: Team) -> None:
     """A seat of the team has come free. Call inside the transaction."""
-    was_full = team.locked_count == team.target_count - 1
-    transaction.on_commit(partial(release, key_of(team), was_full=was_full), robust=True)
+    freed = partial(release, key_of(team), was_full=team.locked_count == team.target_count - 1)
+    transaction.on_commit(freed, robust=True)
 
 
 def key_of(team: Team) -> str:
@@ -129,7 +125,7 @@ def key_of(team: Team) -> str:
 
 
 def _key(channel_id: int, activity_id: int, goods_id: str, team_id: int) -> str:
-    """A request that names another channel, activity or goods than the team's never finds it."""
+    # A request that names another channel, activity or goods than the team's never finds it.
     return f"gbm:gate:{{{team_id}}}:{channel_id}:{activity_id}:{goods_id}"
 
 
@@ -138,14 +134,13 @@ def _run(visitor: Visitor, *facts: int | str, seats: int = 0) -> Visitor:
     key, asked_at = visitor.key, time.monotonic()
     keys = [f"{key}:{part}" for part in ("free", "epoch", "orders")]
     given = [visitor.out_trade_no, LIFE_MS, seats, *((visitor.epoch or 0, *facts) if facts else ())]
-    reply = try_redis(lambda redis: _ENTER(redis, keys, *given))
-    if reply is None:
+    if (reply := try_redis(lambda redis: _ENTER(redis, keys, *given))) is None:
         return visitor  # Redis is away: the database answers
     epoch, verdict, *full = reply
     if verdict == FULL:
         good_for_ms, numbers = full
-        out_trade_nos = {number.decode() for number in numbers}
-        refusals.note(key, out_trade_nos, asked_at=asked_at, good_for=good_for_ms / 1000)
+        known = {number.decode() for number in numbers}
+        refusals.note(key, known, asked_at=asked_at, good_for=good_for_ms / 1000)
         metrics.GATED.labels("redis").inc()
         raise FullError(ErrorCode.TEAM_FULL)
     if verdict == NONE_LEFT:

@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
 from typing import NamedTuple
 
 from django.db.models import F
@@ -40,16 +40,7 @@ def completion(business: Business) -> Picture:
         % {"full": totals["team"], "ended": ended(totals), "rate": rate},
         height=260,
     )
-    shares = draw.scale(
-        picture, [0, 50, 100], top=12, bottom=82, write=lambda value: f"{value:.0f} %"
-    )
-    across = Axis(0, len(days), LEFT, WIDTH - RIGHT)
-    points = [
-        (across(n + 0.5), shares(100 * opened[day]["team"] / ended(opened[day])))
-        for n, day in enumerate(days)
-        if ended(opened[day])
-    ]
-    picture.line("rate", points)
+    _draw_rate(picture, opened, days)
     most = max(sum(counts.values()) for counts in opened.values())
     axis = draw.scale(picture, draw.ticks(most, most=4), top=104, bottom=230)
     draw.stack(picture, days, series, axis=axis)
@@ -71,6 +62,20 @@ def completion(business: Business) -> Picture:
         ],
         rate,
     )  # fmt: skip
+
+
+def _draw_rate(picture: Drawing, opened: Mapping[date, Counter[str]], days: Sequence[date]) -> None:
+    """The completion rate as a line; days on which no team has ended are left out."""
+    shares = draw.scale(
+        picture, [0, 50, 100], top=12, bottom=82, write=lambda value: f"{value:.0f} %"
+    )
+    across = Axis(0, len(days), LEFT, WIDTH - RIGHT)
+    points = [
+        (across(n + 0.5), shares(100 * opened[day]["team"] / ended(opened[day])))
+        for n, day in enumerate(days)
+        if ended(opened[day])
+    ]
+    picture.line("rate", points)
 
 
 def ended(counts: Counter[str]) -> int:
