@@ -49,6 +49,11 @@ class TeamView:
         return self.team.locked_count - self.team.paid_count
 
     @property
+    def given_back(self) -> int:
+        """Paid seats that were given back after the team's end or completion."""
+        return self.paid_people - self.team.paid_count
+
+    @property
     def goods_name(self) -> str:
         return self.offer.goods_name if self.offer else self.team.goods_id
 
