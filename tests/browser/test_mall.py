@@ -195,6 +195,18 @@ def test_a_lost_notification_delays_nothing(stack: Stack, shopper: Open) -> None
     assert (stack.books(number), stack.verdicts(number)) == ({number: ["128.00"]}, [])
 
 
+def test_a_late_notification_changes_nothing(stack: Stack, shopper: Open) -> None:
+    """The return page has asked Alipay before it comes, unless the machine is very slow."""
+    stack.knobs(delay=5)
+    page = shopper("patient")
+    number = order(page, f"action=alone&goodsId={CUPS}")
+    pay(page)
+    headline(page, "Sent to you")
+    wait_for(lambda: stack.verdicts(number), "the notification")
+    assert stack.verdicts(number) in (["repeated"], ["paid"])
+    assert stack.books(number) == {number: ["128.00"]}
+
+
 def test_a_repeated_notification_changes_nothing(stack: Stack, shopper: Open) -> None:
     stack.knobs(repeat=2)
     page = shopper("repeated")
