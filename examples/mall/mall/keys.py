@@ -1,26 +1,41 @@
 """Key pairs for the demo: the application's, and the pretend Alipay's."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+PEM = serialization.Encoding.PEM
+
 
 def make_demo_keys(directory: Path) -> None:
-    """Write NAME_private.pem and NAME_public.pem of both, unless they are there."""
+    """Write NAME_private.pem and NAME_public.pem of both, unless they are there.
+
+    Processes that start together agree on one pair: the first private key stays.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("app", "alipay"):
-        path = directory / f"{name}_private.pem"
-        if not path.exists():
-            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-            public = key.public_key().public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-            (directory / f"{name}_public.pem").write_bytes(public)
-            private = key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            path.touch(mode=0o600)
-            path.write_bytes(private)
+        private, public = (directory / f"{name}_{half}.pem" for half in ("private", "public"))
+        if not private.exists():
+            _add(private, _new_key())
+        if not public.exists():
+            key = serialization.load_pem_private_key(private.read_bytes(), password=None)
+            kind = serialization.PublicFormat.SubjectPublicKeyInfo
+            _add(public, key.public_key().public_bytes(PEM, kind))
+
+
+def _new_key() -> bytes:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def _add(path: Path, content: bytes) -> None:
+    """Write a whole file, which only its owner can read, unless another process has done it."""
+    with NamedTemporaryFile(dir=path.parent) as file:
+        file.write(content)
+        file.flush()
+        with suppress(FileExistsError):
+            os.link(file.name, path)

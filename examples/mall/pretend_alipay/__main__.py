@@ -1,6 +1,7 @@
 """python -m pretend_alipay --port 8200 --dir DIR: the server.
 
-DIR holds its keys and the application's: the mall writes them where MALL_DEMO is on.
+DIR holds its keys and the application's. With MALL_DEMO the mall uses those in MALL_VAR_DIR/alipay;
+the process that starts first makes them.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from mall import rsa2
+from mall.keys import make_demo_keys
 from pretend_alipay.notices import FALSE, Knobs, Notices
 from pretend_alipay.trades import MOMENT, RefusedError, Trades, shanghai
 
@@ -215,6 +217,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8200)
     parser.add_argument("--dir", type=Path, required=True, help="keys and trades")
     options = parser.parse_args()
+    make_demo_keys(options.dir)
     Alipay(options.port, options.dir).serve_forever()
 
 

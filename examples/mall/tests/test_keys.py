@@ -1,0 +1,37 @@
+"""The demo's key pairs: made once, also by processes that start together."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from mall.keys import make_demo_keys
+
+NAMES = ["alipay_private.pem", "alipay_public.pem", "app_private.pem", "app_public.pem"]
+
+
+def is_pair(directory: Path, name: str) -> bool:
+    private = load_pem_private_key((directory / f"{name}_private.pem").read_bytes(), password=None)
+    public = load_pem_public_key((directory / f"{name}_public.pem").read_bytes())
+    return bool(private.public_key() == public)
+
+
+def test_processes_that_start_together_agree_on_one_pair(tmp_path: Path) -> None:
+    """Mutation: _add() replaces what another process has written."""
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(make_demo_keys, [tmp_path] * 4))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
+    assert is_pair(tmp_path, "app")
+    assert is_pair(tmp_path, "alipay")
+
+
+def test_keys_that_are_there_stay(tmp_path: Path) -> None:
+    make_demo_keys(tmp_path)
+    before = [(tmp_path / name).read_bytes() for name in NAMES]
+    (tmp_path / "app_public.pem").unlink()  # as if the process had died before it was written
+
+    make_demo_keys(tmp_path)
+
+    assert [(tmp_path / name).read_bytes() for name in NAMES] == before
+    assert (tmp_path / "app_private.pem").stat().st_mode & 0o077 == 0
