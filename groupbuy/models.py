@@ -127,7 +127,11 @@ class Channel(models.Model):
     def clean(self) -> None:
         if self.refund_notify_url and not self.allows(self.refund_notify_url):
             raise ValidationError(
-                {"refund_notify_url": _("Its host is not among the callback hosts.")}
+                {
+                    "refund_notify_url": _(
+                        "Its scheme, host and port are not among the callback hosts."
+                    )
+                }
             )
 
     def allows(self, url: str) -> bool:

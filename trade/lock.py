@@ -159,7 +159,7 @@ def _require_callback(command: LockCommand) -> None:
     elif not command.channel.allows(command.notify_url):
         raise GroupBuyError(
             ErrorCode.ILLEGAL_PARAMETER,
-            _("notifyUrl: its host is not among the channel's callback hosts"),
+            _("notifyUrl: its scheme, host and port are not among the channel's callback hosts"),
         )
 
 
