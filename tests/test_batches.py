@@ -1,4 +1,4 @@
-"""Batches: claimed in one transaction, sent in order, recorded in another; killed at any step."""
+"""Batches: claimed by one statement, sent in order, recorded together; killed at any step."""
 
 import itertools
 import threading
@@ -12,6 +12,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
+from groupbuy import channels, snapshots
 from tests.factories import NOW, make_promise
 from tests.racing import race
 from trade.models import NotifyAttempt, NotifyTask
@@ -78,9 +79,13 @@ def states() -> list[tuple[str, int, int, int]]:
 DELIVERED = [(str(n), State.DELIVERED, 1, 1) for n in range(5)]
 
 
-def test_a_batch_is_a_claim_and_a_record_of_few_statements(fast: str, send: Any) -> None:
+def test_a_batch_is_a_claim_and_a_record_of_few_statements(
+    fast: str, send: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = make_promises(5, fast)
     sent = send(lambda key: None)
+    monkeypatch.setattr(snapshots, "MAX_AGE", 60)
+    channels.known()  # copied into the process
 
     with CaptureQueriesContext(connection) as queries:
         assert deliver() == 5
