@@ -1,18 +1,20 @@
 """Counting rate limits (限流计数) by GCRA: in Redis, and large limits in this process first.
 
 The state of a limit is one time, free_at. Under 30/10 a request moves free_at by a third of a
-second, from now at the earliest, and passes when free_at is then at most 10 seconds ahead. So 30
-requests pass at once, and then three a second.
+second, from now at the earliest, and passes if the moved free_at is at most 10 seconds after now.
+So 30 requests pass at once, and then three a second.
 
-Small limits are always checked in Redis (gcra.lua). Clients well below a large limit are admitted
-from a local copy of free_at; each process reports what it admitted to Redis in batches. Until it
-reports, a process can be ahead of the others by at most 1/20 of the limit; in the long run the
-limit is exact. Only Redis refuses. While it is away, every request passes.
+Small limits are always checked in Redis (gcra.lua). While a client is well below a large limit, a
+process admits it by a local copy of free_at; each process reports what it admitted to Redis in
+batches. Until it reports, a process can be ahead of the others by at most 1/20 of the limit; in the
+long run the limit is exact. Only Redis refuses. While it is away, every request passes.
 
-A refusal is a strike, forgiven at the pace of the limit. A client with more than 20 of them is
-blocked for 10 seconds, the next time for twice as long; requests during a block do not extend it.
+Each refusal is a strike; strikes expire at the rate of the limit. A client with more than 20 of
+them is blocked for 10 seconds, the next time for twice as long; requests during a block do not
+extend it.
 
-A scope is a group of clients whose limits Redis Cluster keeps on one node.
+A scope (a channel, or the index query) is a group of clients whose keys share a hash slot of Redis
+Cluster.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +35,7 @@ LARGE = 40  # requests; limits below this are always checked in Redis
 UNREPORTED = 1 / 20  # of a large limit, at most: 3 requests of 60, 100 of 2000
 REPORT_AFTER, REPORT_AT_MOST = 0.05, 1000  # seconds; clients in one report
 KEEP_AT_MOST = 20_000  # local counts of one scope
-ROUNDING = 1e-5  # seconds by which sums of intervals may be wrong
+ROUNDING = 1e-5  # tolerance of sums of floats, seconds
 
 _LUA = Path(__file__).with_suffix(".lua").read_text("utf-8")
 _ACQUIRE, _REPORT = Script(_LUA + "return acquire()"), Script(_LUA + "return report()")
@@ -65,7 +67,7 @@ class Limiter:
     def acquire(self, scope: str, limits: Iterable[Limit]) -> float:
         """Take a request from each limit, or from none. The seconds to wait; 0: it may pass."""
         local = self._scopes.get(scope) or self._scopes.setdefault(scope, LocalCounts())
-        local.report_if_due()  # first: this request is newer than those of the report
+        local.report_if_due()  # earlier requests first
         admitted, undecided = [], []
         for limit in limits:
             key = limit_key(scope, limit.client)
@@ -171,7 +173,7 @@ class LocalCounts:
         self._unreported: dict[str, LocalCount] = {}  # the oldest first
 
     def acquire(self, key: str, rate: Rate) -> bool:
-        """Admit a request. False: Redis decides; it knows all that was admitted here."""
+        """Admit a request. False: Redis must decide; it has got every admission of this process."""
         for _attempt in range(10):  # other threads may admit requests after each report
             if self._try(key, rate):
                 return True

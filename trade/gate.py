@@ -1,11 +1,12 @@
-"""Team gate (库存闸门): refuses joiners of a full team without the database, which alone accepts.
+"""Team gate (库存闸门): refuses joiners of a full team without the database.
 
-Redis keeps one of two facts read from the database, for LIFE_MS or until a seat is released:
+Only the database accepts joiners. For each team, Redis keeps one of these, as read from the
+database, for LIFE_MS or until a seat is released:
 
-- It is full, with its order numbers. A request with another number is refused (E0006), one with a
-  known number is a repeat, which the database answers.
-- Its free seats. A request that has passed all checks takes one before its transaction or is
-  refused (E0008), so no more transactions than free seats queue for the team's row.
+- The order numbers of a full team. Other numbers are refused (E0006); a known one is a repeat and
+  goes to the database.
+- The number of free seats. A request that has passed all checks takes one before its transaction
+  or is refused (E0008), so at most as many transactions as free seats wait for the team's row.
 """
 
 import time
@@ -27,8 +28,8 @@ LIFE_MS = 2000  # a wrong number of free seats heals after this
 OPEN, TAKEN, NONE_LEFT, FULL = range(4)
 
 # KEYS: the free seats, a number or "full"; the epoch, which each release raises; order numbers.
-# ARGV: the request's order number, LIFE_MS, seats to take; to store what the database holds: the
-# epoch before it was read, free seats or "full", for "full" the team's order numbers.
+# ARGV: 1 the request's order number, 2 LIFE_MS, 3 seats to take; to store what the database holds:
+# 4 the epoch before it was read, 5 free seats or "full", 6… the team's order numbers if it is full.
 # Returns the epoch and the verdict; for FULL also the milliseconds left and the order numbers.
 _ENTER = Script("""
 local epoch = tonumber(redis.call('GET', KEYS[2])) or 0
@@ -68,7 +69,7 @@ class FullError(GroupBuyError):
 class Visitor(NamedTuple):  # one attempt to join a team
     key: str
     out_trade_no: str
-    epoch: int | None = None  # before the team was read; None: Redis was not asked
+    epoch: int | None = None  # before the team was read; None: Redis was not asked, or is away
     team: Team | None = None
     taken: bool = False  # one of the counted free seats
 
@@ -108,7 +109,7 @@ def passing(visitor: Visitor | None) -> Iterator[None]:
 
 
 def release(key: str, *, was_full: bool = True) -> None:
-    """Drop what Redis knows of the team; of one that was full also what the processes know."""
+    """Drop what Redis knows of the team; if it was full, also the refusals of all processes."""
     message = key if was_full else ""
     try_redis(lambda redis: _RELEASE(redis, [f"{key}:free", f"{key}:epoch"], message))
     refusals.release(key)
@@ -125,7 +126,6 @@ def key_of(team: Team) -> str:
 
 
 def _key(channel_id: int, activity_id: int, goods_id: str, team_id: int) -> str:
-    # A request that names another channel, activity or goods than the team's never finds it.
     return f"gbm:gate:{{{team_id}}}:{channel_id}:{activity_id}:{goods_id}"
 
 

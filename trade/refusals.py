@@ -1,6 +1,7 @@
 """Refusals at full teams, cached in this process (trade/gate.py).
 
-In a rush for a full team a process refuses from this cache, without Redis, for at most LONGEST. It
+In a rush for a full team a process refuses from this cache, without Redis. After LONGEST one
+request asks Redis again; the others are refused meanwhile, for as long again at most. A process
 does so only while it is subscribed to seat releases; a released seat drops the refusal.
 """
 
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from groupbuy import snapshots
 from groupbuy.errors import ErrorCode
 
-LONGEST = 1.0  # seconds that a refusal is cached
+LONGEST = 1.0  # seconds until a cached refusal is refreshed
 REFRESH = 0.1  # seconds for one request to ask Redis again, while others get the old refusal
 MOST_TEAMS = 1000  # cached in a process
 

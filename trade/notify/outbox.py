@@ -1,8 +1,10 @@
-"""The outbox (本地消息表): promises written with the change, delivered after it commits.
+"""The outbox (本地消息表): a notification is written with its change and sent after the commit.
+
+Until it is delivered, it is called a promise.
 
 record()       called inside the transaction that makes the event true
 deliver_due()  called by Celery every few seconds for whatever is due, and by the worker's sending
-               threads right after a commit (the nudge) for what is new
+               threads right after a commit (the nudge) for what came due just now
 requeue()      due again at once, for operators
 
 One UPDATE claims a batch of one endpoint's promises, one transaction records how the sends went.
@@ -30,11 +32,11 @@ logger = logging.getLogger(__name__)
 
 BACKOFF = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds after the 1st, 2nd, ... failure
 LONGEST_RETRY_AFTER = 24 * 3600  # seconds; a receiver may ask for no more
-LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # half of it for sends, half for the last one
+LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # no send starts after half of it
 SWEEP = 15  # seconds after which a delivery leaves the rest to another one
-NEW = timedelta(minutes=1)  # how long a promise is new
+NEW = timedelta(minutes=1)  # a nudge sends what came due within this time
 WINDOW = 250  # due promises looked at to make a batch
-LATEST = 5000  # attempts looked at to see what is being served
+LATEST = 5000  # attempts that served_since() reads
 PIECE = 1000  # promises made due again at once
 State = NotifyTask.State
 Try = tuple[NotifyAttempt, Result]
@@ -55,8 +57,8 @@ def deliver_due(
 ) -> int:
     """Send what is due and return how many promises were tried.
 
-    With `new` only what came due within the last minute: a nudge does not walk past what has
-    piled up for endpoints that fail. send takes the place of transports.send where time is played.
+    With `new` only what came due within NEW, so that a nudge skips the backlog of failing
+    endpoints. `send` replaces transports.send in simulations.
     """
     tried, taken = 0, set[int]()  # taken: those that other workers have claimed
     stop = time.monotonic() + SWEEP
@@ -76,7 +78,7 @@ def deliver_due(
         sent = _deliver(endpoint, tasks, now, clock, send)
         tried += sent
         if sent == len(window) < WINDOW:
-            return tried  # what has come due since has its own nudge, or its sweep
+            return tried  # a nudge or a sweep delivers what has come due since
         if not sent:
             taken.update(task.pk for task in tasks)
     nudges.nudge()  # another thread goes on
@@ -86,7 +88,7 @@ def deliver_due(
 def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
     """Make promises due again, with a full set of attempts; new ones are due anyway.
 
-    In small pieces, which hold up nobody who sends one of them.
+    In small pieces, so that workers which send these promises do not wait.
     """
     again = tasks.exclude(state=State.NEW)
     ends = NotifyTask.objects.aggregate(first=Min("pk"), last=Max("pk"))
@@ -134,8 +136,8 @@ def _deliver(
 def _claim(tasks: Sequence[NotifyTask], now: datetime, lease: datetime) -> Sequence[NotifyTask]:
     """Take a lease on those that are still due, and return them.
 
-    If this worker dies they come due again when the lease ends. Its microsecond tells whose they
-    are; should two workers ever choose the same one, a promise is sent twice, with the same key.
+    If this worker dies they come due again when the lease ends. Its random microsecond identifies
+    the worker; if two workers choose the same one, a promise is sent twice, with the same key.
     """
     rows_of = NotifyTask.objects.filter(pk__in=[task.pk for task in tasks])
     if rows_of.filter(next_attempt_at__lte=now).update(next_attempt_at=lease) == len(tasks):
@@ -175,7 +177,7 @@ def _results(tasks: Sequence[NotifyTask], now: datetime, send: Send | None) -> M
     try:
         return (send or transports.send)(tasks, now=now)
     except Exception as exc:
-        # A bug must not keep a promise for ever: it is an attempt and is given up in time.
+        # An exception counts as a failed attempt, so that the promise is given up in the end.
         about = {"notification": tasks[0].key, tracing.HEADER: tasks[0].traceparent}
         logger.exception("notification %s", tasks[0].key, extra=about)
         return {tasks[0].key: Result(f"{type(exc).__name__}: {exc}")}
@@ -195,16 +197,16 @@ def _record(
     leased = NotifyTask.objects.filter(next_attempt_at=lease)
     with transaction.atomic(durable=True):
         # Promises before attempts: inserting a child takes a shared lock on its parent, and two
-        # workers that then both want more deadlock.
+        # workers that hold one deadlock when both upgrade it.
         done = leased.filter(pk__in=[each.task_id for each in attempts if not each.error])
         done.update(attempts=F("attempts") + 1, last_error="", **delivered)
         for attempt, result in tries:
             if result.error:
                 setback = _setback(attempt, result, now)
-                # Not where an operator has given it a full set of attempts since it was read.
+                # Skips promises whose attempts an operator has reset since they were read.
                 same = leased.filter(pk=attempt.task_id, attempts=attempt.number - 1)
                 same.update(attempts=attempt.number, **setback)
-        leased.bulk_update(rest, ["next_attempt_at"])  # to what they had when they were claimed
+        leased.bulk_update(rest, ["next_attempt_at"])  # due as before the claim
         for attempt in attempts:
             attempt.pk = None  # set by a transaction that did not commit
         NotifyAttempt.objects.bulk_create(attempts)
