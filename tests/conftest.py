@@ -25,6 +25,7 @@ from groupbuy.gcra import limiter
 from tag import crowd
 from tests import factories
 from trade import gate
+from trade import refused as refused_locks
 from trade.notify import nudges
 
 ENV_EXAMPLE = Path(__file__).parent.parent / ".env.example"
@@ -39,6 +40,7 @@ patch.object(sweeps, "start").start()
 def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Configuration is re-read each time, so that a test sees what it has just written."""
     monkeypatch.setattr(snapshots, "MAX_AGE", 0)
+    monkeypatch.setattr(refused_locks, "GAP", float("inf"))  # no statement besides a use case's own
     monkeypatch.setattr(ids, "_latest", 0)  # a test that travels in time gives ids of that time
     yield
     snapshots.invalidate()
@@ -47,6 +49,7 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     crowd._strangers.clear()
     limiter.clear()
     gate.refusals.clear()
+    refused_locks.refused.clear()
 
 
 @pytest.fixture(autouse=True)

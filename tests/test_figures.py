@@ -16,6 +16,7 @@ from django.db.models import F
 from django.test import Client
 from django.utils import timezone, translation
 
+from groupbuy.errors import GroupBuyError
 from pages.management import history
 from pages.management.commands import seed_demo
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
@@ -26,6 +27,7 @@ from trade.figures.pictures import PICTURES
 from trade.figures.rows import day_of
 from trade.figures.teams import Life, median, survival
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
+from trade.refused import refused
 
 pytestmark = pytest.mark.django_db
 DAYS = 6
@@ -49,13 +51,14 @@ def business(monkeypatch: pytest.MonkeyPatch) -> Iterator[Business]:
         yield read()
 
 
-def read() -> Business:
+def read(crowds: dict[str, str] | None = None) -> Business:
     today = day_of(NOW)
     return Business(
         NOW,
         period.read(today - DAYS * DAY, today, today=period.today(NOW)),
         {str(pk): str(pk) for pk in Order.objects.values_list("channel", flat=True)},
         {str(pk): str(pk) for pk in Order.objects.values_list("activity", flat=True)},
+        crowds or {},
     )
 
 
@@ -261,6 +264,43 @@ def test_callbacks_by_endpoint() -> None:
         ["bad:80", 20, 5, "25 %", "10 ms", "19 ms", "3 h"],
         ["good:80", 20, 20, "100 %", "10 ms", "19 ms", "–"],
     ]
+
+
+def test_a_crowd_is_the_sum_of_its_activities(business: Business) -> None:
+    table = columns(PICTURES["stages"](business))
+    first, second = table["scope"][-2:]
+    columns_of = {row[0]: row[1:] for row in PICTURES["stages"](business).rows}
+
+    rows = PICTURES["stages"](read({first: "Fans", second: "Fans"})).rows
+
+    both = [a + b for a, b in zip(columns_of[first], columns_of[second], strict=True)]
+    assert rows[-1] == ["crowd: Fans", *both]
+    assert both[0] > 0
+
+
+def test_refused_locks_by_code() -> None:
+    with time_machine.travel(NOW, tick=False):
+        make_activity(target_count=2, take_limit=1)
+        team = make_team("leader", "friend")
+        for user, team_id, error in (
+            ("late", str(team.pk), "E0006"),
+            ("later", str(team.pk), "E0006"),
+            ("leader", "", "E0103"),
+        ):
+            with pytest.raises(GroupBuyError, match=error):
+                lock(user, out_trade_no=f"{user}-again", team_id=team_id)
+        picture = PICTURES["refused"](read())
+        refused.write()
+        refused.write()  # nothing new
+
+        written = PICTURES["refused"](read())
+
+    assert picture.rows == []
+    assert written.rows == [
+        ["E0006", "The team is full", str(team.channel_id), 2],
+        ["E0103", "This user has reached the activity's limit", str(team.channel_id), 1],
+    ]
+    assert written.fact == "3"
 
 
 def test_the_numbers_of_the_page(business: Business, operator: Client) -> None:

@@ -61,6 +61,7 @@ def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
         "notify/outbox",
         "notify/events",
         "retention",
+        "refused",
         "importing/run",
         "figures/sums",
     }

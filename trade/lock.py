@@ -1,8 +1,8 @@
 """Lock (锁单): reserve a seat in a team before the shopper pays.
 
 lock_order() reads top to bottom: what we know, LOCK_CHECKS, one transaction. The checks
-answer politely; what holds when requests race is the conditional UPDATE in _take_seat and
-the unique keys of Order.
+give the reason of a refusal. When requests race, only the conditional UPDATE in _take_seat and
+the unique keys of Order enforce the rules.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from groupbuy.fields import read_id
 from groupbuy.rows import Param, PreparedUpdate
 from trade import gate, metrics
 from trade.models import Order, Team, Transport
+from trade.refused import refused
 from trade.turns import Turns, free_turn, read_turns
 
 TAKE_SEAT = PreparedUpdate(
@@ -63,9 +64,15 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
     """Reserve a seat and return the locked order.
 
     Sent again with the same out_trade_no it returns the same order, also when a check would
-    now refuse. Raises GroupBuyError with the first refusal in the contract's order.
+    now refuse. Raises GroupBuyError for the first failed check, in the contract's order.
     """
-    return rows.settled(lambda: _try_to_lock(command, now), certain=(gate.FullError,))
+    try:
+        return rows.settled(lambda: _try_to_lock(command, now), certain=(gate.FullError,))
+    except GroupBuyError as refusal:
+        refused.count(refusal.error, channel_id=command.channel.pk, now=now)
+        raise
+    finally:
+        refused.write_if_due()
 
 
 def _try_to_lock(command: LockCommand, now: datetime) -> Order:
@@ -132,7 +139,7 @@ def _read(command: LockCommand, now: datetime) -> LockContext:
         command.user_id, channel.source, channel.channel, command.goods_id, command.activity_id
     )
     trial = run_trial(query, now=now)
-    # A team may outlive its activity: for joining, the team's end counts, not the window.
+    # A join is allowed until the team's end, also after the activity's window has closed.
     offer, _price = trial.accept(despite={ErrorCode.OUTSIDE_WINDOW} if command.team_id else ())
     team_id = read_id(command.team_id)
     visitor = gate.enter(offer, team_id, command.out_trade_no) if command.team_id else None

@@ -26,6 +26,7 @@ from trade.models import NotifyAttempt, NotifyTask, Order, Team, Transport
 from trade.notify import nudges, outbox
 from trade.notify.transports import Result
 from trade.refund import RefundCommand, refund_order
+from trade.refused import refused
 from trade.settle import SettleCommand, settle_order
 
 DAYS = 30
@@ -121,6 +122,7 @@ def play(
         played.run()
     _time_attempts(played)
     sums.keep(clock=lambda: now)
+    refused.write()
 
 
 def _plan_day(played: Played, day: int, days: int) -> None:

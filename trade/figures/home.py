@@ -62,9 +62,11 @@ def _read(days: int, now: datetime) -> Business:
     today = day_of(now)
     first = today - (days - 1) * DAY
     earliest = min(first, today - 2 * tiles.LONGEST * DAY)
+    for_crowds = Activity.objects.exclude(crowd=None)
     return Business(
         now=now,
         period=period.read(earliest, today, today=period.today(now)).part(first, today),
         channels={str(row.pk): row.name or str(row) for row in Channel.objects.all()},
         activities={str(pk): name for pk, name in Activity.objects.values_list("pk", "name")},
+        crowds={str(pk): name for pk, name in for_crowds.values_list("pk", "crowd__name")},
     )

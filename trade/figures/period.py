@@ -67,6 +67,7 @@ class Business(NamedTuple):
     period: Period
     channels: Mapping[str, str]  # id -> name
     activities: Mapping[str, str]
+    crowds: Mapping[str, str]  # id of an activity -> name of the crowd that it is for
 
 
 def read(first: date, last: date, *, today: tuple[date, DaySums]) -> Period:

@@ -18,4 +18,5 @@ PICTURES: Mapping[str, Callable[[Business], Picture]] = {
     "hours": shoppers.hours,
     "refund-ages": money.refund_ages,
     "callbacks": malls.callbacks,
+    "refused": shoppers.refused,
 }

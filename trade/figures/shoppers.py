@@ -3,15 +3,19 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from django.db.models import Sum
 from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.translation import gettext as _
 
+from groupbuy.errors import ErrorCode
 from trade.figures import drawing as draw
 from trade.figures.drawing import Drawing, Key, Picture
 from trade.figures.period import Business
 from trade.figures.rows import STAGES
+from trade.models import RefusedLock
 
-MOST_ACTIVITIES = 8
+MOST_ACTIVITIES = MOST_REASONS = 8
+REASONS = {error.code: error.message for error in ErrorCode}
 
 
 def stages(business: Business) -> Picture:
@@ -25,6 +29,7 @@ def stages(business: Business) -> Picture:
     ]
     scopes = [(_("all"), "all"), *_scopes("channel", business.channels, counts)]
     scopes += _scopes("activity", business.activities, counts)[:MOST_ACTIVITIES]
+    scopes += _add_crowds(business.crowds, counts)
     table = [(name, [counts[f"{scope}:{stage}"] for stage in STAGES]) for name, scope in scopes]
     row, left, right = 17, 150, draw.WIDTH - 46
     whole = table[0][1]
@@ -48,7 +53,7 @@ def stages(business: Business) -> Picture:
         _(
             "Shoppers by the day of their lock, each once a day in a stage: locked a seat, paid for"
             " it, was in a team when it completed, still has the order. The percentage is kept of"
-            " locked."
+            " locked. A crowd is the sum of the activities that are for it now."
         ),
         picture,
         [_("scope"), *(key.text for key in keys)],
@@ -64,6 +69,18 @@ def _scopes(
     ids = {bucket.split(":")[1] for bucket in counts if bucket.startswith(f"{kind}:")}
     most = sorted(ids, key=lambda each: (-counts[f"{kind}:{each}:locked"], each))
     return [(names.get(each, each), f"{kind}:{each}") for each in most]
+
+
+def _add_crowds(crowds: Mapping[str, str], counts: Counter[str]) -> list[tuple[str, str]]:
+    """Add up the activities that are for the same crowd."""
+    names = set[str]()
+    for bucket, count in list(counts.items()):
+        kind, _colon, rest = bucket.partition(":")
+        activity, _colon, stage = rest.partition(":")
+        if kind == "activity" and activity in crowds:
+            names.add(crowds[activity])
+            counts[f"crowd:{crowds[activity]}:{stage}"] += count
+    return [(_("crowd: %(name)s") % {"name": name}, f"crowd:{name}") for name in sorted(names)]
 
 
 def seats(business: Business) -> Picture:
@@ -98,6 +115,47 @@ def seats(business: Business) -> Picture:
         [_("day"), _("locked"), *(key.text for key, _values in series)],
         [[day, held[day], *(values[day] for _key, values in series)] for day in days],
     )
+
+
+def refused(business: Business) -> Picture:
+    """Refused locks by the reason that the mall was given."""
+    period, rows = business.period, list[list[object]]()
+    found = RefusedLock.objects.filter(day__gte=period.first, day__lte=period.last)
+    sums = found.values_list("code", "channel_id").annotate(n=Sum("count")).order_by("-n", "code")
+    totals: Counter[str] = Counter()
+    for code, channel_id, count in sums:
+        totals[code] += count
+        channel = business.channels.get(str(channel_id), str(channel_id))
+        rows.append([code, _reason(code), channel, count])
+    row, most = 36, max(totals.values(), default=1)
+    picture = Drawing(
+        "; ".join(f"{_reason(code)}: {n}" for code, n in totals.most_common(MOST_REASONS))
+        or _("No lock was refused."),
+        height=10 + row * max(len(totals.most_common(MOST_REASONS)), 1),
+    )
+    if not totals:
+        picture.text(draw.WIDTH / 2, 24, picture.summary, anchor="middle")
+    for n, (code, count) in enumerate(totals.most_common(MOST_REASONS)):
+        y = 4 + n * row
+        picture.text(0, y + 11, f"{code} {_reason(code)}")
+        picture.bar("failed", 0, y + 17, (draw.WIDTH - 60) * count / most, 10, f"{count}")
+        picture.text(draw.WIDTH, y + 26, draw.short(count), anchor="end", colour="value")
+    return Picture(
+        "refused",
+        _("Why shoppers could not join"),
+        _(
+            "Locks that were refused, by the code and the reason that the mall was given. A mall"
+            " that sends a refused lock again is counted again."
+        ),
+        picture,
+        [_("code"), _("reason"), _("channel"), _("refused")],
+        rows,
+        draw.short(sum(totals.values())),
+    )
+
+
+def _reason(code: str) -> str:
+    return str(REASONS.get(code, code))
 
 
 LONG_WAIT = 30  # minutes; longer ones are one column

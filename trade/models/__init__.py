@@ -3,7 +3,7 @@
 from trade.models.forecast import Forecast
 from trade.models.notification import EventCounter, NotifyAttempt, NotifyTask
 from trade.models.order import Order, RefundType
-from trade.models.sums import DailySum, SummedDay
+from trade.models.sums import DailySum, RefusedLock, SummedDay
 from trade.models.team import CompletedTeams, Team, Transport
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "NotifyTask",
     "Order",
     "RefundType",
+    "RefusedLock",
     "SummedDay",
     "Team",
     "Transport",

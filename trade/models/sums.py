@@ -1,6 +1,8 @@
-"""Daily sums (日汇总) of what the console's first page shows."""
+"""Daily sums (日汇总) and counts of what the console's first page shows."""
 
 from django.db import models
+
+from groupbuy.models import Channel
 
 
 class SummedDay(models.Model):
@@ -35,3 +37,20 @@ class DailySum(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day_id} {self.figure} {self.bucket}: {self.count}"
+
+
+class RefusedLock(models.Model):
+    """How many locks of a channel were refused with a code on a day (锁单被拒)."""
+
+    day = models.DateField()
+    channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="+")
+    code = models.CharField(max_length=8)
+    count = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["day", "channel", "code"], name="refused_lock_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.channel_id} {self.code}: {self.count}"
