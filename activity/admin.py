@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.files.uploadedfile import UploadedFile
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -23,6 +24,7 @@ from activity import pictures
 from activity.explain import explain
 from activity.models import Activity, Discount, Offer, Sku
 from activity.trial import TrialQuery
+from activity.warnings import price_of
 from groupbuy.admin import MomentInput
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.history import KeepsValues
@@ -73,6 +75,7 @@ class SkuAdmin(UsedRowsStay):
         "goods_id",
         "name",
         "original_price",
+        "cost_price",
         "preview",
         "upload",
         "picture",
@@ -113,6 +116,23 @@ class OfferInline(TabularInline):
     model = Offer
     extra = 1
     autocomplete_fields = ["sku"]
+    readonly_fields = ["prices"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Offer]:
+        offers: QuerySet[Offer] = super().get_queryset(request)
+        return offers.select_related("sku", "activity__discount")
+
+    @admin.display(description=_("team price"))
+    def prices(self, offer: Offer) -> str:
+        return _prices(offer)
+
+
+def _prices(offer: Offer) -> str:
+    """What comes out: the original price and the team price."""
+    if not offer.pk:
+        return "–"
+    price = price_of(offer.activity.discount, offer.sku)
+    return f"{offer.sku.original_price} → {'?' if price is None else price}"
 
 
 class TrialForm(forms.Form):
@@ -209,8 +229,12 @@ class ActivityAdmin(UsedRowsStay):
 
 @admin.register(Offer)
 class OfferAdmin(KeepsValues):
-    list_display = ["sku", "channel", "activity"]
+    list_display = ["sku", "channel", "activity", "prices"]
     list_filter = ["channel"]
-    list_select_related = ["sku", "channel", "activity"]
+    list_select_related = ["sku", "channel", "activity__discount"]
     search_fields = ["sku__goods_id", "sku__name", "activity__name"]
     autocomplete_fields = ["sku", "activity"]
+
+    @admin.display(description=_("team price"))
+    def prices(self, offer: Offer) -> str:
+        return _prices(offer)

@@ -84,22 +84,25 @@ def _load() -> Mapping[tuple[str, str, str], Sequence[LiveOffer]]:
     offers = defaultdict(list)
     for row in rows:
         key = row.channel.source, row.channel.channel, row.sku.goods_id
-        offers[key].append(
-            LiveOffer(
-                channel_id=row.channel_id,
-                goods_id=row.sku.goods_id,
-                goods_name=row.sku.name,
-                picture=row.sku.picture,
-                description=row.sku.description,
-                sold_out=row.sku.sold_out,
-                original_price=row.sku.original_price,
-                price=_price(row),
-                discount_crowd=row.activity.discount.crowd_id,
-                crowds=_crowds(row.activity),
-                activity=row.activity,
-            )
-        )
+        offers[key].append(live_offer(row))
     return offers
+
+
+def live_offer(row: Offer) -> LiveOffer:
+    """The row, read with its sku and its activity's discount."""
+    return LiveOffer(
+        channel_id=row.channel_id,
+        goods_id=row.sku.goods_id,
+        goods_name=row.sku.name,
+        picture=row.sku.picture,
+        description=row.sku.description,
+        sold_out=row.sku.sold_out,
+        original_price=row.sku.original_price,
+        price=_price(row),
+        discount_crowd=row.activity.discount.crowd_id,
+        crowds=_crowds(row.activity),
+        activity=row.activity,
+    )
 
 
 def _crowds(activity: Activity) -> frozenset[str]:

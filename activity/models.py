@@ -27,6 +27,15 @@ class Sku(models.Model):
     original_price = models.DecimalField(
         _("original price"), max_digits=12, decimal_places=2, validators=[MinValueValidator(FEN)]
     )
+    cost_price = models.DecimalField(
+        _("cost of one piece"),
+        max_digits=12,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal(0))],
+        help_text=_("What you pay for it; shoppers never see it. For warnings and forecasts."),
+    )
     picture = models.CharField(
         _("picture"),
         max_length=512,

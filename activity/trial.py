@@ -62,10 +62,6 @@ class Trial:
 
 def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
     """Refusals come in the contract's order; without an offer there is no price or crowd."""
-    in_cut_range = switches.in_cut_range(query.user_id)
-    refusals = [] if in_cut_range else [ErrorCode.OUTSIDE_CUT_RANGE]
-    if switches.is_downgraded():
-        refusals.insert(0, ErrorCode.DOWNGRADED)
     offer = find_offer(
         source=query.source,
         channel=query.channel,
@@ -74,13 +70,19 @@ def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
         now=now,
     )
     if offer is None:
+        in_cut_range, refusals = _switches(query.user_id)
         return _without_offer(in_cut_range, [*refusals, ErrorCode.NO_OFFER])
-    in_activity_range = _in_activity_range(offer.activity, query.user_id)
+    return judge(offer, query.user_id, crowds_of(query.user_id, offer.crowds), now=now)
+
+
+def judge(offer: LiveOffer, user_id: str, crowds: frozenset[str], *, now: datetime) -> Trial:
+    """The trial of a user who belongs to these of the offer's crowds."""
+    in_cut_range, refusals = _switches(user_id)
+    in_activity_range = _in_activity_range(offer.activity, user_id)
     if not refusals and not in_activity_range:
         refusals.append(ErrorCode.OUTSIDE_CUT_RANGE)
     if offer.price is None:
         refusals.append(ErrorCode.UNKNOWN_DISCOUNT)
-    crowds = crowds_of(query.user_id, offer.crowds)
     visible, joinable = _crowd_scope(offer.activity, crowds)
     if not joinable:
         refusals.append(ErrorCode.OUTSIDE_CROWD)
@@ -97,6 +99,13 @@ def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
         in_activity_range=in_activity_range,
         refusals=tuple(refusals),
     )
+
+
+def _switches(user_id: str) -> tuple[bool, list[ErrorCode]]:
+    """Does cutRange admit the user, and what the switches refuse."""
+    in_cut_range = switches.in_cut_range(user_id)
+    refusals = [] if in_cut_range else [ErrorCode.OUTSIDE_CUT_RANGE]
+    return in_cut_range, [ErrorCode.DOWNGRADED, *refusals] if switches.is_downgraded() else refusals
 
 
 def activity_bucket(activity: Activity, user_id: str) -> int:

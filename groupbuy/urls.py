@@ -13,6 +13,7 @@ import trade.urls
 from activity.views import picture
 from groupbuy import api, health, signin
 from groupbuy.views import SwitchViewSet
+from pages import preview
 from trade.figures import home
 from trade.views import accept_callback
 
@@ -26,6 +27,16 @@ urlpatterns = [
     path("internal/live", health.live_view, name="live"),
     path("internal/ready", health.ready_view, name="ready"),
     path("admin/figures/<slug:name>.csv", admin.site.admin_view(home.export), name="figure_csv"),
+    path(
+        "admin/preview/<int:activity_id>/<int:offer_id>/",
+        admin.site.admin_view(preview.choose),
+        name="preview",
+    ),
+    path(
+        "admin/preview/<int:activity_id>/<int:offer_id>/page/",
+        admin.site.admin_view(preview.page),
+        name="preview_page",
+    ),
     path("admin/second-step/", admin.site.admin_view(signin.second_step), name="second_step"),
     path("admin/", admin.site.urls),
     # Without a token, so that a guest's page is the same for every guest and can be cached.

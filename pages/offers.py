@@ -75,6 +75,19 @@ def read_offer(
     if offer is None:
         return None
     trial = try_offer(channel, offer, user_id, now)
+    return view_of(channel, offer, trial, asked=activity_id, user_id=user_id, now=now)
+
+
+def view_of(
+    channel: KnownChannel,
+    offer: LiveOffer,
+    trial: Trial,
+    *,
+    asked: int | None,
+    user_id: str,
+    now: datetime,
+) -> OfferView:
+    """What this trial of the visitor makes of the offer."""
     own = watch.live_orders(activity_id=offer.activity.pk, user_id=user_id) if user_id else []
     bar = bar_of(trial, offer, taken=len(own))
     mine = [my_state(order.team, order, now=now) for order in own]
@@ -84,7 +97,7 @@ def read_offer(
         channel=channel,
         user_id=user_id,
         offer=offer,
-        asked=activity_id,
+        asked=asked,
         price=trial.price or Price(offer.original_price, offer.original_price),
         state=state,
         own=own,

@@ -51,7 +51,7 @@ def wall(request: HttpRequest, source: str, channel: str) -> HttpResponse:
 def offer(request: HttpRequest, source: str, channel: str, goods_id: str) -> HttpResponse:
     def look() -> Look:
         view = offer_asked(request, source, channel, goods_id)
-        return Look(view.version(), partial(_offer_context, request, view))
+        return Look(view.version(), partial(offer_context, request, view))
 
     return live(request, "offer", look)
 
@@ -169,7 +169,7 @@ def _order_context(request: HttpRequest, view: TeamView) -> dict[str, Any]:
     return frame(request, view.channel) | order_panels.context(view, view.own, history)
 
 
-def _offer_context(request: HttpRequest, view: OfferView) -> dict[str, Any]:
+def offer_context(request: HttpRequest, view: OfferView) -> dict[str, Any]:
     return frame(request, view.channel) | {
         "view": view,
         "panel": offer_panels.panel(view),

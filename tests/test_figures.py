@@ -20,13 +20,13 @@ from groupbuy.errors import GroupBuyError
 from pages.management import history
 from pages.management.commands import seed_demo
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
-from trade.figures import period
+from trade.figures import activities, period, sums
 from trade.figures.drawing import Picture, ticks
 from trade.figures.period import Business
 from trade.figures.pictures import PICTURES
 from trade.figures.rows import day_of
 from trade.figures.teams import Life, median, survival
-from trade.models import NotifyAttempt, NotifyTask, Order, Team
+from trade.models import DailySum, NotifyAttempt, NotifyTask, Order, Team
 from trade.refused import refused
 
 pytestmark = pytest.mark.django_db
@@ -107,6 +107,29 @@ def test_the_completion_rate_leaves_running_teams_out(business: Business) -> Non
     assert (
         sum(table["still forming"]) == Team.objects.filter(status=Team.Status.FORMING).count() > 0
     )
+
+
+def test_the_figures_of_each_activity_are_those_of_its_rows(business: Business) -> None:
+    table = columns(PICTURES["activities"](business))
+
+    assert len(table["activity"]) > 5
+    for n, pk in enumerate(table["activity"]):
+        paid = list(paid_seats().filter(activity=pk))
+        opened = list(Team.objects.filter(activity=pk))
+        full = [team for team in opened if team.completed_at and not team.completed_by_shop]
+        done = [team for team in opened if team.status != Team.Status.FORMING]
+        back = Order.objects.filter(activity=pk).exclude(paid_at=None).exclude(closed_at=None)
+        assert table["GMV settled"][n] == sum(order.pay_price for order in paid)
+        assert table["money given back"][n] == sum(order.pay_price for order in back)
+        assert (table["teams opened"][n], table["full"][n]) == (len(opened), len(full))
+        assert table["still forming"][n] == len(opened) - len(done)
+    sums.keep(clock=lambda: NOW)
+    assert DailySum.objects.filter(figure="activity").exists()
+    for n, pk in enumerate(table["activity"]):
+        of_it = activities.of_activity(int(pk), NOW)
+        found = (of_it.settled, of_it.returned, of_it.opened, of_it.rate)
+        names = ("GMV settled", "money given back", "teams opened", "completion rate")
+        assert found == tuple(table[name][n] for name in names)
 
 
 def test_a_shopper_counts_once_a_day_in_a_stage(business: Business) -> None:

@@ -138,6 +138,9 @@ TRIES: dict[str, Try] = {
     "Explain why a user may join, or is in a crowd": opens(
         "activity/activity/explain/", "tag/crowdjob/why/"
     ),
+    "Preview what a shopper sees": lambda client: opens(
+        f"preview/100123/{Offer.objects.get().pk}/page/"
+    )(client),
     "Send notifications again": opens("trade/notifytask/replay/"),
     "Unblock clients": opens("groupbuy/switch/blocked/"),
     "Change activities, offers, goods and discounts": changes(*SELLING),

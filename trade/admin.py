@@ -20,6 +20,7 @@ from unfold.decorators import action, display
 from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
 from groupbuy.fields import read_id
 from trade import (
+    activity_admin,  # noqa: F401  registers itself
     crowd_admin,  # noqa: F401  registers itself
     forecast_admin,  # noqa: F401  registers itself
     labels,

@@ -94,6 +94,8 @@ class ForecastAdmin(ModelAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         initial: dict[str, Any] = super().get_changeform_initial_data(request)
         offer = Offer.objects.select_related("sku").get(pk=initial["offer"])
+        if offer.sku.cost_price is not None:
+            initial["unit_cost"] = offer.sku.cost_price
         return initial | report.guesses(offer, timezone.now())
 
     def render_change_form(

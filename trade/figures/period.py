@@ -49,6 +49,10 @@ class Period:
             found[day][bucket] += value.amount
         return found
 
+    def sums(self, figure: str) -> list[tuple[str, Sum]]:
+        """Each bucket of each day."""
+        return [(bucket, value) for (_day, _name, bucket), value in self._of(figure)]
+
     def part(self, first: date, last: date) -> "Period":
         return Period(first, last, self._sums)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
-from trade.figures import malls, money, shoppers, teams
+from trade.figures import activities, malls, money, shoppers, teams
 from trade.figures.drawing import Picture
 from trade.figures.period import Business
 
 PICTURES: Mapping[str, Callable[[Business], Picture]] = {
     "gmv": money.settled,
+    "activities": activities.activities,
     "completion": teams.completion,
     "stages": shoppers.stages,
     "time-to-complete": teams.time_to_complete,

@@ -48,6 +48,7 @@ class DaySums:
 
 class TeamRow(NamedTuple):
     pk: int
+    activity_id: int
     status: int
     target_count: int
     created_at: datetime
@@ -126,6 +127,7 @@ def _sum_teams(sums: DaySums, teams: list[TeamRow]) -> None:
     for team in teams:
         ending = ending_of(team)
         sums.add("teams", ending)
+        sums.add("activity", f"{team.activity_id}:{ending}")
         if team.completed_at:
             sums.add("completed", f"{day_of(team.completed_at)} {ending}")
         if ending != "running":
@@ -173,6 +175,7 @@ def _sum_order(sums: DaySums, order: OrderRow) -> None:
     if order.settled_at and order.is_seated:
         kind = f"{day_of(order.settled_at)} {order.ending}"
         sums.add("settled", kind, amount=order.pay_price)
+        sums.add("activity", f"{order.activity_id}:settled", amount=order.pay_price)
         sums.add("seats", "paid")
         sums.add("wait", int((order.settled_at - order.created_at) / timedelta(minutes=1)))
     elif order.closed_at:
@@ -180,6 +183,7 @@ def _sum_order(sums: DaySums, order: OrderRow) -> None:
     if order.paid_at and order.closed_at:
         kind = f"{day_of(order.closed_at)} {order.close_reason}"
         sums.add("returned", kind, amount=order.pay_price)
+        sums.add("activity", f"{order.activity_id}:returned", amount=order.pay_price)
 
 
 def _sum_stages(sums: DaySums, orders: list[OrderRow]) -> None:

@@ -1,0 +1,115 @@
+"""What an operator should look at before an activity is published (发布前提醒).
+
+Warnings, not refusals: each may be what the operator wants.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from activity import discounts
+from activity.models import LIVE, Activity, Discount, Offer, Sku
+
+Check = Callable[[Activity, Sequence[Offer], datetime], Iterator[str]]
+
+
+def warnings(activity: Activity, now: datetime) -> list[str]:
+    """Empty for an activity that is over. Reads its offers and what overlaps with them."""
+    if activity.status not in LIVE or activity.end_at <= now:
+        return []
+    offers = list(activity.offers.select_related("channel", "sku"))
+    return [text for check in CHECKS for text in check(activity, offers, now)]
+
+
+def price_of(discount: Discount, sku: Sku) -> Decimal | None:
+    """The team price; None if the discount cannot be calculated."""
+    try:
+        return discounts.pay_price(discount.plan, discount.expression, sku.original_price)
+    except ValueError:
+        return None
+
+
+def overlapping(offer: Offer) -> Offer | None:
+    """An offer of another live activity for the same channel and goods at the same time."""
+    of, rows = offer.activity, Offer.objects.select_related("activity")
+    clashes = rows.filter(
+        channel=offer.channel_id,
+        sku=offer.sku_id,
+        activity__status__in=LIVE,
+        activity__start_at__lt=of.end_at,
+        activity__end_at__gt=of.start_at,
+    )
+    return clashes.exclude(activity=of.pk).first()
+
+
+def _offers(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
+    if not offers:
+        yield _("It offers no goods: add an offer.")
+
+
+def _cost(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
+    for offer in offers:
+        price, cost = price_of(activity.discount, offer.sku), offer.sku.cost_price
+        if price is not None and cost is not None and price < cost:
+            yield _("%(goods)s: the team price %(price)s is below its cost of %(cost)s.") % {
+                "goods": offer.sku,
+                "price": price,
+                "cost": cost,
+            }
+
+
+def _overlap(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
+    for offer in offers:
+        if clash := overlapping(offer):
+            yield _("%(goods)s on %(channel)s is also offered by %(activity)s at that time.") % {
+                "goods": offer.sku,
+                "channel": offer.channel,
+                "activity": clash.activity,
+            }
+
+
+def _time(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
+    """Teams opened late outlive the activity; all of them do if it is shorter than a team."""
+    left = activity.end_at - max(now, activity.start_at)
+    if left < timedelta(minutes=activity.valid_minutes):
+        yield _(
+            "A team has %(minutes)d minutes, and the activity ends at %(end)s: teams will still be"
+            " forming after its end."
+        ) % {
+            "minutes": activity.valid_minutes,
+            "end": date_format(localtime(activity.end_at), "Y-m-d H:i"),
+        }
+
+
+def _crowd(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
+    crowd = activity.crowd if activity.restrict_visible or activity.restrict_join else None
+    size = crowd.size if crowd else None
+    if size == 0:
+        yield _("Nobody belongs to the crowd %(crowd)s: nobody can join.") % {"crowd": crowd}
+    elif size is not None and size < activity.target_count:
+        yield ngettext(
+            "The crowd %(crowd)s has %(size)d member, and a team needs %(target)d people.",
+            "The crowd %(crowd)s has %(size)d members, and a team needs %(target)d people.",
+            size,
+        ) % {"crowd": crowd, "size": size, "target": activity.target_count}
+
+
+def _discount_crowd(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
+    crowd = activity.discount.crowd
+    if crowd and crowd.size == 0:
+        yield _("Nobody belongs to the discount's crowd %(crowd)s: everybody pays full.") % {
+            "crowd": crowd
+        }
+
+
+def _admitted(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
+    if activity.cut_range == 0:
+        yield _("It admits 0 per cent of the users: nobody can see it.")
+
+
+CHECKS: Sequence[Check] = (_offers, _cost, _overlap, _time, _crowd, _discount_crowd, _admitted)

@@ -1,0 +1,167 @@
+"""The page of an activity: figures, prices, teams, warnings, and what a change means."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+import time_machine
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from activity.discounts import Plan
+from activity.models import Activity, Offer, Sku
+from activity.warnings import warnings
+from tag.crowd import add_members
+from tag.models import CrowdTag
+from tests.factories import NOW, make_activity, make_channel, make_discount, make_team, refund
+from tests.test_console_pages import Fields
+from trade.models import Team
+
+pytestmark = pytest.mark.django_db
+URL = "/admin/activity/activity/100123/change/"
+
+
+@pytest.fixture(autouse=True)
+def _clock() -> Iterator[None]:
+    with time_machine.travel(NOW, tick=False):
+        yield
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(User.objects.create_superuser("operator"))
+    return client
+
+
+def text_of(client: Client, url: str = URL) -> str:
+    return " ".join(client.get(url).content.decode().split())
+
+
+def test_the_page_shows_figures_prices_and_teams(operator: Client) -> None:
+    make_activity(target_count=2)
+    full = make_team("a", "b", paid=2)
+    make_team("c", paid=1)
+    refund("b")
+    page = text_of(operator)
+
+    for name, value in (
+        ("GMV settled", "¥240"),
+        ("Money given back", "¥80"),
+        ("Seats paid", "3"),
+        ("Teams opened", "2"),
+        ("Full", "1"),
+        ("Completion rate", "100 %"),
+        ("Open now", "1"),
+    ):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in page
+    assert "<strong>100.00 → 80.00</strong>" in page
+    assert f">{full.pk}</a>" in page
+    assert f'href="/admin/preview/100123/{Offer.objects.get().pk}/"' in page
+    assert "/admin/activity/activity/explain/?channel=" in page
+    assert "Nothing was changed in the console yet." in page
+
+
+def test_figures_and_teams_are_for_those_who_may_see_orders() -> None:
+    make_activity()
+    make_team("a")
+    user = User.objects.create_user("goods", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_activity"))
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(user)
+    page = text_of(client)
+
+    assert "100.00 → 80.00" in page
+    assert "Teams opened" not in page
+    assert str(Team.objects.get().pk) not in page
+
+
+def test_a_change_of_the_rules_says_how_many_open_teams_keep_the_old_ones(
+    operator: Client,
+) -> None:
+    make_activity()
+    make_team("a")
+    make_team("b")
+    sent = Fields(operator.get(URL).content.decode()).values
+    page = operator.post(URL, sent | {"target_count": 5}, follow=True).content.decode()
+
+    assert "2 open teams keep the old rules" in page
+    assert Activity.objects.get().target_count == 5
+    assert set(Team.objects.values_list("target_count", flat=True)) == {3}
+    page = operator.post(URL, sent | {"target_count": 5, "name": "x"}, follow=True).content.decode()
+    assert "keep the old rules" not in page
+
+
+@pytest.mark.parametrize("model", ["sku", "discount"])
+def test_a_change_of_the_price_says_how_many_open_teams_keep_the_old_one(
+    operator: Client, model: str
+) -> None:
+    activity = make_activity()
+    make_team("a")
+    row = Sku.objects.get() if model == "sku" else activity.discount
+    url = f"/admin/activity/{model}/{row.pk}/change/"
+    sent = Fields(operator.get(url).content.decode()).values
+    change = {"original_price": "120"} if model == "sku" else {"expression": "30"}
+    page = operator.post(url, sent | {"description": ""} | change, follow=True).content.decode()
+
+    assert "1 open team keeps the old rules" in page
+
+
+def crowd_of(*users: str) -> CrowdTag:
+    tag = CrowdTag.objects.create(tag_id="vip", name="vip")
+    add_members(tag, users)
+    CrowdTag.objects.filter(pk="vip").update(size=len(users))
+    tag.refresh_from_db()
+    return tag
+
+
+def test_nothing_to_warn_of() -> None:
+    activity = make_activity(status=Activity.Status.CREATED)
+    Sku.objects.update(cost_price=80)
+
+    assert warnings(activity, NOW) == []
+
+
+def test_warnings_of_price_and_time() -> None:
+    activity = make_activity(valid_minutes=31)
+    Sku.objects.update(cost_price=Decimal("80.01"))
+
+    assert warnings(activity, NOW) == [
+        "9890001 a book: the team price 80.00 is below its cost of 80.01.",
+        "A team has 31 minutes, and the activity ends at 2036-05-01 12:30: teams will still be"
+        " forming after its end.",
+    ]
+    activity.status = Activity.Status.ABANDONED
+    assert warnings(activity, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("users", "said"),
+    [
+        ((), ["Nobody belongs to the crowd vip: nobody can join."]),
+        (("a", "b"), ["The crowd vip has 2 members, and a team needs 3 people."]),
+        (("a", "b", "c"), []),
+    ],
+)
+def test_warnings_of_the_crowd(users: tuple[str, ...], said: list[str]) -> None:
+    activity = make_activity(crowd=crowd_of(*users), restrict_join=True)
+
+    assert warnings(activity, NOW) == said
+
+
+def test_warnings_of_overlap_and_of_an_activity_for_nobody() -> None:
+    activity = make_activity()
+    other = make_activity(2, name="other", discount=make_discount(Plan.MINUS, "10"), cut_range=0)
+
+    [said] = warnings(activity, NOW)
+    assert said == f"9890001 a book on {make_channel()} is also offered by 2 other at that time."
+    assert warnings(other, NOW)[1] == "It admits 0 per cent of the users: nobody can see it."
+    other.offers.all().delete()
+    assert warnings(other, NOW)[0] == "It offers no goods: add an offer."
+
+
+def test_the_page_of_a_draft_warns(operator: Client) -> None:
+    make_activity(status=Activity.Status.CREATED)
+    Sku.objects.update(cost_price=90)
+
+    assert "the team price 80.00 is below its cost of 90.00." in text_of(operator)

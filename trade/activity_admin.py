@@ -1,0 +1,140 @@
+"""The page of an activity with what the trade knows of it, and what a change means to open teams.
+
+Registers the pages of activities, goods and discounts anew: those in activity/ know no teams.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.utils.translation import ngettext
+
+from activity import admin as pages
+from activity.models import Activity, Discount, Offer, Sku
+from activity.warnings import price_of, warnings
+from groupbuy.history import told
+from groupbuy.models import Channel
+from trade import labels
+from trade.figures import activities
+from trade.models import Team
+
+SHOWN = 5  # of an activity's teams and of its history
+RULES = {  # fields that a team keeps from the moment at which it was opened
+    "discount", "group_type", "target_count", "valid_minutes", "hold_minutes",
+    "plan", "expression", "crowd", "original_price",
+}  # fmt: skip
+
+
+class TellsOfTeams:
+    """Says how many open teams keep the rule that was just replaced."""
+
+    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)  # type: ignore[misc]
+        if change and RULES & set(form.changed_data):
+            self._tell(request, open_teams(obj, timezone.now()).count())
+
+    def _tell(self, request: HttpRequest, count: int) -> None:
+        if count:
+            text = ngettext(
+                "%(count)d open team keeps the old rules; teams opened from now on have the new"
+                " ones.",
+                "%(count)d open teams keep the old rules; teams opened from now on have the new"
+                " ones.",
+                count,
+            )
+            messages.warning(request, text % {"count": count})
+
+
+def open_teams(row: Model, now: datetime) -> QuerySet[Team]:
+    """Teams that shoppers may still join under this activity or discount, or for these goods."""
+    joinable = Team.objects.filter(status=Team.Status.FORMING, expires_at__gt=now)
+    match row:
+        case Activity():
+            return joinable.filter(activity=row.pk)
+        case Discount():
+            return joinable.filter(activity__in=list(_keys(row.activity_set)))
+        case Sku():
+            return joinable.filter(goods_id=row.goods_id)
+    raise TypeError(row)
+
+
+def _keys(rows: Any) -> Collection[int]:
+    return list(rows.values_list("pk", flat=True))
+
+
+admin.site.unregister([Activity, Discount, Sku])
+
+
+@admin.register(Discount)
+class DiscountAdmin(TellsOfTeams, pages.DiscountAdmin):
+    pass
+
+
+@admin.register(Sku)
+class SkuAdmin(TellsOfTeams, pages.SkuAdmin):
+    pass
+
+
+@admin.register(Activity)
+class ActivityAdmin(TellsOfTeams, pages.ActivityAdmin):
+    change_form_outer_before_template = "admin/activity.html"
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any
+    ) -> HttpResponse:
+        if obj:
+            context |= panels(request, obj, timezone.now())
+        page: HttpResponse = super().render_change_form(request, context, *args, obj=obj, **kwargs)
+        return page
+
+
+def panels(request: HttpRequest, activity: Activity, now: datetime) -> dict[str, Any]:
+    """Context of templates/admin/activity.html."""
+    key = str(activity.pk)
+    kind = ContentType.objects.get_for_model(Activity)
+    log = LogEntry.objects.filter(content_type=kind, object_id=key).select_related("user")
+    may_see_trade = request.user.has_perm("trade.view_order")
+    return {
+        "activity": activity,
+        "warnings": warnings(activity, now),
+        "prices": _prices(activity, now),
+        "campaign": activities.of_activity(activity.pk, now) if may_see_trade else None,
+        "open_teams": open_teams(activity, now).count() if may_see_trade else 0,
+        "teams": _teams(activity, now) if may_see_trade else [],
+        "all_teams": f"{reverse('admin:trade_team_changelist')}?activity__id__exact={key}",
+        "all_orders": f"{reverse('admin:trade_order_changelist')}?activity__id__exact={key}",
+        "log": [(entry, told(entry)) for entry in log.order_by("-pk")[:SHOWN]],
+    }
+
+
+def _prices(activity: Activity, now: datetime) -> list[dict[str, Any]]:
+    """Each offer with the price that comes out, and where to try it."""
+    offers = activity.offers.select_related("channel", "sku").order_by("pk")
+    return [
+        {
+            "offer": offer,
+            "price": price_of(activity.discount, offer.sku),
+            "explain": f"{reverse('admin:activity_activity_explain')}?{_trial(offer)}",
+        }
+        for offer in offers
+    ]
+
+
+def _trial(offer: Offer) -> str:
+    channel: Channel = offer.channel
+    values = {"channel": channel.pk, "sku": offer.sku_id, "activity": offer.activity_id}
+    return urlencode(values | {"user_id": ""})
+
+
+def _teams(activity: Activity, now: datetime) -> list[tuple[Team, labels.Labelled, str]]:
+    """The newest teams."""
+    teams = labels.with_payers(Team.objects.filter(activity=activity)).order_by("-pk")[:SHOWN]
+    return [(team, labels.of_team(team, now), labels.seats(team)) for team in teams]
