@@ -3,14 +3,14 @@
 Registers the pages of activities, goods and discounts anew: those in activity/ know no teams.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Model, QuerySet
+from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -25,6 +25,7 @@ from groupbuy.models import Channel
 from trade import labels
 from trade.figures import activities
 from trade.models import Team
+from trade.plan_admin import CopiesAndExtends
 
 SHOWN = 5  # of an activity's teams and of its history
 RULES = {  # fields that a team keeps from the moment at which it was opened
@@ -60,13 +61,13 @@ def open_teams(row: Model, now: datetime) -> QuerySet[Team]:
         case Activity():
             return joinable.filter(activity=row.pk)
         case Discount():
-            return joinable.filter(activity__in=list(_keys(row.activity_set)))
+            return joinable.filter(activity__in=_keys(row.activity_set))
         case Sku():
             return joinable.filter(goods_id=row.goods_id)
     raise TypeError(row)
 
 
-def _keys(rows: Any) -> Collection[int]:
+def _keys(rows: Any) -> list[int]:
     return list(rows.values_list("pk", flat=True))
 
 
@@ -84,7 +85,7 @@ class SkuAdmin(TellsOfTeams, pages.SkuAdmin):
 
 
 @admin.register(Activity)
-class ActivityAdmin(TellsOfTeams, pages.ActivityAdmin):
+class ActivityAdmin(CopiesAndExtends, TellsOfTeams, pages.ActivityAdmin):
     change_form_outer_before_template = "admin/activity.html"
 
     def render_change_form(
@@ -101,13 +102,15 @@ def panels(request: HttpRequest, activity: Activity, now: datetime) -> dict[str,
     key = str(activity.pk)
     kind = ContentType.objects.get_for_model(Activity)
     log = LogEntry.objects.filter(content_type=kind, object_id=key).select_related("user")
+    now_open = open_teams(activity, now)
     may_see_trade = request.user.has_perm("trade.view_order")
     return {
         "activity": activity,
         "warnings": warnings(activity, now),
-        "prices": _prices(activity, now),
+        "prices": (prices := _prices(activity)),
         "campaign": activities.of_activity(activity.pk, now) if may_see_trade else None,
-        "open_teams": open_teams(activity, now).count() if may_see_trade else 0,
+        "open_teams": now_open.count() if may_see_trade else 0,
+        "old_rules": list(_old_rules(activity, now_open, prices)) if may_see_trade else [],
         "teams": _teams(activity, now) if may_see_trade else [],
         "all_teams": f"{reverse('admin:trade_team_changelist')}?activity__id__exact={key}",
         "all_orders": f"{reverse('admin:trade_order_changelist')}?activity__id__exact={key}",
@@ -115,7 +118,7 @@ def panels(request: HttpRequest, activity: Activity, now: datetime) -> dict[str,
     }
 
 
-def _prices(activity: Activity, now: datetime) -> list[dict[str, Any]]:
+def _prices(activity: Activity) -> list[dict[str, Any]]:
     """Each offer with the price that comes out, and where to try it."""
     offers = activity.offers.select_related("channel", "sku").order_by("pk")
     return [
@@ -126,6 +129,18 @@ def _prices(activity: Activity, now: datetime) -> list[dict[str, Any]]:
         }
         for offer in offers
     ]
+
+
+def _old_rules(
+    activity: Activity, teams: QuerySet[Team], prices: Sequence[dict[str, Any]]
+) -> Iterator[Any]:
+    """Open teams whose people or price are not those of a team that is opened now."""
+    now = {row["offer"].sku.goods_id: row["price"] for row in prices}
+    groups = teams.order_by().values("goods_id", "target_count", "pay_price")
+    for row in groups.annotate(count=Count("pk")).order_by("goods_id", "target_count"):
+        is_new = row["target_count"] == activity.target_count
+        if not (is_new and row["pay_price"] == now.get(row["goods_id"])):
+            yield row
 
 
 def _trial(offer: Offer) -> str:
