@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.dateparse import parse_date
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +21,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from activity import pictures
+from activity import calendar, pictures
 from activity.explain import explain
 from activity.models import Activity, Discount, Offer, Sku
 from activity.trial import TrialQuery
@@ -203,7 +204,7 @@ class ActivityAdmin(UsedRowsStay):
         ),
         (_("Crowd"), {"fields": ["crowd", ("restrict_visible", "restrict_join"), "cut_range"]}),
     ]
-    actions_list = ["explain"]
+    actions_list = ["calendar", "explain"]
 
     @display(description=_("status"), ordering="status", label=TONES)
     def shown_status(self, activity: Activity) -> tuple[int, str]:
@@ -211,6 +212,29 @@ class ActivityAdmin(UsedRowsStay):
 
     def save_model(self, request: HttpRequest, obj: Activity, form: Any, change: bool) -> None:
         save_changed(obj, form, change)
+
+    @action(description=_("Calendar"), url_path="calendar", permissions=["view"])
+    def calendar(self, request: HttpRequest) -> HttpResponse:
+        """When each activity sells. Unreadable days are those around today."""
+        days = next((each for each in calendar.DAYS if str(each) == request.GET.get("days")), None)
+        try:
+            first = parse_date(request.GET.get("first", ""))
+        except ValueError:
+            first = None
+        shown = calendar.read(first=first, days=days or calendar.DAYS[0], now=timezone.now())
+        names = (_("6 weeks"), _("half a year"))
+        context = self.admin_site.each_context(request) | {
+            "title": _("Calendar of activities"),
+            "calendar": shown,
+            "choices": list(zip(calendar.DAYS, names, strict=True)),
+            "legend": [
+                ("team", Status.IN_EFFECT.label),
+                ("waiting", Status.CREATED.label),
+                ("failed", _("over")),
+                ("back", _("in the way of another")),
+            ],
+        }
+        return render(request, "admin/calendar.html", context)
 
     @action(description=_("Explain a trial"), url_path="explain", permissions=["view"])
     def explain(self, request: HttpRequest) -> HttpResponse:
