@@ -24,8 +24,8 @@ from groupbuy.history import KeepsValues
 
 ROLES = {
     "viewer": _("viewer: sees everything but secrets, changes nothing"),
-    "support": _("support: also sends notifications again and unblocks clients"),
-    "operator": _("operator: also runs campaigns, crowds and switches"),
+    "support": _("support: also gives orders back, sends notifications again, unblocks clients"),
+    "operator": _("operator: also ends teams, runs campaigns, crowds and switches"),
     "administrator": _("administrator: also channels, API keys, users and schedules"),
 }
 WORDS = {
@@ -36,6 +36,8 @@ WORDS = {
     "check": _("check the data"),
     "send": _("send again"),
     "unblock": _("unblock clients"),
+    "refund": _("give back"),
+    "end": _("complete and end"),
 }
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -32,7 +30,7 @@ from groupbuy import (
 )
 from groupbuy.checks import channels_without_refunds
 from groupbuy.deletion import UsedRowsStay
-from groupbuy.history import KeepsValues
+from groupbuy.history import KeepsValues, log_act
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 
 admin.site.index_title = _("Overview")
@@ -204,9 +202,13 @@ class SwitchAdmin(ModelAdmin):
     def blocked(self, request: HttpRequest) -> HttpResponse:
         """The clients that are blocked, each with a button that ends its block."""
         if request.method == "POST":
-            scope, client = request.POST.get("scope", ""), request.POST.get("client", "")
-            if gcra.lift(scope, client):
-                self._log_lift(request, f"{scope}: {client}")
+            names = ("scope", "client", "reason")
+            scope, client, reason = (request.POST.get(name, "").strip() for name in names)
+            if not reason:
+                self.message_user(request, _("Say why the client is unblocked."), messages.ERROR)
+            elif gcra.lift(scope, client):
+                named, user = f"{scope}: {client}", int(request.user.pk or 0)
+                log_act(Switch, "block lifted", reason[:200], user_id=user, named=named)
                 self.message_user(request, _("%(client)s is unblocked.") % {"client": client})
             return HttpResponseRedirect(reverse("admin:groupbuy_switch_blocked"))
         context = self.admin_site.each_context(request) | {
@@ -214,16 +216,6 @@ class SwitchAdmin(ModelAdmin):
             "blocks": gcra.blocks(throttling.scopes()),
         }
         return render(request, "admin/blocked.html", context)
-
-    def _log_lift(self, request: HttpRequest, client: str) -> None:
-        user: Any = request.user
-        LogEntry.objects.create(
-            user=user,
-            content_type=ContentType.objects.get_for_model(Switch),
-            object_repr=client[:200],
-            action_flag=CHANGE,
-            change_message="block lifted",
-        )
 
 
 # django-celery-beat's own pages, in the console's look.

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from django.apps import apps
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 from django.forms import ModelChoiceField
@@ -22,6 +23,9 @@ HIDDEN = ("secret", "password")  # fields whose values are not kept
 SAID = {  # by buttons, which keep one word
     "send again": gettext_noop("sent again"),
     "send a range again": gettext_noop("a range was sent again"),
+    "give back": gettext_noop("given back by an operator"),
+    "complete the team": gettext_noop("completed by an operator"),
+    "fail the team": gettext_noop("ended by an operator, the money goes back"),
     "block lifted": gettext_noop("unblocked"),
     "start": gettext_noop("the run was started"),
     "stop": gettext_noop("the run was stopped"),
@@ -58,6 +62,25 @@ def told(entry: LogEntry) -> str:
     if any("model" not in part for each in parts for part in each.values()):
         return LogEntry.get_change_message(entry)
     return _("; ").join(_tell(verb, part) for each in parts for verb, part in each.items())
+
+
+def log_act(
+    what: Model | type[Model], name: str, reason: str, *, user_id: int, named: str = ""
+) -> None:
+    """Log what an operator did to a row, or to the `named` rows of a model, and why.
+
+    name is one of SAID.
+    """
+    row = what if isinstance(what, Model) else None
+    part = {"model": what._meta.label, "act": name, "reason": reason}
+    LogEntry.objects.create(
+        user_id=user_id,
+        content_type=ContentType.objects.get_for_model(what),
+        object_id=str(row.pk) if row else None,
+        object_repr=(named or str(row))[:200],
+        action_flag=CHANGE,
+        change_message=json.dumps([{"acted": part}], ensure_ascii=False),
+    )
 
 
 def _changes(form: Any, formsets: Iterable[Any], add: bool) -> Iterator[dict[str, Any]]:
@@ -111,6 +134,9 @@ def _plain(form: Any, name: str, value: Any) -> Any:
 
 
 def _tell(verb: str, part: dict[str, Any]) -> str:
+    if verb == "acted":
+        act = _(SAID.get(part["act"], part["act"]))
+        return _("%(act)s: “%(reason)s”") % {"act": act, "reason": part["reason"]}
     model = apps.get_model(part["model"])
     row = f"{model._meta.verbose_name} {part['object']}" if "object" in part else ""
     if verb != "changed":

@@ -168,9 +168,9 @@ def _closed(order: Order) -> str:
         Order.CloseReason.HOLD_TIMEOUT: _("Not paid in time: the seat was free again"),
         Order.CloseReason.LATE_PAYMENT: _("Your payment came too late: its return was ordered"),
         Order.CloseReason.BLACKLISTED: _("Your payment was not taken: its return was ordered"),
-        Order.CloseReason.REFUNDED: _("You gave it back: the return of your money was ordered")
+        Order.CloseReason.REFUNDED: _("Given back: the return of your money was ordered")
         if paid
-        else _("You gave the seat back"),
+        else _("The seat was given back"),
         Order.CloseReason.TEAM_ENDED: _("Team not filled: the return of your money was ordered")
         if paid
         else _("Team not filled"),

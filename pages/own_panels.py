@@ -148,11 +148,11 @@ def _lapsed_for_good(view: TeamView) -> Panel:
 
 def _left(view: TeamView) -> Panel:
     lead = _("You had not paid, so there is nothing to return.")
-    return ways.rejoin(view, _("You gave your seat back"), lead)
+    return ways.rejoin(view, _("Your seat was given back"), lead)
 
 
 def _returned(view: TeamView) -> Panel:
-    return ways.rejoin(view, _("You gave your order back"), ways.money_back(view))
+    return ways.rejoin(view, _("Your order was given back"), ways.money_back(view))
 
 
 def _my_failed(view: TeamView) -> Panel:

@@ -37,6 +37,7 @@ class TeamView:
     may_open: bool
     seats: Sequence[Seat]
     paid_people: int  # when its time was up, or when it was complete
+    ended_early: bool  # by the shop, before its time was up
     others: Sequence[TeamRow]
     now: datetime
 
@@ -144,6 +145,7 @@ def view_of(
         may_open=bool(offer and bar is None and offer.activity.is_open(now)),
         seats=_seats(watched, own),
         paid_people=watched.paid_at_the_end,
+        ended_early=watched.ended_early,
         others=[] if bar or state in STAYS else _others(offer, watched, code, user_id, now),
         now=now,
     )

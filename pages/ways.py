@@ -100,6 +100,10 @@ def back_or_goods(view: TeamView) -> str:
 
 def how_complete(view: TeamView) -> str:
     at = moment(view.team.completed_at or view.team.expires_at, view.now)
+    if view.team.completed_by_shop and view.ended_early:
+        return _(
+            "The shop completed the team early, with %(n)d of %(target)d people, at %(at)s."
+        ) % {"n": view.paid_people, "target": view.team.target_count, "at": at}
     if view.team.completed_by_shop:
         return ngettext(
             "Time was up with %(n)d of %(target)d people; the shop completed the team at %(at)s.",
@@ -114,6 +118,8 @@ def how_complete(view: TeamView) -> str:
 
 
 def not_filled(view: TeamView) -> str:
+    if view.ended_early:
+        return _("The shop ended this team before its time was up")
     missing = view.team.target_count - view.paid_people
     return ngettext(
         "Time was up with %(n)d person missing", "Time was up with %(n)d people missing", missing

@@ -8,10 +8,12 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from activity.models import Activity
 from groupbuy import switches
+from groupbuy.history import told
 from groupbuy.models import ApiKey, Switch, digest
 from tag import bitmaps, crowd
 from tag.crowd import members_of
@@ -77,12 +79,17 @@ def test_a_given_up_notification_is_sent_again(operator: Client) -> None:
     url = reverse("admin:trade_notifytask_changelist")
 
     body = {"action": "send_again", "_selected_action": [task.pk]}
-    response = operator.post(f"{url}?state__exact=3", body, follow=True)
+    asked = operator.post(f"{url}?state__exact=3", body).content.decode()
+    task.refresh_from_db()
+    assert (str(task) in asked, task.state) == (True, NotifyTask.State.GIVEN_UP)
+    response = operator.post(f"{url}?state__exact=3", body | {"reason": "was down"}, follow=True)
 
     task.refresh_from_db()
     assert "1 notification will be sent again." in response.content.decode()
     assert (task.state, task.attempts) == (NotifyTask.State.NEW, 0)
-    assert LogEntry.objects.get().object_id == str(task.pk)
+    logged = LogEntry.objects.get()
+    with translation.override("en"):
+        assert (logged.object_id, told(logged)) == (str(task.pk), "sent again: “was down”")
 
 
 def test_a_viewer_cannot_send_again() -> None:

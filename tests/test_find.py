@@ -89,13 +89,13 @@ def test_an_order_tells_what_happened_in_order(operator: Client) -> None:
         task=promise, number=1, started_at=at, duration_ms=20, status_code=500, error="answered 500"
     )
     NotifyTask.objects.update(state=NotifyTask.State.GIVEN_UP)
-    body = {"action": "send_again", "_selected_action": [promise.pk]}
+    body = {"action": "send_again", "_selected_action": [promise.pk], "reason": "lost"}
     operator.post("/admin/trade/notifytask/", body)
 
     events = timeline.of_order(Order.objects.get(pk=order.pk))
 
     assert [(event.what, event.detail) for event in events] == [
-        ("sent again", f"{promise.key} · operator"),  # now, which is before NOW
+        ("sent again: “lost”", f"{promise.key} · operator"),  # now, which is before NOW
         ("seat locked", ""),
         ("paid", ""),
         ("the mall reported the payment", ""),

@@ -94,7 +94,7 @@ def test_entries_of_older_releases_are_still_shown(operator: Client) -> None:
 
 def test_what_a_button_did_is_told(operator: Client) -> None:
     promise = make_promise(state=NotifyTask.State.GIVEN_UP, next_attempt_at=None)
-    body = {"action": "send_again", "_selected_action": [promise.pk]}
+    body = {"action": "send_again", "_selected_action": [promise.pk], "reason": "lost"}
     operator.post("/admin/trade/notifytask/", body)
 
     assert "sent again" in history(operator, f"trade/notifytask/{promise.pk}", "en")

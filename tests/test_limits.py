@@ -152,13 +152,18 @@ def test_a_block_is_lifted_in_the_console(mall: APIClient, operator: Client) -> 
     assert viewer.post(BLOCKED, {"scope": "s01/c01", "client": "user a"}).status_code == 403
     assert blocks() == [("s01/c01", "user a")]
 
-    answer = operator.post(BLOCKED, {"scope": "s01/c01", "client": "user a"}, follow=True)
+    lift = {"scope": "s01/c01", "client": "user a"}
+    answer = operator.post(BLOCKED, lift, follow=True)
+    assert "Say why the client is unblocked." in answer.content.decode()
+    assert blocks() == [("s01/c01", "user a")]
+    answer = operator.post(BLOCKED, lift | {"reason": "a test"}, follow=True)
 
     assert "user a is unblocked." in answer.content.decode()
     assert blocks() == []
-    assert LogEntry.objects.get().object_repr == "s01/c01: user a"
+    logged = LogEntry.objects.get()
+    assert (logged.object_repr, "a test" in logged.change_message) == ("s01/c01: user a", True)
     assert mall.post(f"{TRADE}trial", body(), format="json").status_code == 200
-    operator.post(BLOCKED, {"scope": "s01/c01", "client": "user a"})  # not blocked any more
+    operator.post(BLOCKED, lift | {"reason": "a test"})  # not blocked any more
     assert LogEntry.objects.count() == 1
 
 

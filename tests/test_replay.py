@@ -11,7 +11,9 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 
+from groupbuy.history import told
 from tests.factories import NOW, make_promise
 from trade.models import NotifyTask
 
@@ -106,6 +108,7 @@ PAGE = "/admin/trade/notifytask/replay/"
 @pytest.mark.usefixtures("_promises")
 def test_the_console_counts_first_and_sends_then(operator: Client) -> None:
     chosen = {"endpoint": "mall:https", "since": "2036-05-02T00:00", "until": "2036-06-01T00:00"}
+    chosen["reason"] = "lost"
 
     counted = operator.post(PAGE, chosen)
 
@@ -114,13 +117,15 @@ def test_the_console_counts_first_and_sends_then(operator: Client) -> None:
     assert due() == []
 
     hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
-    assert hidden.keys() == {"csrfmiddlewaretoken", "endpoint", "since", "until"}
+    assert hidden.keys() == {"csrfmiddlewaretoken", "endpoint", "reason", "since", "until"}
     sent = operator.post(PAGE, hidden | {"send": "1"}, follow=True)
 
     assert "2 notifications will be sent again." in sent.content.decode()
     assert due() == ["1", "3"]
     logged = LogEntry.objects.get()
-    assert (logged.user.username, logged.change_message) == ("operator", "send a range again")
+    with translation.override("en"):
+        assert told(logged) == "a range was sent again: “lost”"
+    assert logged.user.username == "operator"
     assert logged.object_repr == (
         "endpoint: mall:https, since: 2036-05-02 00:00:00+08:00, until: 2036-06-01 00:00:00+08:00"
     )
@@ -128,7 +133,7 @@ def test_the_console_counts_first_and_sends_then(operator: Client) -> None:
 
 @pytest.mark.usefixtures("_promises")
 def test_what_is_promised_after_counting_is_not_sent(operator: Client) -> None:
-    page = operator.post(PAGE, {"endpoint": "mall:https"}).content.decode()
+    page = operator.post(PAGE, {"endpoint": "mall:https", "reason": "lost"}).content.decode()
 
     assert "0 notifications are in this range." in page  # they are promised in 2036
     assert re.search(r'name="until" value="20\d\d-\d\d-\d\dT', page)

@@ -141,8 +141,10 @@ TRIES: dict[str, Try] = {
     "Preview what a shopper sees": lambda client: opens(
         f"preview/100123/{Offer.objects.get().pk}/page/"
     )(client),
-    "Send notifications again": opens("trade/notifytask/replay/"),
+    "Send notifications again": opens("trade/notifytask/replay/", "trade/notifytask/*/send-again/"),
+    "Give orders back": opens("trade/order/*/give-back/"),
     "Unblock clients": opens("groupbuy/switch/blocked/"),
+    "Complete teams and end them": opens("trade/team/*/complete/", "trade/team/*/fail/"),
     "Change activities, offers, goods and discounts": changes(*SELLING),
     "Make and delete forecasts": changes("trade/forecast", verbs=("add", "delete")),
     "Change crowds, delete members, run and schedule jobs": lambda client: (

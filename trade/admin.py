@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
+from activity.models import Sku
 from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
 from groupbuy.fields import read_id
 from trade import (
@@ -28,6 +29,7 @@ from trade import (
     notify_admin,  # noqa: F401  registers itself
     timeline,
 )
+from trade.act_admin import OrderActs, TeamActs
 from trade.figures import home
 from trade.find import find
 from trade.inbox import problems
@@ -70,7 +72,7 @@ class OrderInline(ReadOnly, TabularInline):
 
 
 @admin.register(Team)
-class TeamAdmin(ReadOnly, BigListAdmin):
+class TeamAdmin(TeamActs, ReadOnly, BigListAdmin):
     list_display = [
         "id",
         "activity",
@@ -113,6 +115,7 @@ class TeamAdmin(ReadOnly, BigListAdmin):
     ) -> HttpResponse:
         team, now = context["original"], timezone.now()
         context |= {"timeline": timeline.of_team(team), "next": timeline.next_of_team(team, now)}
+        context["why_not"] = _explanation(team, user_id="")
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page
 
@@ -140,8 +143,20 @@ class TeamAdmin(ReadOnly, BigListAdmin):
         return render(request, "admin/invariants.html", context)
 
 
+def _explanation(row: Order | Team, *, user_id: str) -> str:
+    """The page that explains the trial of this shopper, of these goods, when this row was made."""
+    asked = {
+        "channel": row.channel_id,
+        "sku": Sku.objects.filter(goods_id=row.goods_id).values_list("pk", flat=True).first() or "",
+        "activity": row.activity_id,
+        "user_id": user_id,
+        "at": f"{timezone.localtime(row.created_at):%Y-%m-%d %H:%M:%S}",
+    }
+    return f"{reverse('admin:activity_activity_explain')}?{urlencode(asked)}"
+
+
 @admin.register(Order)
-class OrderAdmin(ReadOnly, BigListAdmin):
+class OrderAdmin(OrderActs, ReadOnly, BigListAdmin):
     list_display = [
         "out_trade_no",
         "user_id",
@@ -218,6 +233,7 @@ class OrderAdmin(ReadOnly, BigListAdmin):
             "timeline": timeline.of_order(order),
             "next": timeline.next_of_order(order, now),
             "others": f"{orders}?{urlencode({'q': order.user_id})}",
+            "why_not": _explanation(order, user_id=order.user_id),
         }
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page

@@ -115,10 +115,15 @@ def _close_hold(order_id: int, team_id: int, *, now: datetime) -> bool:
 def _end_team(team: Team, *, now: datetime) -> None:
     """Complete a team with a payment if the shop completes such teams; fail it otherwise."""
     by_shop = team.group_type == Activity.GroupType.SHOP_COMPLETES and team.paid_count > 0
+    end_team(team, completes=by_shop, now=now)
+
+
+def end_team(team: Team, *, completes: bool, now: datetime) -> None:
+    """Complete a locked, forming team with those who have paid, or fail it and close all orders."""
     live = team.orders.exclude(status=Order.Status.CLOSED).order_by("pk")
-    for order in live.filter(status=Order.Status.LOCKED) if by_shop else live:
+    for order in live.filter(status=Order.Status.LOCKED) if completes else live:
         _close(team, order, Order.CloseReason.TEAM_ENDED, now=now)
-    if by_shop:
+    if completes:
         complete_team(team, by_shop=True, now=now)
     else:
         team.status = Team.Status.FAILED

@@ -5,22 +5,22 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from groupbuy.admin import MomentInput
 from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
+from groupbuy.history import log_act
 from trade import labels, lists
+from trade.act_admin import PromiseActs, ReasonForm, user_id
 from trade.models import NotifyAttempt, NotifyTask
 from trade.notify import outbox
 from trade.notify.replay import chosen_by_range
@@ -39,8 +39,8 @@ class AttemptInline(ReadOnly, TabularInline):
         return True  # on a page that one may view
 
 
-class ReplayForm(forms.Form):
-    """A range of notifications, by endpoint or time."""
+class ReplayForm(ReasonForm):
+    """A range of notifications, by endpoint or time, and why they are sent again."""
 
     endpoint = forms.CharField(
         label=_("endpoint"),
@@ -55,6 +55,8 @@ class ReplayForm(forms.Form):
         label=_("also delivered ones"), required=False, widget=UnfoldBooleanWidget()
     )
 
+    field_order = ["endpoint", "since", "until", "delivered", "reason"]
+
     def clean(self) -> dict[str, Any]:
         chosen = self.cleaned_data
         if not any(chosen.get(name) for name in ("endpoint", "since", "until")):
@@ -63,7 +65,7 @@ class ReplayForm(forms.Form):
 
 
 @admin.register(NotifyTask)
-class NotifyTaskAdmin(ReadOnly, BigListAdmin):
+class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
     list_display = [
         "key",
         "event",
@@ -90,20 +92,30 @@ class NotifyTaskAdmin(ReadOnly, BigListAdmin):
     def exactly(self, term: str) -> Sequence[Q]:
         return [Q(key__in=lists.promise_keys(term))]
 
-    def has_send_permission(self, request: HttpRequest) -> bool:
+    def has_send_permission(self, request: HttpRequest, object_id: str = "") -> bool:
         return request.user.has_perm("trade.send_notifytask")
 
     @admin.action(description=_("Send again"), permissions=["send"])
-    def send_again(self, request: HttpRequest, tasks: QuerySet[NotifyTask]) -> None:
+    def send_again(self, request: HttpRequest, tasks: QuerySet[NotifyTask]) -> HttpResponse | None:
+        """Ask for the reason first; the second POST has it."""
         if tasks.count() > MANY:
             message = _("These are too many to choose one by one: send a range again.")
             self.message_user(request, message, messages.ERROR)
-            return
+            return None
         chosen = list(tasks)  # before requeue() takes them out of a list filtered by state
+        form = ReasonForm(request.POST if "reason" in request.POST else None)
+        if not form.is_valid():
+            context = self.admin_site.each_context(request) | {
+                "title": gettext("Send the notifications again"),
+                "tasks": chosen,
+                "form": form,
+            }
+            return render(request, "admin/send_again.html", context)
         count = outbox.requeue(tasks, now=timezone.now())
         for task in chosen:
-            self.log_change(request, task, "send again")
+            log_act(task, "send again", form.cleaned_data["reason"], user_id=user_id(request))
         self._say_sent_again(request, count)
+        return None
 
     @action(description=_("Send a range again"), url_path="replay", permissions=["send"])
     def replay(self, request: HttpRequest) -> HttpResponse:
@@ -113,9 +125,10 @@ class NotifyTaskAdmin(ReadOnly, BigListAdmin):
         count = 0
         if request.method == "POST" and form.is_valid():
             counted = form.cleaned_data | {"until": form.cleaned_data["until"] or timezone.now()}
+            reason = counted.pop("reason")
             chosen = chosen_by_range(**counted)
             if "send" in request.POST:
-                self._log_replay(request, counted)
+                self._log_replay(request, counted, reason)
                 self._say_sent_again(request, outbox.requeue(chosen, now=timezone.now()))
                 return HttpResponseRedirect(reverse("admin:trade_notifytask_changelist"))
             count = chosen.count()
@@ -123,21 +136,15 @@ class NotifyTaskAdmin(ReadOnly, BigListAdmin):
             "title": _("Send a range again"),
             "form": form,
             "counted": counted,
+            "reason": form.data.get("reason", ""),
             "count": count,
         }
         return render(request, "admin/replay.html", context)
 
-    def _log_replay(self, request: HttpRequest, chosen: dict[str, Any]) -> None:
-        """Log who sent which range again."""
-        user: Any = request.user
+    def _log_replay(self, request: HttpRequest, chosen: dict[str, Any], reason: str) -> None:
+        """Log who sent which range again, and why."""
         named = ", ".join(f"{name}: {value}" for name, value in chosen.items() if value)
-        LogEntry.objects.create(
-            user=user,
-            content_type=ContentType.objects.get_for_model(NotifyTask),
-            object_repr=named[:200],
-            action_flag=CHANGE,
-            change_message="send a range again",
-        )
+        log_act(NotifyTask, "send a range again", reason, user_id=user_id(request), named=named)
 
     def _say_sent_again(self, request: HttpRequest, count: int) -> None:
         self.message_user(

@@ -53,20 +53,25 @@ def refund_order(command: RefundCommand, *, now: datetime) -> Refund:
 
 def _refund(command: RefundCommand, now: datetime) -> Refund:
     with transaction.atomic(durable=True):
-        found = lock_team_of(
-            channel_id=command.channel.pk,
-            user_id=command.user_id,
-            out_trade_no=command.out_trade_no,
-        )
-        if found is None:
-            raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
-        team, order = found
-        if order.status == Order.Status.CLOSED:
-            return Refund(order, Outcome.REPEAT)
-        kind = decide(Team.Status(team.status), Order.Status(order.status))
-        if kind is None:
-            return Refund(order, Outcome.FAIL)
-        close_order(team, order, kind, Order.CloseReason.REFUNDED, now=now)
+        return apply(command, now=now)
+
+
+def apply(command: RefundCommand, *, now: datetime) -> Refund:
+    """The same inside the caller's transaction."""
+    found = lock_team_of(
+        channel_id=command.channel.pk,
+        user_id=command.user_id,
+        out_trade_no=command.out_trade_no,
+    )
+    if found is None:
+        raise GroupBuyError(ErrorCode.ORDER_NOT_FOUND)
+    team, order = found
+    if order.status == Order.Status.CLOSED:
+        return Refund(order, Outcome.REPEAT)
+    kind = decide(Team.Status(team.status), Order.Status(order.status))
+    if kind is None:
+        return Refund(order, Outcome.FAIL)
+    close_order(team, order, kind, Order.CloseReason.REFUNDED, now=now)
     return Refund(order, Outcome.SUCCESS)
 
 

@@ -23,6 +23,10 @@ def lock_team_of(*, channel_id: int, user_id: str, out_trade_no: str) -> tuple[T
     return (team, order) if team else None
 
 
+def lock_team(team_id: int) -> Team | None:
+    return rows.lock(Team, pk=team_id)
+
+
 def lock_team_of_hold(*, order_id: int, team_id: int) -> tuple[Team, Order] | None:
     """An order and its locked team, or None while another transaction has locked the team."""
     team = rows.lock(Team, skip_locked=True, pk=team_id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -29,6 +29,11 @@ class Happened(NamedTuple):
 def of_order(order: Order) -> list[Happened]:
     promises = list(promises_of(order))
     events = [*_order(order), *_end(order.team), *_notifications(promises)]
+    events += _acts({str(row.pk): row for row in promises}, NotifyTask)
+    events += [
+        *_acts({str(order.pk): order}, Order),
+        *_acts({str(order.team_id): order.team}, Team),
+    ]
     return sorted(events, key=lambda event: event.at)
 
 
@@ -38,7 +43,15 @@ def of_team(team: Team) -> list[Happened]:
     events = [Happened(team.created_at, _("team opened")), *_end(team)]
     for order in orders:
         events += [event._replace(detail=f"{order} · {order.user_id}") for event in _order(order)]
-    events += _notifications(list(NotifyTask.objects.filter(key__in=keys)))
+    promises = list(NotifyTask.objects.filter(key__in=keys))
+    events += [
+        *_notifications(promises),
+        *_acts({str(row.pk): row for row in promises}, NotifyTask),
+    ]
+    events += [
+        *_acts({str(row.pk): row for row in orders}, Order),
+        *_acts({str(team.pk): team}, Team),
+    ]
     return sorted(events, key=lambda event: event.at)
 
 
@@ -82,17 +95,16 @@ def _notifications(promises: list[NotifyTask]) -> Iterator[Happened]:
         what = _("attempt %(number)d") % {"number": attempt.number}
         detail = f"{by_key[attempt.task_id]}: {answer}, {attempt.duration_ms} ms"
         yield Happened(attempt.started_at, what, detail, _page(by_key[attempt.task_id]))
-    yield from _acts(by_key)
 
 
-def _acts(promises: dict[int, NotifyTask]) -> Iterator[Happened]:
-    """What operators did with these notifications."""
-    kind = ContentType.objects.get_for_model(NotifyTask)
-    acts = LogEntry.objects.filter(content_type=kind, object_id__in=[str(pk) for pk in promises])
+def _acts(rows: dict[str, Any], model: type[Model]) -> Iterator[Happened]:
+    """What operators did with these rows."""
+    kind = ContentType.objects.get_for_model(model)
+    acts = LogEntry.objects.filter(content_type=kind, object_id__in=list(rows))
     for act in acts.select_related("user")[:MOST]:
-        promise = promises[int(act.object_id or 0)]
-        detail = f"{promise} · {act.user.get_username()}"
-        yield Happened(act.action_time, history.told(act), detail, _page(promise))
+        row = rows[str(act.object_id)]
+        detail = f"{row} · {act.user.get_username()}"
+        yield Happened(act.action_time, history.told(act), detail, _page(row))
 
 
 def _page(row: Model) -> str:

@@ -34,6 +34,15 @@ class Watched:
         return [order for order in self.orders if order.seat_of]
 
     @property
+    def ended_early(self) -> bool:
+        """Has an operator completed or ended it before its time was up (trade/acts.py)?"""
+        end, ended = self.team.expires_at, Order.CloseReason.TEAM_ENDED
+        if self.team.completed_by_shop:
+            return self.team.completed_at is not None and self.team.completed_at < end
+        closed = [order.closed_at for order in self.orders if order.close_reason == ended]
+        return any(at is not None and at < end for at in closed)
+
+    @property
     def paid_at_the_end(self) -> int:
         """How many had paid when the team's time was up or it was complete."""
         reason = Order.CloseReason

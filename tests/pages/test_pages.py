@@ -114,7 +114,7 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
     assert happened == [
         "Seat held",
         "Your payment arrived",
-        "You gave it back: the return of your money was ordered",
+        "Given back: the return of your money was ordered",
     ]
     assert f'value="t-{ME}"' in page
 

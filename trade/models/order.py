@@ -82,6 +82,7 @@ class Order(models.Model):
     class Meta:
         verbose_name = _("order")
         verbose_name_plural = _("orders")
+        permissions = [("refund_order", "Can give orders back")]
         constraints = [
             models.UniqueConstraint(
                 fields=["channel", "out_trade_no"], name="order_once_per_out_trade_no"

@@ -77,7 +77,10 @@ class Team(models.Model):
     class Meta:
         verbose_name = _("team")
         verbose_name_plural = _("teams")
-        permissions = [("check_team", "Can check the data")]
+        permissions = [
+            ("check_team", "Can check the data"),
+            ("end_team", "Can complete teams and end them"),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(

@@ -1,0 +1,236 @@
+"""Acts of operators: by the rules of the trade, with a reason, and not on what has changed."""
+
+import html
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from tests.factories import lock, make_activity, make_promise, refund, settle
+from tests.racing import overtake
+from trade import acts
+from trade.invariants import check_all
+from trade.models import NotifyTask, Order, Team
+
+pytestmark = pytest.mark.django_db
+REASON = "The customer called"
+
+
+@pytest.fixture(autouse=True)
+def _activity() -> None:
+    make_activity(target_count=3, take_limit=3, start_at=timezone.now(), end_at=later(60 * 24))
+
+
+def later(minutes: int) -> Any:
+    return timezone.now() + timedelta(minutes=minutes)
+
+
+def team_of(*names: str, paid: int = 0) -> Team:
+    now, team_id = timezone.now(), ""
+    for name in names:
+        team_id = str(lock(name, team_id=team_id, now=now).team_id)
+    for name in names[:paid]:
+        settle(name, paid_at=now, now=now)
+    return Team.objects.get(pk=team_id)
+
+
+def order_of(name: str) -> Order:
+    return Order.objects.select_related("team").get(user_id=name)
+
+
+def url_of(row: Any, act: str) -> str:
+    return f"/admin/trade/{row._meta.model_name}/{row.pk}/{act}/"
+
+
+def act(client: Client, row: Any, name: str, *, reason: str = REASON) -> str:
+    """Open the page of the act, give the reason, press the button; the page that follows."""
+    page = client.get(url_of(row, name)).content.decode()
+    seen = re.search(r'name="seen" value="([^"]*)"', page)
+    body = {"reason": reason, "seen": seen[1] if seen else ""}
+    return client.post(url_of(row, name), body, follow=True).content.decode()
+
+
+def facts(page: str) -> list[str]:
+    return re.findall(r"<li>([^<]+)</li>", page.split('class="facts"')[1].split("</ul>")[0])
+
+
+def states() -> dict[str, tuple[int, str]]:
+    return {row.user_id: (row.status, row.close_reason) for row in Order.objects.order_by("pk")}
+
+
+def told() -> list[str]:
+    return sorted(
+        key.rsplit("-", 1)[-1] for key in NotifyTask.objects.values_list("key", flat=True)
+    )
+
+
+def broken() -> list[Any]:
+    return [rows for _sentence, rows in check_all(timezone.now()) if rows]
+
+
+def test_an_order_is_given_back_with_a_reason(operator: Client) -> None:
+    team = team_of("a", "b", paid=1)
+    order = order_of("a")
+
+    page = operator.get(url_of(order, "give-back")).content.decode()
+    assert facts(page) == ["¥80.00 goes back, and the seat in the team is free again."]
+    page = act(operator, order, "give-back")
+
+    assert "The order is given back." in page
+    assert f"given back by an operator: “{REASON}”" in page
+    assert f"{order} · operator" in page
+    assert states() == {"a": (2, "refunded"), "b": (0, "")}
+    team.refresh_from_db()
+    assert (team.status, team.locked_count, team.paid_count) == (0, 1, 0)
+    assert told() == ["paid_unformed"]
+    assert broken() == []
+    assert "Give back" not in re.findall(r">\s*([^<>]+?)\s*</a>", page)
+
+
+def test_the_timeline_of_the_team_shows_the_act(operator: Client) -> None:
+    team = team_of("a", "b", paid=1)
+    act(operator, order_of("b"), "give-back")
+
+    page = operator.get(url_of(team, "change")).content.decode()
+
+    assert f"given back by an operator: “{REASON}”" in page
+
+
+def test_a_team_is_completed_with_those_who_have_paid(operator: Client) -> None:
+    team = team_of("a", "b", paid=1)
+
+    page = operator.get(url_of(team, "complete")).content.decode()
+    assert facts(page) == [
+        "1 shopper who has paid gets the goods (¥80.00).",
+        "1 unpaid seat is released; a payment that still arrives goes back.",
+        "The mall is notified that the team is complete. This cannot be undone.",
+    ]
+    page = act(operator, team, "complete")
+
+    assert f"completed by an operator: “{REASON}”" in page
+    team.refresh_from_db()
+    assert (team.status, team.completed_by_shop, team.locked_count) == (1, True, 1)
+    assert states() == {"a": (1, ""), "b": (2, "team_ended")}
+    assert told() == sorted([f"{team.pk}", "unpaid_unlock"])
+    assert broken() == []
+
+
+def test_a_team_is_ended_and_the_money_goes_back(operator: Client) -> None:
+    team = team_of("a", "b", "c", paid=2)
+
+    page = operator.get(url_of(team, "fail")).content.decode()
+    assert facts(page) == [
+        "¥160.00 goes back to 2 shoppers who have paid.",
+        "1 unpaid seat is released; a payment that still arrives goes back.",
+        "The mall is notified of each order. This cannot be undone.",
+    ]
+    page = act(operator, team, "fail")
+
+    assert f"ended by an operator, the money goes back: “{REASON}”" in page
+    team.refresh_from_db()
+    assert (team.status, team.locked_count, team.paid_count) == (2, 0, 0)
+    assert {status for status, _reason in states().values()} == {2}
+    assert told() == ["paid_unformed", "paid_unformed", "unpaid_unlock"]
+    assert broken() == []
+
+
+def test_a_notification_is_sent_again_from_its_page(operator: Client) -> None:
+    promise = make_promise("given-up", state=NotifyTask.State.GIVEN_UP, next_attempt_at=None)
+
+    page = act(operator, promise, "send-again")
+
+    promise.refresh_from_db()
+    assert promise.state == NotifyTask.State.NEW
+    assert promise.next_attempt_at is not None
+    assert "The notification will be sent again." in page
+    assert LogEntry.objects.get().change_message.count(REASON) == 1
+
+
+ACTS: dict[str, Callable[[Team], Any]] = {
+    "give-back": lambda team: team.orders.select_related("team").first(),
+    "complete": lambda team: team,
+    "fail": lambda team: team,
+}
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_nothing_happens_without_a_reason(operator: Client, name: str) -> None:
+    row = ACTS[name](team_of("a", paid=1))
+
+    page = act(operator, row, name, reason="  ")
+
+    assert "This field is required." in page
+    assert states() == {"a": (1, "")}
+    assert LogEntry.objects.count() == 0
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_nothing_happens_to_what_has_changed(operator: Client, name: str) -> None:
+    """Mutation: an act without its look at `seen`."""
+    team = team_of("a", "b", paid=1)
+    row = ACTS[name](team)
+    page = operator.get(url_of(row, name)).content.decode()
+    [seen] = re.findall(r'name="seen" value="([^"]*)"', page)
+    settle("b", paid_at=timezone.now(), now=timezone.now())
+
+    answer = operator.post(url_of(row, name), {"reason": REASON, "seen": seen}, follow=True)
+
+    assert "It has changed in the meantime, so nothing was done." in answer.content.decode()
+    assert states() == {"a": (1, ""), "b": (1, "")}
+    assert LogEntry.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("give-back", "Not possible: the order is “closed, nothing was paid”."),
+        ("complete", "Not possible: nobody in this team has paid."),
+    ],
+)
+def test_what_is_not_possible_says_why(operator: Client, name: str, why: str) -> None:
+    team = team_of("a")
+    row = ACTS[name](team)
+    refund("a", now=timezone.now())
+
+    page = operator.get(url_of(row, name)).content.decode()
+    assert facts(page) == [why]
+    operator.post(url_of(row, name), {"reason": REASON, "seen": acts.state_of_team(team)})
+
+    assert LogEntry.objects.count() == 0
+    assert told() == ["unpaid_unlock"]
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+@pytest.mark.django_db(transaction=True)
+def test_a_payment_that_is_faster_than_the_act_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: _end_team() reads the team without its lock."""
+    team = team_of("a", "b", paid=1)
+    user_id = User.objects.create_superuser("operator").pk
+    seen = acts.Act(user_id, REASON, acts.state_of_team(team))
+    now = timezone.now()
+
+    slow = partial(acts.fail_team, team, seen, now=now)
+    results = overtake(monkeypatch, slow, partial(settle, "b", paid_at=now, now=now))
+
+    assert isinstance(results[0], acts.ChangedError)
+    assert states() == {"a": (1, ""), "b": (1, "")}
+    assert broken() == []
+
+
+def test_pages_lead_to_the_explanation_of_a_trial(operator: Client) -> None:
+    team = team_of("a")
+
+    for row, shopper in ((team, ""), (order_of("a"), "a")):
+        page = operator.get(url_of(row, "change")).content.decode()
+        [link] = re.findall(r'href="(/admin/activity/activity/explain/[^"]*)"', page)
+        form = operator.get(html.unescape(link)).context["form"]
+        assert form.data["user_id"] == shopper
+        assert form.is_valid() == bool(shopper)
