@@ -129,7 +129,8 @@ def prepare(now: datetime) -> None:
     for n in range(1, ACTIVITIES + 1):
         Activity.objects.create(pk=n, name=f"activity {n}", **rules, **window)
     for n in range(1, 4):
-        Channel.objects.create(pk=n, source=f"s0{n}", channel="c01", name=f"mall {n}")
+        named = {"source": f"s0{n}", "channel": "c01", "name": f"mall {n}"}
+        Channel.objects.get_or_create(pk=n, defaults=named)
     for n, name in enumerate(("small", "large"), 1):
         tag = CrowdTag.objects.create(tag_id=name, name=name)
         CrowdPart.objects.create(pk=n, tag=tag, is_live=True)

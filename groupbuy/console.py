@@ -83,6 +83,7 @@ def headers(get_response: Handler) -> Handler:
 def account(request: HttpRequest) -> list[dict[str, Any]]:
     """For unfold: links of the menu of one's own account."""
     return [
+        {"title": _("My exports"), "link": reverse("exports")},
         {"title": _("Change password"), "link": reverse("admin:password_change")},
         {"title": _("Second step when signing in"), "link": reverse("second_step")},
     ]

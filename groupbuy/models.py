@@ -6,6 +6,7 @@ import re
 import secrets
 from typing import Self
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
@@ -232,3 +233,30 @@ class SwitchChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.before} → {self.after}"
+
+
+class Export(models.Model):
+    """A list of the console that is written to a file (groupbuy/exports.py).
+
+    A worker may claim it once leased_until has passed; NULL: it is finished, or failed with an
+    error. after is the key up to which it has come, "" at the beginning; size is of the bytes
+    that the file has up to there.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    model = models.CharField(max_length=100)
+    query = models.TextField(blank=True)
+    kind = models.CharField(max_length=4)
+    language = models.CharField(max_length=10)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    leased_until = models.DateTimeField(null=True, db_index=True)
+    after = models.CharField(max_length=64, blank=True)
+    last_key = models.CharField(max_length=64, blank=True)
+    is_read = models.BooleanField(default=False)
+    rows = models.PositiveBigIntegerField(default=0)
+    size = models.PositiveBigIntegerField(default=0)
+    error = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.model}?{self.query}"

@@ -212,6 +212,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         ("trade", "delete old rows", 600),
         ("trade", "keep sums", 60),
         ("pages", "forget used links", 600),
+        ("groupbuy", "work on exports", 5),
+        ("groupbuy", "forget old exports", 600),
     )
 }
 CELERY_BEAT_SCHEDULE["check invariants"] = {

@@ -8,13 +8,15 @@ They claim their rows, so several workers may do this at once.
 import logging
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from celery import bootsteps, current_app
+from celery import Task, bootsteps, current_app
 from celery.beat import SchedulingError
 from django.conf import settings
 from django.db import connections
+from kombu.exceptions import OperationalError
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,13 @@ def run(name: str) -> None:
         logger.warning("sweep %s: %s", name, exc)
     finally:
         connections.close_all()
+
+
+def again(task: Task) -> None:
+    """Queue the task once more, unless this worker runs it without the broker."""
+    if not task.request.is_eager:
+        with suppress(OperationalError):  # the broker is away: the next sweep goes on
+            task.apply_async(retry=False)
 
 
 def _sweep_alone(name: str, period: float) -> None:

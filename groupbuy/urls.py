@@ -11,7 +11,7 @@ import pages.urls
 import tag.urls
 import trade.urls
 from activity.views import picture
-from groupbuy import api, health, signin
+from groupbuy import api, export_views, health, signin
 from groupbuy.views import SwitchViewSet
 from pages import preview
 from trade.figures import home
@@ -20,24 +20,28 @@ from trade.views import accept_callback
 handler403 = "groupbuy.admin.permission_denied"
 handler404 = "pages.problems.page_not_found"
 handler500 = "pages.problems.server_error"
+console = admin.site.admin_view
 urlpatterns = [
     *trade.urls.urlpatterns,  # first: malls ask more often than people
     *pages.urls.urlpatterns,
     re_path(r"^media/(?P<name>[0-9a-f]{32}\.webp)$", picture, name="picture"),
     path("internal/live", health.live_view, name="live"),
     path("internal/ready", health.ready_view, name="ready"),
-    path("admin/figures/<slug:name>.csv", admin.site.admin_view(home.export), name="figure_csv"),
-    path(
-        "admin/preview/<int:activity_id>/<int:offer_id>/",
-        admin.site.admin_view(preview.choose),
-        name="preview",
+    path("admin/figures/<slug:name>.csv", console(home.export), name="figure_csv"),
+    re_path(
+        r"^admin/export/(?P<app>\w+)/(?P<model>\w+)\.(?P<kind>csv|xlsx)$",
+        console(export_views.export),
+        name="export",
     ),
-    path(
-        "admin/preview/<int:activity_id>/<int:offer_id>/page/",
-        admin.site.admin_view(preview.page),
-        name="preview_page",
-    ),
-    path("admin/second-step/", admin.site.admin_view(signin.second_step), name="second_step"),
+    path("admin/exports/", console(export_views.own), name="exports"),
+    path("admin/exports/<int:export_id>/", console(export_views.download), name="export_download"),
+    path("admin/exports/<int:export_id>/delete/", console(export_views.delete),
+         name="export_delete"),
+    path("admin/preview/<int:activity_id>/<int:offer_id>/", console(preview.choose),
+         name="preview"),
+    path("admin/preview/<int:activity_id>/<int:offer_id>/page/", console(preview.page),
+         name="preview_page"),
+    path("admin/second-step/", console(signin.second_step), name="second_step"),
     path("admin/", admin.site.urls),
     # Without a token, so that a guest's page is the same for every guest and can be cached.
     path("language/", csrf_exempt(set_language), name="set_language"),
@@ -48,7 +52,7 @@ urlpatterns = [
         SwitchViewSet.as_view({"get": "update_config", "post": "update_config"}),
     ),
     *tag.urls.urlpatterns,
-]
+]  # fmt: skip
 if settings.DEBUG:
     urlpatterns += [re_path(r"^api/v1/test/group_buy_notify/?$", accept_callback)]
 urlpatterns += [re_path(r"^api/", api.path_not_found)]

@@ -1,13 +1,12 @@
 """Celery entry points. Each one calls one function and decides nothing."""
 
-from contextlib import suppress
 from typing import Any
 
-from celery import Task, shared_task
+from celery import shared_task
 from celery.signals import worker_init, worker_shutdown
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
+from groupbuy.sweeps import again
 from tag import jobs
 from trade import expire, history, invariants, retention
 from trade.figures import sums
@@ -45,7 +44,7 @@ def deliver_due_notifications() -> int:
     """Deliver one slice, then start the next one: a backlog does not wait for the next sweep."""
     tried = outbox.deliver_due(clock=timezone.now)
     if tried:
-        _again(deliver_due_notifications)
+        again(deliver_due_notifications)
     return tried
 
 
@@ -68,16 +67,9 @@ def check_invariants() -> None:
 def work_on_crowds() -> None:
     """Work on one slice, then queue again, so that a long job does not block other tasks."""
     if jobs.work(history, clock=timezone.now):
-        _again(work_on_crowds)
+        again(work_on_crowds)
 
 
 @shared_task
 def start_crowd_job(job_id: int) -> None:
     jobs.start(job_id, now=timezone.now())
-
-
-def _again(task: Task) -> None:
-    """Unless the worker runs the task without the broker, see groupbuy/sweeps.py."""
-    if not task.request.is_eager:
-        with suppress(OperationalError):  # the broker is away: the next sweep goes on
-            task.apply_async(retry=False)

@@ -1,6 +1,5 @@
 """The business on the console's first page, and its tables as CSV."""
 
-import csv
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
 from activity.models import Activity
+from groupbuy import tables
 from groupbuy.models import Channel
 from trade.figures import period, tiles
 from trade.figures.period import Business
@@ -44,11 +44,9 @@ def export(request: HttpRequest, name: str) -> HttpResponse:
     if name not in PICTURES:
         raise Http404
     picture = PICTURES[name](_read(_days(request), timezone.now()))
-    response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
+    content = tables.file_of("csv", [picture.header, *picture.rows])
+    response = HttpResponse(content, content_type=tables.TYPES["csv"])
     response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    writer = csv.writer(response)
-    writer.writerow(picture.header)
-    writer.writerows(picture.rows)
     return response
 
 

@@ -1,0 +1,63 @@
+"""A program that writes an Excel workbook (.xlsx) from lines of JSON, a row each.
+
+    book.py LINES BOOK
+
+It keeps one row in memory, gives way to other processes, and imports nothing of the project. A
+sheet holds ROWS rows; further rows go to further sheets, each with the first row on top.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+ROWS = 2**20  # of a sheet, in Excel
+CHARACTERS = 32_767  # of a cell
+
+
+def main(lines: str, book: str) -> None:
+    os.nice(10)
+    with Path(lines).open(encoding="utf-8") as source, Path(book).open("wb") as file:
+        write((json.loads(line) for line in source), file)
+
+
+def write(rows: Iterable[Sequence[Any]], file: IO[bytes]) -> None:
+    workbook = Workbook(write_only=True)
+    sheet: Any = None
+    head: Sequence[Any] = ()
+    written = ROWS
+    for row in rows:
+        head = head or row
+        if written == ROWS:
+            sheet, written = workbook.create_sheet(), 0
+            sheet.freeze_panes = "A2"
+            if row is not head:
+                sheet.append([_cell(sheet, each) for each in head])
+                written = 1
+        sheet.append([_cell(sheet, each) for each in row])
+        written += 1
+    if sheet is None:
+        workbook.create_sheet()
+    workbook.save(file)
+
+
+def _cell(sheet: Any, value: Any) -> Any:
+    """A text stays a text, whatever it begins with."""
+    if not isinstance(value, str):
+        return value
+    text = ILLEGAL_CHARACTERS_RE.sub("", value)[:CHARACTERS]
+    if not text.startswith("="):
+        return text
+    cell = WriteOnlyCell(sheet, text)
+    cell.data_type = "s"
+    return cell
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,163 @@
+"""Exports (导出) of long lists: the worker writes each to a file, piece by piece.
+
+A worker claims an export with a lease and saves after each piece how far it has come, so that
+another one can go on after a crash: what the file has beyond that is written again. Between two
+pieces it rests as long as the last one took.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
+from django.utils.translation import get_language, override
+from django.utils.translation import gettext as _
+
+from groupbuy import tables
+from groupbuy.listing import Listing
+from groupbuy.models import Export
+
+Clock = Callable[[], datetime]
+AT_ONCE = 2000  # rows that a request writes itself
+SECONDS = 5  # until a run stops; the next one continues
+LEASE = timedelta(minutes=2)  # of a piece
+BOOK_LEASE = timedelta(seconds=tables.SECONDS + 60)
+KEPT = timedelta(hours=24)  # a file
+GIVE_UP = timedelta(hours=6)
+MOST = 5  # exports of a user that are kept
+
+
+class TakenOverError(Exception):
+    """Another worker has taken the export over, or it was deleted."""
+
+
+def start(user: Any, *, model: Any, query: str, kind: str, now: datetime) -> Export:
+    """Have the list written. The same list that is not finished yet is not started again."""
+    asked = {"user": user, "model": model._meta.label, "query": query, "kind": kind}
+    if running := Export.objects.filter(**asked, leased_until__isnull=False).first():
+        return running
+    for old in Export.objects.filter(user=user, leased_until=None).order_by("-pk")[MOST - 1 :]:
+        forget(old)
+    listing = Listing(model, query, user)
+    return Export.objects.create(
+        **asked,
+        language=get_language() or "",
+        last_key=listing.last_key(),
+        created_at=now,
+        leased_until=now,
+    )
+
+
+def work(*, clock: Clock) -> bool:
+    """Write at an export for SECONDS. True: there is more to do."""
+    export = _claim(clock())
+    if export is None:
+        return False
+    stop = time.monotonic() + SECONDS
+    try:
+        with override(export.language):
+            while export.leased_until and time.monotonic() < stop:
+                _advance(export, clock)
+    except TakenOverError:
+        return True
+    except PermissionDenied:
+        _end(export, clock(), _("You may not see this list any more."))
+    except (IncorrectLookupParameters, OSError) as exc:
+        _end(export, clock(), str(exc) or type(exc).__name__)
+    else:
+        _update(export, leased_until=clock() if export.leased_until else None)
+    return Export.objects.filter(leased_until__lte=clock()).exists()
+
+
+def path_of(export: Export, *, kind: str = "") -> Path:
+    return Path(settings.MEDIA_ROOT) / "exports" / f"{export.pk}.{kind or export.kind}"
+
+
+def forget(export: Export) -> None:
+    for kind in ("part", export.kind):
+        path_of(export, kind=kind).unlink(missing_ok=True)
+    export.delete()
+
+
+def forget_old(now: datetime) -> None:
+    """Delete files a day after they were finished, and end what nobody has finished in time."""
+    for old in Export.objects.filter(leased_until=None, finished_at__lt=now - KEPT):
+        forget(old)
+    for late in Export.objects.filter(leased_until__lt=now, created_at__lt=now - GIVE_UP):
+        _end(late, now, _("It took too long."))
+
+
+def _claim(now: datetime) -> Export | None:
+    """An export that no worker holds, the oldest first."""
+    for export in Export.objects.filter(leased_until__lte=now).select_related("user"):
+        held = Export.objects.filter(pk=export.pk, leased_until=export.leased_until)
+        if held.update(leased_until=now + LEASE):
+            export.leased_until = now + LEASE
+            return export
+    return None
+
+
+def _advance(export: Export, clock: Clock) -> None:
+    """Write one piece, or make the file of all pieces."""
+    began = time.monotonic()
+    if export.is_read:
+        _finish(export, clock)
+        return
+    user = export.user
+    if not (user.is_active and user.is_staff):
+        raise PermissionDenied
+    listing = Listing(apps.get_model(export.model), export.query, user)
+    rows, upto = listing.piece(export.after, export.last_key)
+    if not export.size:
+        rows.insert(0, listing.header)
+    content = tables.ENCODERS[export.kind](rows)
+    if not export.size and export.kind == "csv":
+        content = tables.MARK.encode() + content
+    _update(export, leased_until=clock() + LEASE)  # it is still ours
+    _write(path_of(export, kind="part"), export.size, content)
+    _update(
+        export,
+        rows=export.rows + len(rows) - (not export.size),
+        size=export.size + len(content),
+        after=upto,
+        is_read=not upto,
+    )
+    time.sleep(min(time.monotonic() - began, 1))
+
+
+def _write(path: Path, size: int, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(content)
+
+
+def _finish(export: Export, clock: Clock) -> None:
+    part, path = path_of(export, kind="part"), path_of(export)
+    if export.kind == "xlsx":
+        _update(export, leased_until=clock() + BOOK_LEASE)
+        tables.write_book(part, path)
+        part.unlink()
+    else:
+        part.replace(path)
+    _end(export, clock())
+
+
+def _end(export: Export, now: datetime, error: str = "") -> None:
+    _update(export, finished_at=now, leased_until=None, error=error[:200])
+
+
+def _update(export: Export, **values: Any) -> None:
+    """Save this unless another worker holds the export by now."""
+    held = Export.objects.filter(pk=export.pk, leased_until=export.leased_until)
+    if not held.update(**values):
+        raise TakenOverError
+    for name, value in values.items():
+        setattr(export, name, value)
