@@ -23,6 +23,7 @@ from unfold.widgets import (
 
 from activity import calendar, pictures
 from activity.explain import explain
+from activity.import_admin import ImportsGoods
 from activity.models import Activity, Discount, Offer, Sku
 from activity.trial import TrialQuery
 from activity.warnings import price_of
@@ -69,7 +70,7 @@ class SkuForm(forms.ModelForm):
 
 
 @admin.register(Sku)
-class SkuAdmin(UsedRowsStay):
+class SkuAdmin(ImportsGoods, UsedRowsStay):
     instead = _("Remove its offers first.")
     form = SkuForm
     fields = [

@@ -251,3 +251,15 @@ def refuse_giving_away(discount: Discount, sku: Sku, *, field: str = NON_FIELD_E
         message = _("The discount “%(discount)s” leaves nothing of the price %(price)s.")
         values = {"discount": discount, "price": sku.original_price}
         raise ValidationError({field: ValidationError(message, params=values)})
+
+
+class GoodsFile(models.Model):
+    """A file of goods and offers that an operator has uploaded and not confirmed yet."""
+
+    by = models.CharField(max_length=150)
+    name = models.CharField(max_length=255)
+    content = models.BinaryField()
+    uploaded_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name

@@ -29,7 +29,10 @@ def main() -> None:
     orders = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with stack() as key:
         from benchmarks import million
+        from tag.models import CrowdMember, CrowdPart, CrowdUser
 
+        for model in (CrowdMember, CrowdPart, CrowdUser):  # the demo's; the million brings its own
+            model.objects.all().delete()
         print(f"loading {orders:,} orders …", flush=True)
         million.load(orders, now=timezone.now())
         with server(), worker():

@@ -11,8 +11,8 @@ A file that cannot be read raises ValidationError, with the row and what to do a
 import csv
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from io import StringIO
@@ -55,11 +55,21 @@ def check_size(size: int) -> None:
 
 def read(content: bytes, encoding: str = "") -> Contents:
     """A text is read in the encoding if that is one of ALIKE, else in the likeliest one."""
+    with table(content, encoding) as (found, rows):
+        return _contents(found, rows)
+
+
+@contextmanager
+def table(
+    content: bytes, encoding: str = ""
+) -> Generator[tuple[str, Iterator[Sequence[str]]], None, None]:
+    """The encoding of a file and its rows, which may raise ValidationError as they are read."""
     if workbooks.is_workbook(content):
         with closing(workbooks.rows(content)) as rows:
-            return _contents(WORKBOOK, rows)
-    encoding = encoding if encoding in ALIKE else _guess(content)
-    return _contents(encoding, _rows_of_text(_decode(content, encoding)))
+            yield WORKBOOK, rows
+    else:
+        encoding = encoding if encoding in ALIKE else _guess(content)
+        yield encoding, _rows_of_text(_decode(content, encoding))
 
 
 def other_readings(content: bytes, contents: Contents) -> Iterator[Contents]:

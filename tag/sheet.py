@@ -21,7 +21,7 @@ from zipfile import ZipFile
 from openpyxl import load_workbook
 
 UNPACKED = 32 * 1024 * 1024  # bytes of all parts of a workbook
-ROWS, COLUMNS, CHARACTERS = 2**20, 50, 100  # Excel has no more rows; the rest is not read
+ROWS, COLUMNS, CHARACTERS = 2**20, 50, 2100  # Excel has no more rows; the rest is not read
 EXACT = 10**15  # Excel keeps 15 digits of a number
 TOO_LARGE = 3  # exit status, which workbooks.py knows
 

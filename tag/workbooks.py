@@ -22,11 +22,10 @@ FAULTS = {  # of a cell
     "type": _("The cell is neither text nor a number."),
 }
 TOO_LARGE = _(
-    "The workbook is larger than 32 MB unpacked: keep only the column of user ids, or split it."
+    "The workbook is larger than 32 MB unpacked: keep only the columns that are needed, or split"
+    " it."
 )
-UNREADABLE = _(
-    "This is no .xlsx workbook that can be read: copy the column of user ids into a new one."
-)
+UNREADABLE = _("This is no .xlsx workbook that can be read: copy what is needed into a new one.")
 
 
 class Unreadable(str):

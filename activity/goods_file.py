@@ -1,0 +1,223 @@
+"""Read goods and offers from a file (商品导入), and work out what it would change.
+
+A row is a goods id with its fields; with a channel and an activity it also offers the goods there.
+Empty cells change nothing. plan() reads everything and writes nothing; a fault names its row and
+its column. The columns are found by their names, in any order, in English or Chinese.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, override
+
+from activity.models import LIVE, Activity, Offer, Sku, refuse_giving_away
+from groupbuy.models import Channel
+from groupbuy.tables import ACTIVE
+from tag import files
+from tag.workbooks import Unreadable
+
+MOST_ROWS = 5_000
+MOST_FAULTS = 100  # that are shown
+FIELDS = ("name", "original_price", "cost_price", "description")
+OFFER = ("source", "channel", "activity_id")
+LABELS = {
+    "goods_id": gettext_lazy("goods id"),
+    "name": gettext_lazy("name"),
+    "original_price": gettext_lazy("original price"),
+    "cost_price": gettext_lazy("cost of one piece"),
+    "description": gettext_lazy("description"),
+    "source": gettext_lazy("source"),
+    "channel": gettext_lazy("channel"),
+    "activity_id": gettext_lazy("activity id"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    row: int
+    column: str
+    text: str
+
+
+@dataclass
+class Change:
+    """Goods that the file adds or changes."""
+
+    sku: Sku
+    row: int
+    is_new: bool
+    values: list[list[Any]] = field(default_factory=list)  # name, label, before, after
+
+
+@dataclass
+class Plan:
+    """What the file would do; nothing while it has faults."""
+
+    changes: list[Change] = field(default_factory=list)
+    offers: list[Offer] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    unchanged: int = 0  # goods and offers that are there already
+    ignored: list[str] = field(default_factory=list)  # columns
+
+    def add_fault(self, row: int, column: str, text: object) -> None:
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(Fault(row, str(LABELS.get(column, column)), str(text)))
+
+
+def plan(content: bytes) -> Plan:
+    """Raises ValidationError for a file that cannot be read."""
+    made = Plan()
+    goods: dict[str, Change] = {}
+    rows = list(_records(content, made))
+    known = Sku.objects.in_bulk([row["goods_id"] for _n, row in rows], field_name="goods_id")
+    for number, record in rows:
+        goods_id = record["goods_id"]
+        if goods_id not in goods:
+            sku = known.get(goods_id) or Sku(goods_id=goods_id)
+            goods[goods_id] = Change(sku, number, goods_id not in known)
+            _change(made, goods[goods_id], record)
+        elif any(_differs(goods[goods_id].sku, name, record[name]) for name in FIELDS):
+            text = _("Row %(row)d has other values for these goods.")
+            made.add_fault(number, "goods_id", text % {"row": goods[goods_id].row})
+    made.changes = [each for each in goods.values() if each.is_new or each.values]
+    _plan_offers(made, goods, rows)
+    made.unchanged += len(goods) - len(made.changes)
+    made.faults.sort(key=lambda fault: fault.row)
+    return made
+
+
+def _records(content: bytes, made: Plan) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row that is not empty, by the names of its columns."""
+    columns: list[str | None] | None = None
+    with files.table(content) as (_encoding, rows):
+        for number, row in enumerate(rows, 1):
+            if number > MOST_ROWS + 1:
+                text = _("The file has more than %(most)d rows: split it.")
+                raise ValidationError(text % {"most": MOST_ROWS})
+            if columns is None:
+                columns = _columns(row, made)
+            elif any(row):
+                record = dict.fromkeys(LABELS, "")
+                cells = zip(columns, row, strict=False)
+                record |= {name: _cell(made, number, name, cell) for name, cell in cells if name}
+                if record["goods_id"]:
+                    yield number, record
+                else:
+                    made.add_fault(number, "goods_id", _("The goods id is missing."))
+    if columns is None:
+        raise ValidationError(_("The file is empty."))
+
+
+def _columns(head: Sequence[str], made: Plan) -> list[str | None]:
+    names = _names()
+    found = [names.get(cell.strip().casefold()) for cell in head]
+    if "goods_id" not in found:
+        raise ValidationError(_("The first row has no column “goods_id”."))
+    known = [name for name in found if name]
+    if len(known) != len(set(known)):
+        raise ValidationError(_("The first row names a column twice."))
+    pairs = zip(head, found, strict=True)
+    made.ignored = [cell for cell, name in pairs if not name and cell.strip()]
+    return found
+
+
+def _names() -> dict[str, str]:
+    names = {name: name for name in LABELS}
+    for language in ("en", "zh-hans"):
+        with override(language):
+            names |= {str(label).casefold(): name for name, label in LABELS.items()}
+    return names
+
+
+def _cell(made: Plan, row: int, name: str, cell: str) -> str:
+    """The text; an apostrophe before a formula, as exports write it, is no part of it."""
+    if isinstance(cell, Unreadable):
+        made.add_fault(row, name, cell)
+        return ""
+    text = cell.strip()
+    return text[1:] if text.startswith("'") and text[1:].startswith(ACTIVE) else text
+
+
+def _field(name: str) -> Any:
+    return Sku._meta.get_field(name)
+
+
+def _differs(sku: Sku, name: str, text: str) -> bool:
+    try:
+        return bool(text) and _field(name).to_python(text) != getattr(sku, name)
+    except ValidationError:
+        return True
+
+
+def _change(made: Plan, change: Change, record: dict[str, str]) -> None:
+    """Give the goods the fields of their row; each fault under its column."""
+    sku = change.sku
+    for name in FIELDS:
+        if _differs(sku, name, record[name]):
+            before = getattr(sku, name)
+            try:
+                setattr(sku, name, _field(name).clean(record[name], sku))
+            except ValidationError as exc:
+                made.add_fault(change.row, name, exc.messages[0])
+                continue
+            values = [None if each in (None, "") else str(each) for each in (before, record[name])]
+            change.values.append([name, str(LABELS[name]), *values])
+    try:
+        sku.full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as exc:
+        said = {fault.column for fault in made.faults if fault.row == change.row}
+        for name, errors in exc.message_dict.items():
+            if str(LABELS.get(name, name)) not in said:
+                made.add_fault(change.row, name, errors[0])
+
+
+def _plan_offers(
+    made: Plan, goods: dict[str, Change], rows: Sequence[tuple[int, dict[str, str]]]
+) -> None:
+    channels = {(each.source, each.channel): each for each in Channel.objects.all()}
+    asked = {row["activity_id"] for _n, row in rows if row["activity_id"].isdecimal()}
+    found = Activity.objects.select_related("discount").filter(pk__in=asked)
+    activities = {str(each.pk): each for each in found}
+    there = set(
+        Offer.objects.filter(activity__in=found).values_list("channel", "activity", "sku__goods_id")
+    )
+    for number, row in rows:
+        if not any(row[name] for name in OFFER):
+            continue
+        channel = channels.get((row["source"], row["channel"]))
+        activity = activities.get(row["activity_id"])
+        if channel is None:
+            made.add_fault(number, "channel", _("There is no such channel."))
+        elif activity is None:
+            made.add_fault(number, "activity_id", _("There is no such activity."))
+        elif (key := (channel.pk, activity.pk, row["goods_id"])) in there:
+            made.unchanged += 1
+        else:
+            there.add(key)
+            offer = Offer(channel=channel, activity=activity, sku=goods[row["goods_id"]].sku)
+            _check_offer(made, number, offer)
+
+
+def _check_offer(made: Plan, number: int, offer: Offer) -> None:
+    """What the form of an offer refuses, also between two rows of the file."""
+    try:
+        if offer.sku.original_price is not None:
+            refuse_giving_away(offer.activity.discount, offer.sku)
+        if offer.sku.pk:
+            offer.refuse_overlap(offer.activity)
+    except ValidationError as exc:
+        made.add_fault(number, "activity_id", exc.messages[0])
+    for other in made.offers:
+        if other.sku is offer.sku and other.channel == offer.channel and _meet(other, offer):
+            text = _("Two rows offer these goods on this channel at the same time.")
+            made.add_fault(number, "activity_id", text)
+    made.offers.append(offer)
+
+
+def _meet(one: Offer, other: Offer) -> bool:
+    first, second = one.activity, other.activity
+    live = first.status in LIVE and second.status in LIVE
+    return live and first.start_at < second.end_at and second.start_at < first.end_at

@@ -1,0 +1,78 @@
+"""Apply a file of goods and offers (商品导入): all of it or nothing; twice changes nothing more."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from activity.goods_file import Change, Plan, plan
+from activity.models import GoodsFile, Offer, Sku
+from groupbuy import changes
+
+KEPT = timedelta(hours=1)  # between upload and confirmation, at most
+PIECE = 500  # rows of a statement
+
+
+def keep(name: str, content: bytes, *, by: str, now: datetime) -> GoodsFile:
+    forget_old(now)
+    return GoodsFile.objects.create(name=name[:255], content=content, by=by, uploaded_at=now)
+
+
+def find(file_id: int, *, by: str, now: datetime) -> GoodsFile | None:
+    """A file that this operator uploaded less than an hour ago."""
+    kept = GoodsFile.objects.filter(by=by, uploaded_at__gt=now - KEPT)
+    return kept.filter(pk=file_id).first()
+
+
+def forget_old(now: datetime) -> None:
+    """Delete files that nobody has confirmed in time."""
+    GoodsFile.objects.filter(uploaded_at__lte=now - KEPT).delete()
+
+
+def apply(file: GoodsFile, *, user: Any) -> Plan:
+    """Plan the file on the rows as they are now, and write it. Raises ValidationError."""
+    try:
+        with transaction.atomic(durable=True):
+            made = plan(bytes(file.content))
+            if made.faults:
+                raise ValidationError(_("The file has faults: nothing was written."))
+            _write(made)
+            LogEntry.objects.bulk_create(_log(made, user), batch_size=PIECE)
+            file.delete()
+            changes.announce()
+    except IntegrityError as exc:
+        text = _("Somebody else has changed these goods just now: look at the file again.")
+        raise ValidationError(text) from exc
+    return made
+
+
+def _write(made: Plan) -> None:
+    for change in made.changes:
+        names = None if change.is_new else [name for name, *_values in change.values]
+        change.sku.save(update_fields=names)
+    for offer in made.offers:
+        offer.sku_id = offer.sku.pk
+    Offer.objects.bulk_create(made.offers, batch_size=PIECE)
+
+
+def _log(made: Plan, user: Any) -> list[LogEntry]:
+    kind = ContentType.objects.get_for_model(Sku)
+    return [_entry(each, user, kind) for each in made.changes]
+
+
+def _entry(change: Change, user: Any, kind: ContentType) -> LogEntry:
+    """As the form of the goods would log it."""
+    changed = {"model": Sku._meta.label, "values": change.values}
+    return LogEntry(
+        user=user,
+        content_type=kind,
+        object_id=str(change.sku.pk),
+        object_repr=str(change.sku)[:200],
+        action_flag=ADDITION if change.is_new else CHANGE,
+        change_message=json.dumps([{"changed": changed}], ensure_ascii=False),
+    )
