@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := $(CURDIR)/clients/python/src
 
-.PHONY: help run demo test chaos test-operations check bench services services-stop translations screenshots clean
+.PHONY: help run demo test chaos test-operations check bench load services services-stop translations screenshots clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ check: $(VENV)/dev ## Format, lint, types, imports, migrations, API schema, tran
 
 bench: $(VENV)/mysql ## Measure, print a table of ratios, write var/bench/latest.json
 	@$(BIN)/python -m benchmarks.run
+
+load: $(VENV)/load $(VENV)/mysql ## Load a platform and write a report (URL= KEY= NOTIFY_URL=, MINUTES=5, SHAPE=steady|flash, PAGE=1)
+	@$(BIN)/python -m benchmarks.load --shape $(or $(SHAPE),steady) --minutes $(or $(MINUTES),5) \
+	  $(if $(URL),--url $(URL) --key "$(KEY)" --notify-url "$(NOTIFY_URL)") $(if $(PAGE),--page) $(LOAD)
 
 services: ## Start private MariaDB, Redis and RabbitMQ below var/services
 	@bin/services.sh start
@@ -60,6 +64,10 @@ $(VENV)/run: requirements.txt deploy/constraints.txt | $(VENV)/bin/python
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/run
 	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/load: requirements-load.txt $(VENV)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: -r requirements-load.txt
 	@touch $@
 
 $(VENV)/mysql: requirements-mysql.txt $(VENV)/run
