@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.files.uploadedfile import UploadedFile
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -13,7 +12,6 @@ from django.utils.dateparse import parse_date
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
@@ -25,8 +23,8 @@ from activity import calendar, pictures
 from activity.explain import explain
 from activity.import_admin import ImportsGoods
 from activity.models import Activity, Discount, Offer, Sku
+from activity.offer_rows import OfferInline, prices
 from activity.trial import TrialQuery
-from activity.warnings import price_of
 from groupbuy.admin import MomentInput
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.history import KeepsValues
@@ -112,29 +110,6 @@ class DiscountAdmin(UsedRowsStay):
     list_filter = ["plan"]
     list_select_related = ["crowd"]
     search_fields = ["name"]
-
-
-class OfferInline(TabularInline):
-    model = Offer
-    extra = 1
-    autocomplete_fields = ["sku"]
-    readonly_fields = ["prices"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Offer]:
-        offers: QuerySet[Offer] = super().get_queryset(request)
-        return offers.select_related("sku", "activity__discount")
-
-    @admin.display(description=_("team price"))
-    def prices(self, offer: Offer) -> str:
-        return _prices(offer)
-
-
-def _prices(offer: Offer) -> str:
-    """What comes out: the original price and the team price."""
-    if not offer.pk:
-        return "–"
-    price = price_of(offer.activity.discount, offer.sku)
-    return f"{offer.sku.original_price} → {'?' if price is None else price}"
 
 
 class TrialForm(forms.Form):
@@ -262,4 +237,4 @@ class OfferAdmin(KeepsValues):
 
     @admin.display(description=_("team price"))
     def prices(self, offer: Offer) -> str:
-        return _prices(offer)
+        return prices(offer)

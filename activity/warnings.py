@@ -34,17 +34,18 @@ def price_of(discount: Discount, sku: Sku) -> Decimal | None:
         return None
 
 
-def overlapping(offer: Offer) -> Offer | None:
-    """An offer of another live activity for the same channel and goods at the same time."""
-    of, rows = offer.activity, Offer.objects.select_related("activity")
-    clashes = rows.filter(
-        channel=offer.channel_id,
-        sku=offer.sku_id,
+def overlapping(activity: Activity, offers: Sequence[Offer]) -> dict[int, Offer]:
+    """Offers whose channel and goods another live activity has at the same time, by their key."""
+    clashes = Offer.objects.select_related("activity").filter(
+        channel__in={offer.channel_id for offer in offers},
+        sku__in={offer.sku_id for offer in offers},
         activity__status__in=LIVE,
-        activity__start_at__lt=of.end_at,
-        activity__end_at__gt=of.start_at,
+        activity__start_at__lt=activity.end_at,
+        activity__end_at__gt=activity.start_at,
     )
-    return clashes.exclude(activity=of.pk).first()
+    found = {(each.channel_id, each.sku_id): each for each in clashes.exclude(activity=activity)}
+    pairs = ((offer.pk, found.get((offer.channel_id, offer.sku_id))) for offer in offers)
+    return {pk: clash for pk, clash in pairs if clash}
 
 
 def _offers(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
@@ -64,8 +65,9 @@ def _cost(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterato
 
 
 def _overlap(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
+    clashes = overlapping(activity, offers)
     for offer in offers:
-        if clash := overlapping(offer):
+        if clash := clashes.get(offer.pk):
             yield _("%(goods)s on %(channel)s is also offered by %(activity)s at that time.") % {
                 "goods": offer.sku,
                 "channel": offer.channel,

@@ -26,7 +26,7 @@ MARK = "\ufeff"  # at the beginning of a CSV file: Excel reads it as UTF-8
 ACTIVE = ("=", "+", "-", "@", "\t", "\r")
 EXACT = 10**15  # Excel keeps 15 digits of a number, and ids have more
 WRITER = [sys.executable, "-P", str(Path(__file__).with_name("book.py"))]
-SECONDS = 1200  # that a workbook may take
+SECONDS = 3600  # that a workbook may take; it gives way to all other processes
 TYPES = {
     "csv": "text/csv; charset=utf-8",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",

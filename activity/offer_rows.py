@@ -1,0 +1,70 @@
+"""The offers in the form of an activity: its rows take no query each."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.db.models import ForeignKey, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import TabularInline
+
+from activity.models import Offer, Sku
+from activity.warnings import price_of
+
+
+class SkuSelect(AutocompleteSelect):
+    """Knows the goods of its row, which Django's looks up for each row."""
+
+    known: Sku | None = None
+
+    def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
+        if self.known is None or value != [str(self.known.pk)]:
+            return super().optgroups(name, value, attrs)
+        option = self.create_option(
+            name, self.known.pk, str(self.known), selected=True, index=0, attrs=attrs
+        )
+        return [(None, [option], 0)]
+
+
+class OfferForm(forms.ModelForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and "sku" in self.fields:
+            widget: Any = self.fields["sku"].widget
+            getattr(widget, "widget", widget).known = self.instance.sku
+
+
+class OfferInline(TabularInline):
+    model = Offer
+    form = OfferForm
+    extra = 1
+    autocomplete_fields = ["sku"]
+    readonly_fields = ["prices"]
+
+    @admin.display(description=_("team price"))
+    def prices(self, offer: Offer) -> str:
+        return prices(offer)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Offer]:
+        offers: QuerySet[Offer] = super().get_queryset(request)
+        return offers.select_related("channel", "sku", "activity__discount")
+
+    def formfield_for_foreignkey(
+        self, db_field: ForeignKey, request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name == "sku":
+            kwargs["widget"] = SkuSelect(db_field, self.admin_site, attrs={"class": "w-full"})
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if db_field.name == "channel":
+            field.choices = list(field.choices)  # read once for all rows
+        return field
+
+
+def prices(offer: Offer) -> str:
+    """What comes out: the original price and the team price."""
+    if not offer.pk:
+        return "–"
+    price = price_of(offer.activity.discount, offer.sku)
+    return f"{offer.sku.original_price} → {'?' if price is None else price}"
