@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 720, 260, 46, 228
@@ -25,7 +26,8 @@ def write(found: Mapping[str, Any], target: Mapping[str, Any], where: str, out: 
     shape = target["shape"]
     (out / f"{shape}.svg").write_text(_picture(found["samples"]), "utf-8")
     page = out / f"{shape}.md"
-    page.write_text("\n".join(_page(found, target, where)) + "\n", "utf-8")
+    lines = [line if line[:1] == "|" else fill(line, 120) for line in _page(found, target, where)]
+    page.write_text("\n".join(lines) + "\n", "utf-8")
     return page
 
 
