@@ -7,7 +7,7 @@
 #   bin/services.sh load                                  the load generator
 #   bin/services.sh nginx                                 nginx, which the tests start themselves
 #   bin/services.sh cluster                               what a cluster of each needs, not started
-#   bin/services.sh monitoring                            Prometheus and Alertmanager, not started
+#   bin/services.sh monitoring                            Prometheus, Alertmanager and exporters, not started
 #   bin/services.sh shipping                              rsyslog, which takes the log to Elasticsearch
 #   bin/services.sh env                                   variables that point the project there
 #
@@ -114,7 +114,10 @@ case ${1:-} in
     for each in "mariadbd mariadb-server" "redis-sentinel redis-sentinel" "redis-server redis-server" \
       "rabbitmqctl rabbitmq-server" "haproxy haproxy" "rsync rsync"; do install $each; done
     ls /usr/lib/galera/libgalera_smm.so /usr/lib/libgalera_smm.so >/dev/null 2>&1 || install libgalera galera-4 ;;
-  monitoring) install promtool prometheus prometheus-alertmanager ;;
+  monitoring)
+    install promtool prometheus prometheus-alertmanager
+    install prometheus-node-exporter prometheus-node-exporter
+    install prometheus-redis-exporter prometheus-redis-exporter ;;
   shipping) install rsyslogd rsyslog rsyslog-elasticsearch ;;
   env)
     echo "SECRET_KEY=$(head -c 36 /dev/urandom | base64)"

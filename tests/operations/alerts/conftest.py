@@ -41,6 +41,7 @@ class Watched:
         self.directory, self.receiver = directory, receiver
         self.port, self.internal = free_port(), free_port()
         self.prometheus, self.alertmanager = free_port(), free_port()
+        self.targets = {"groupbuy": self.internal, "node": free_port(), "redis": free_port()}
         self._session = direct_session()
         self.environment = EMBEDDED | {
             "VAR_DIR": str(directory),
@@ -56,6 +57,11 @@ class Watched:
             "alertmanager": f"exec prometheus-alertmanager --config.file={self._alerting()}"
             f" --storage.path={directory}/alertmanager --cluster.listen-address="
             f" --web.listen-address=127.0.0.1:{self.alertmanager}",
+            "node": "exec prometheus-node-exporter"
+            f" --web.listen-address=127.0.0.1:{self.targets['node']}",
+            "redis_exporter": f"exec prometheus-redis-exporter"
+            f" --redis.addr=unix://{directory}/redis.sock"
+            f" --web.listen-address=127.0.0.1:{self.targets['redis']}",
             "prometheus": f"exec prometheus --config.file={self._scraping()}"
             f" --storage.tsdb.path={directory}/prometheus"
             f" --web.listen-address=127.0.0.1:{self.prometheus}",
@@ -91,8 +97,11 @@ class Watched:
         config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text("utf-8"))
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         config["alerting"]["alertmanagers"][0]["static_configs"] = _targets(self.alertmanager)
-        [ours] = [job for job in config["scrape_configs"] if job["job_name"] == "groupbuy"]
-        config["scrape_configs"] = [ours | {"static_configs": _targets(self.internal)}]
+        config["scrape_configs"] = [
+            job | {"static_configs": _targets(self.targets[job["job_name"]])}
+            for job in config["scrape_configs"]
+            if job["job_name"] in self.targets
+        ]
         (self.directory / "rules").mkdir()
         for path in (DEPLOY / "rules").glob("*.yml"):
             shorter = re.sub(r"^( +for:) .*$", r"\1 3s", path.read_text("utf-8"), flags=re.M)
