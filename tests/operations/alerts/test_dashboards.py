@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ QUERIES = {
     for name, panels in DASHBOARDS.items()
     for panel in panels
 }
-COFFEE = {"goods_id": "9890002", "activity_id": 100124}  # teams of two
+COFFEE: dict[str, Any] = {"goods_id": "9890002", "activity_id": 100124}  # teams of two
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def _trade(watched: Watched, run: int) -> None:
     sink = Sink(lambda request: reply(500 if run else 200))
     mall, team = watched.mall(), None
     for number in range(2):
-        who = {"user_id": f"d{run}{number}", "out_trade_no": f"d-{run}-{number}"}
+        who: dict[str, Any] = {"user_id": f"d{run}{number}", "out_trade_no": f"d-{run}-{number}"}
         seat = mall.lock(**who, **COFFEE, notify_url=sink.url, team_id=team)
         team = seat.team_id
         mall.settle(**who, paid_at=datetime.now(UTC))
