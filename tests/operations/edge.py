@@ -72,9 +72,12 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 class Edge:
-    def __init__(self, root: Path) -> None:
-        """root stands for /: its etc, run and var hold what the configuration names."""
-        self.root, self.http, self.https = root, free_port(), free_port()
+    def __init__(self, root: Path, *, code: Path = ROOT, **variables: str) -> None:
+        """root stands for /: its etc, run and var hold what the configuration names.
+
+        code: a checkout of the platform, or a link to one.
+        """
+        self.root, self.code, self.http, self.https = root, code, free_port(), free_port()
         self.var_dir = root / "var/lib/groupbuy"
         self.log = root / "var/log/nginx/groupbuy.log"
         self.certificate = root / f"etc/letsencrypt/live/{HOST}/fullchain.pem"
@@ -93,11 +96,15 @@ class Edge:
             "ALLOWED_HOSTS": HOST,
             "TRUSTED_PROXIES": "1",
             "BEHIND_HTTPS_PROXY": "true",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(code),
             "WEB_WORKERS": "1",
+            **variables,
         }
         self.webs = Processes(
-            {name: f"exec deploy/web.sh {self.socket_of(name)}" for name in ("a", "b")},
+            {
+                name: f"cd {code} && exec deploy/web.sh {self.socket_of(name)}"
+                for name in ("a", "b")
+            },
             self.environment,
             root / "web.log",
         )
@@ -117,7 +124,7 @@ class Edge:
     def manage(self, *arguments: str) -> str:
         command = [sys.executable, "manage.py", *arguments]
         return subprocess.run(
-            command, cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True
+            command, cwd=self.code, env=self.environment, check=True, capture_output=True, text=True
         ).stdout
 
     @contextmanager
