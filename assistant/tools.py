@@ -10,7 +10,7 @@ from django.utils import timezone
 from pydantic import Field
 
 from activity.trial import TrialQuery
-from assistant import prometheus, report, stories, trouble
+from assistant import causes, prometheus, report, stories, trouble
 from groupbuy import gcra, health, log_search, switches, throttling
 from groupbuy.fields import read_id
 from groupbuy.ids import first_id
@@ -47,6 +47,11 @@ def overview() -> dict[str, Any]:
             str(NotifyTask.State(state).label): count for state, count in states.items()
         },
     }
+
+
+def find_causes() -> dict[str, Any]:
+    """What is probably wrong now, from metrics and log alone: causes, errors, what changed."""
+    return causes.find_causes(now=timezone.now())
 
 
 def query_metrics(
@@ -168,6 +173,7 @@ def read_switches() -> dict[str, Any]:
 query_metrics.__doc__ = f"{query_metrics.__doc__}\n\nNames: {', '.join(prometheus.NAMED)}"
 READ = (
     overview,
+    find_causes,
     query_metrics,
     search_logs,
     explain_errors,

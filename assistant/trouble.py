@@ -40,6 +40,7 @@ def explain_errors(*, minutes: int, endpoint: str, now: datetime) -> dict[str, A
         "lines searched": len(lines),
         "note": "Of one kind, a process writes 20 lines a second; ask the metrics for rates.",
         "errors": found,
+        "versions started": {version: at for at, version in _started(lines)},
         "changed since half an hour before the first": changes(since=since, lines=lines),
     }
 
@@ -147,6 +148,8 @@ def _told(kind: tuple[str, str], lines: list[log_search.Line]) -> dict[str, Any]
         "lines": len(lines),
         "first": lines[0]["@timestamp"],
         "last": newest["@timestamp"],
+        "versions": sorted({line.get("service.version", "") for line in lines}),
+        "is exception": "error.type" in newest,
         "by channel": dict(channels.most_common(5)),
         "example": said(newest.get("gbm.info") or newest.get("error.message") or newest["message"]),
         "trace": newest.get("trace.id", ""),
@@ -173,10 +176,15 @@ def _configuration(since: datetime) -> Iterator[dict[str, str]]:
 
 
 def _versions(lines: Iterable[log_search.Line]) -> Iterator[dict[str, str]]:
+    for at, version in _started(lines):
+        yield {"at": at, "what": f"version {version} started", "by": ""}
+
+
+def _started(lines: Iterable[log_search.Line]) -> Iterator[tuple[str, str]]:
     """When another version than the first one began to write lines."""
     seen: set[str] = set()
     for line in lines:
         version = line.get("service.version", "")
         if seen and version not in seen:
-            yield {"at": line["@timestamp"], "what": f"version {version} started", "by": ""}
+            yield line["@timestamp"], version
         seen.add(version)

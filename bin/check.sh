@@ -10,6 +10,7 @@ export MALL_SECRET_KEY=check MALL_VAR_DIR=$PWD/var/check
 ruff format --check .
 ruff check .
 mypy groupbuy tag activity trade pages assistant tests benchmarks bin clients/python/src manage.py
+mypy examples/agent
 (cd examples/mall && mypy mall pretend_alipay tests manage.py)
 PYTHONPATH=$PYTHONPATH:examples/mall lint-imports --no-logo
 python manage.py check --fail-level WARNING
