@@ -22,6 +22,7 @@ python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml 
 bin/translations.sh check
 if bin/services.sh monitoring; then
   promtool check config deploy/prometheus/prometheus.yml >/dev/null
+  promtool check config deploy/prometheus/compose.yml >/dev/null
   promtool test rules deploy/prometheus/tests.yml >/dev/null
   amtool check-config deploy/prometheus/alertmanager.yml >/dev/null
 else

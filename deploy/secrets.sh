@@ -12,6 +12,7 @@ random | make secret_key
 random | make database_password
 random | make rabbitmq_password
 random | make mall_secret_key
+random | make grafana_password
 echo "mysql://groupbuy:$(cat database_password)@mariadb:3306/groupbuy" | make database_url
 echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672//" | make broker_url
 echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672/%2F" | make amqp_url
