@@ -2,7 +2,7 @@
 
 A worker claims an export with a lease and saves after each piece how far it has come, so that
 another one can go on after a crash: what the file has beyond that is written again. Between two
-pieces it rests as long as the last one took.
+pieces it rests REST times as long as the last one took.
 """
 
 import os
@@ -25,6 +25,7 @@ from groupbuy.models import Export
 
 Clock = Callable[[], datetime]
 AT_ONCE = 2000  # rows that a request writes itself
+REST = 2
 SECONDS = 5  # until a run stops; the next one continues
 LEASE = timedelta(minutes=2)  # of a piece
 BOOK_LEASE = timedelta(seconds=tables.SECONDS + 60)
@@ -128,7 +129,7 @@ def _advance(export: Export, clock: Clock) -> None:
         after=upto,
         is_read=not upto,
     )
-    time.sleep(min(time.monotonic() - began, 1))
+    time.sleep(min(REST * (time.monotonic() - began), 2))
 
 
 def _write(path: Path, size: int, content: bytes) -> None:

@@ -237,7 +237,7 @@ def test_another_worker_goes_on_after_a_crash(user: User, pieces: Any, media: Pa
     with pytest.raises(CrashError):
         work()
     part = media / f"{export.pk}.part"
-    part.write_bytes(part.read_bytes() + b"half a li")  # it died while it was writing
+    part.write_bytes(part.read_bytes() + b"half a line," * 1000)  # it died while it was writing
 
     assert work() is False  # the lease of the dead one
     export.refresh_from_db()
@@ -259,6 +259,18 @@ def test_a_worker_that_has_lost_its_lease_writes_nothing(
     export.refresh_from_db()
     assert (export.rows, export.leased_until) == (2, LATER)
     assert export.size == (media / f"{export.pk}.part").stat().st_size
+
+
+@pytest.mark.usefixtures("_long")
+def test_a_second_worker_leaves_an_export_to_the_first(user: User, pieces: Any) -> None:
+    numbers = some_orders()
+    export = begin(user)
+    seen = []
+    pieces(1, lambda: seen.append(work()))  # it comes while the first one reads
+    work()
+
+    assert seen == [False]
+    assert [row[0] for row in rows_of(content_of(export))[1:]] == numbers
 
 
 @pytest.mark.usefixtures("_long")
