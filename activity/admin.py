@@ -215,7 +215,8 @@ class ActivityAdmin(UsedRowsStay):
     @action(description=_("Explain a trial"), url_path="explain", permissions=["view"])
     def explain(self, request: HttpRequest) -> HttpResponse:
         """Why a user may join, or not. A GET, because it changes nothing."""
-        form = TrialForm(request.GET or None)
+        asked = request.GET if "user_id" in request.GET else None
+        form = TrialForm(asked, initial=request.GET.dict())
         context = self.admin_site.each_context(request) | {
             "title": _("Explain a trial"),
             "form": form,

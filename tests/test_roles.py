@@ -146,6 +146,9 @@ TRIES: dict[str, Try] = {
     "Unblock clients": opens("groupbuy/switch/blocked/"),
     "Complete teams and end them": opens("trade/team/*/complete/", "trade/team/*/fail/"),
     "Change activities, offers, goods and discounts": changes(*SELLING),
+    "Copy and extend activities, import goods and offers": opens(
+        "activity/activity/*/copy/", "activity/activity/*/extend/", "activity/sku/import/"
+    ),
     "Make and delete forecasts": changes("trade/forecast", verbs=("add", "delete")),
     "Change crowds, delete members, run and schedule jobs": lambda client: (
         changes("tag/crowdtag", "tag/crowdjob")(client)

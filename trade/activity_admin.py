@@ -146,7 +146,7 @@ def _old_rules(
 def _trial(offer: Offer) -> str:
     channel: Channel = offer.channel
     values = {"channel": channel.pk, "sku": offer.sku_id, "activity": offer.activity_id}
-    return urlencode(values | {"user_id": ""})
+    return urlencode(values)
 
 
 def _teams(activity: Activity, now: datetime) -> list[tuple[Team, labels.Labelled, str]]:

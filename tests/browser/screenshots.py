@@ -68,6 +68,7 @@ def test_take_the_console(phone: Callable[..., Page], live_server: Any) -> None:
     pages = {
         "console-home": "",
         "console-order": f"trade/order/{order.pk}/change/",
+        "console-activity": f"activity/activity/{order.activity_id}/change/",
         "console-forecast": f"trade/forecast/{make_forecast(now).pk}/change/",
     }
     client = Client()

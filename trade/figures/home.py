@@ -17,7 +17,7 @@ from trade.figures.pictures import PICTURES
 from trade.figures.rows import day_of
 from trade.models import SummedDay
 
-CHOICES = (7, 30, 90)  # days
+CHOICES = (1, 7, 30, 90)  # days
 DAY = timedelta(days=1)
 
 
