@@ -125,6 +125,9 @@ DASHBOARDS: dict[str, tuple[Panel, ...]] = {
             "reqps",
             rare(rate("gbm_gate_refusals_total")),
         ),
+        lines(
+            "Limits checked, by who decided", "reqps", rate("gbm_limit_checks_total", "by"), "by"
+        ),
         lines("Refused by rate limits", "reqps", rare(rate("gbm_limit_refusals_total"))),
     ),
     "callbacks": (

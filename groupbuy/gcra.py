@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
+from groupbuy import metrics
 from groupbuy.redis import Script, try_redis
 from groupbuy.switches import Rate
 
@@ -38,6 +39,8 @@ KEEP_AT_MOST = 20_000  # local counts of one scope
 ROUNDING = 1e-5  # tolerance of sums of floats, seconds
 
 _LUA = Path(__file__).with_suffix(".lua").read_text("utf-8")
+_BY_PROCESS = metrics.LIMIT_CHECKS.labels("process")  # labels() costs as much as counting
+_BY_REDIS = metrics.LIMIT_CHECKS.labels("redis")
 _ACQUIRE, _REPORT = Script(_LUA + "return acquire()"), Script(_LUA + "return report()")
 
 
@@ -75,6 +78,8 @@ class Limiter:
                 admitted.append((key, limit.rate))
             else:
                 undecided.append((key, limit))
+        _BY_PROCESS.inc(len(admitted))
+        _BY_REDIS.inc(len(undecided))
         wait = _acquire_in_redis(scope, undecided) if undecided else 0
         if wait:
             for key, rate in admitted:

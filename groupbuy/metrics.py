@@ -40,6 +40,7 @@ REQUEST_SECONDS = Histogram(
     buckets=SECONDS,
 )
 LIMITED = Counter("gbm_limit_refusals", "Requests refused by a rate limit.", ["scope"])
+LIMIT_CHECKS = Counter("gbm_limit_checks", "Limits checked, by who decided.", ["by"])
 GATED = Counter("gbm_gate_refusals", "Joiners of full teams refused by the gate.", ["by"])
 REDIS_SECONDS = Histogram("gbm_redis_seconds", "Commands to Redis.", buckets=CALL_SECONDS)
 REDIS_FAILURES = Counter("gbm_redis_failures", "Commands that Redis did not answer.")

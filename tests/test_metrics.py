@@ -218,10 +218,24 @@ def test_refusals_by_limit_and_gate(redis: Any, mall: APIClient, growth: Growth)
         with pytest.raises(GroupBuyError):
             lock(user, team_id=str(team.pk))
 
-    assert growth.of("gbm_limit") == {"gbm_limit_refusals_total{trade}": 1}
+    assert growth.of("gbm_limit") == {
+        "gbm_limit_refusals_total{trade}": 1,
+        "gbm_limit_checks_total{redis}": 3,
+    }
     assert sum(growth.of("gbm_gate").values()) >= 1
     assert growth.of("gbm_redis_failures") == {}
     assert growth.of("gbm_redis_seconds")["gbm_redis_seconds_count{}"] >= 1
+
+
+@pytest.mark.django_db
+def test_a_large_limit_is_checked_by_the_process(
+    redis: Any, mall: APIClient, growth: Growth
+) -> None:
+    set_switch(Key.TRADE_CHANNEL, "6000/60")
+    for _ in range(3):
+        mall.get("/api/v1/gbm/trade/orders/1")
+
+    assert growth.of("gbm_limit") == {"gbm_limit_checks_total{process}": 3}
 
 
 def test_commands_that_redis_does_not_answer(growth: Growth) -> None:
