@@ -37,6 +37,7 @@ TONES = {
     Status.IN_EFFECT: "success",
     Status.EXPIRED: "",
     Status.ABANDONED: "danger",
+    Status.PAUSED: "warning",
 }
 
 
@@ -148,7 +149,7 @@ class TrialForm(forms.Form):
 
 @admin.register(Activity)
 class ActivityAdmin(UsedRowsStay):
-    instead = _("To end it, set its status to abandoned.")
+    instead = _("To end it, close it.")
     list_display = [
         "id",
         "name",
@@ -166,6 +167,7 @@ class ActivityAdmin(UsedRowsStay):
     list_select_related = ["discount", "crowd"]
     search_fields = ["=id", "name"]
     inlines = [OfferInline]
+    readonly_fields = ["status"]  # buttons change it
     fieldsets = [
         (None, {"fields": ["name", "status", "discount", "start_at", "end_at"]}),
         (
@@ -205,7 +207,7 @@ class ActivityAdmin(UsedRowsStay):
             "choices": list(zip(calendar.DAYS, names, strict=True)),
             "legend": [
                 ("team", Status.IN_EFFECT.label),
-                ("waiting", Status.CREATED.label),
+                ("waiting", f"{Status.CREATED.label}, {Status.PAUSED.label}"),
                 ("failed", _("over")),
                 ("back", _("in the way of another")),
             ],

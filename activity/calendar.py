@@ -36,7 +36,7 @@ class Row:
         if self.conflicts:
             return "back"
         match Activity.Status(self.activity.status):
-            case Activity.Status.CREATED:
+            case Activity.Status.CREATED | Activity.Status.PAUSED:
                 return "waiting"
             case Activity.Status.IN_EFFECT:
                 return "team"

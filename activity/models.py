@@ -112,7 +112,8 @@ class Activity(models.Model):
         CREATED = 0, _("draft")
         IN_EFFECT = 1, _("in effect")
         EXPIRED = 2, _("expired")
-        ABANDONED = 3, _("abandoned")
+        ABANDONED = 3, _("closed")
+        PAUSED = 4, _("paused")
 
     name = models.CharField(_("name"), max_length=128)
     discount = models.ForeignKey(Discount, verbose_name=_("discount"), on_delete=models.PROTECT)
@@ -136,6 +137,9 @@ class Activity(models.Model):
     )
     status = models.PositiveSmallIntegerField(
         _("status"), choices=Status.choices, default=Status.CREATED
+    )
+    gives_back = models.BooleanField(
+        _("its forming teams get their money back"), default=False, db_default=False, editable=False
     )
     start_at = models.DateTimeField(_("start"))
     end_at = models.DateTimeField(_("end"))
@@ -242,7 +246,7 @@ class Offer(models.Model):
             )
 
 
-LIVE = (Activity.Status.CREATED, Activity.Status.IN_EFFECT)
+LIVE = (Activity.Status.CREATED, Activity.Status.IN_EFFECT, Activity.Status.PAUSED)
 
 
 def refuse_giving_away(discount: Discount, sku: Sku, *, field: str = NON_FIELD_ERRORS) -> None:

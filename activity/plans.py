@@ -15,7 +15,7 @@ from activity.models import Activity, Offer
 from groupbuy import changes
 
 Status = Activity.Status
-EXTENDABLE = (Status.CREATED, Status.IN_EFFECT, Status.EXPIRED)
+EXTENDABLE = (Status.CREATED, Status.IN_EFFECT, Status.PAUSED, Status.EXPIRED)
 
 
 def copy_activity(
@@ -25,7 +25,7 @@ def copy_activity(
     draft = copy(original)
     draft._state = copy(original._state)
     draft.pk, draft._state.adding = None, True
-    draft.name, draft.status = name, Status.CREATED
+    draft.name, draft.status, draft.gives_back = name, Status.CREATED, False
     draft.start_at, draft.end_at = start_at, end_at
     draft.full_clean()
     offers = list(original.offers.select_related("sku", "channel").order_by("pk"))
@@ -44,7 +44,7 @@ def extend(activity: Activity, *, end_at: datetime, now: datetime) -> Activity:
     Teams that are open keep their own end.
     """
     if activity.status not in EXTENDABLE:
-        raise ValidationError(_("An abandoned activity cannot be extended: copy it."))
+        raise ValidationError(_("A closed activity cannot be extended: copy it."))
     if end_at <= max(activity.end_at, now):
         raise ValidationError({"end_at": _("Choose a moment after the present end and after now.")})
     longer = copy(activity)

@@ -26,6 +26,11 @@ SAID = {  # by buttons, which keep one word
     "give back": gettext_noop("given back by an operator"),
     "complete the team": gettext_noop("completed by an operator"),
     "fail the team": gettext_noop("ended by an operator, the money goes back"),
+    "publish": gettext_noop("published"),
+    "pause": gettext_noop("paused"),
+    "resume the sale": gettext_noop("the sale was resumed"),
+    "close": gettext_noop("closed, its teams finish"),
+    "close now": gettext_noop("closed with the money back"),
     "block lifted": gettext_noop("unblocked"),
     "start": gettext_noop("the run was started"),
     "stop": gettext_noop("the run was stopped"),
@@ -136,6 +141,8 @@ def _plain(form: Any, name: str, value: Any) -> Any:
 def _tell(verb: str, part: dict[str, Any]) -> str:
     if verb == "acted":
         act = _(SAID.get(part["act"], part["act"]))
+        if not part["reason"]:
+            return act
         return _("%(act)s: “%(reason)s”") % {"act": act, "reason": part["reason"]}
     model = apps.get_model(part["model"])
     row = f"{model._meta.verbose_name} {part['object']}" if "object" in part else ""

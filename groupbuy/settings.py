@@ -205,6 +205,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         ("trade", "deliver due notifications", 5),
         ("trade", "close overdue holds", 10),
         ("trade", "end overdue teams", 10),
+        ("trade", "fail teams of closed", 10),
         ("trade", "expire activities", 60),
         ("tag", "refresh bitmaps", 10),
         ("tag", "forget old files", 600),

@@ -90,8 +90,7 @@ USED: dict[str, tuple[Callable[[], Model], str]] = {
     ),
     "activity": (
         lambda: used_channel().team_set.get().activity,
-        "“100123 activity” cannot be deleted, it is in use: teams, orders. To end it, set its"
-        " status to abandoned.",
+        "“100123 activity” cannot be deleted, it is in use: teams, orders. To end it, close it.",
     ),
     "crowd": (
         used_crowd,
@@ -132,7 +131,7 @@ def test_the_refusal_stands_above_the_form_in_which_to_do_the_other_thing(
     response = delete(operator, activity)
 
     assert response.url == reverse("admin:activity_activity_change", args=[activity.pk])
-    assert b"set its status to abandoned" in operator.get(response.url).content
+    assert b"close it" in operator.get(response.url).content
 
 
 def test_the_refusal_costs_as_many_queries_for_many_orders_as_for_one(operator: Client) -> None:

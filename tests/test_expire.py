@@ -286,8 +286,12 @@ def test_every_scheduled_task_exists_and_expires_within_its_period() -> None:
 
 def test_the_tasks_call_the_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    for name in ("close_overdue_holds", "end_overdue_teams", "expire_activities"):
+    names = [
+        *("close_overdue_holds", "end_overdue_teams"),
+        *("fail_teams_of_closed", "expire_activities"),
+    ]
+    for name in names:
         monkeypatch.setattr(expire, name, lambda _name=name, **kwargs: called.append(_name))
         getattr(tasks, name)()
 
-    assert called == ["close_overdue_holds", "end_overdue_teams", "expire_activities"]
+    assert called == names

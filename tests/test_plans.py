@@ -126,7 +126,7 @@ def test_an_expired_activity_is_in_effect_again(operator: Client) -> None:
     ("fields", "end_at", "said"),
     [
         ({}, NOW, "Choose a moment after the present end and after now."),
-        ({"status": Status.ABANDONED}, NOW + DAY, "An abandoned activity cannot be extended"),
+        ({"status": Status.ABANDONED}, NOW + DAY, "A closed activity cannot be extended"),
     ],
 )
 def test_what_cannot_be_extended(

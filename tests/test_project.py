@@ -55,6 +55,7 @@ def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
     assert found.pop("tag/jobs.py") == ["", "", *["durable=True"] * 4]
     use_cases = {
         "acts",
+        "activity_acts",
         "lock",
         "settle",
         "refund",

@@ -145,6 +145,10 @@ TRIES: dict[str, Try] = {
     "Give orders back": opens("trade/order/*/give-back/"),
     "Unblock clients": opens("groupbuy/switch/blocked/"),
     "Complete teams and end them": opens("trade/team/*/complete/", "trade/team/*/fail/"),
+    "Publish, pause and close activities": opens(
+        *(f"activity/activity/*/{step}/" for step in ("publish", "pause", "resume")),
+        *(f"activity/activity/*/{step}/" for step in ("close", "close-now")),
+    ),
     "Change activities, offers, goods and discounts": changes(*SELLING),
     "Copy and extend activities, import goods and offers": opens(
         "activity/activity/*/copy/", "activity/activity/*/extend/", "activity/sku/import/"

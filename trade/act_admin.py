@@ -43,6 +43,7 @@ class Plan:
     done: str
     do: Callable[[Act], None] | None
     seen: str = ""
+    needs_reason: bool = True
 
     @property
     def is_possible(self) -> bool:
@@ -65,6 +66,7 @@ class Acts:
     def _page(self, request: HttpRequest, row: Model, plan: Plan) -> HttpResponse:
         """The page of the act on GET, the act on POST."""
         form = ReasonForm(request.POST or None)
+        form.fields["reason"].required = plan.needs_reason
         if plan.do and form.is_valid():
             seen = request.POST.get("seen", "")
             try:
@@ -74,7 +76,7 @@ class Acts:
                 messages.error(request, text)
                 return HttpResponseRedirect(request.path)
             messages.success(request, plan.done)
-            name = f"admin:trade_{row._meta.model_name}_change"
+            name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
             return HttpResponseRedirect(reverse(name, args=[row.pk]))
         context = self.admin_site.each_context(request) | {
             "title": plan.title,
@@ -94,7 +96,9 @@ class OrderActs(Acts):
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[UnfoldAction]:
         order = Order.objects.select_related("team").filter(pk=read_id(object_id)).first()
-        return _possible(super(), request, object_id, give_back=order and acts.may_give_back(order))
+        return possible_actions(
+            super(), request, object_id, give_back=order and acts.may_give_back(order)
+        )
 
     @action(description=gettext_lazy("Give back"), url_path="give-back", permissions=["refund"])
     def give_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -121,7 +125,7 @@ class TeamActs(Acts):
         team = Team.objects.filter(pk=read_id(object_id)).first()
         may_complete = team and acts.may_complete(team)
         may_fail = team and acts.may_fail(team)
-        return _possible(super(), request, object_id, complete=may_complete, fail=may_fail)
+        return possible_actions(super(), request, object_id, complete=may_complete, fail=may_fail)
 
     @action(description=gettext_lazy("Complete now"), url_path="complete", permissions=["end"])
     def complete(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -179,7 +183,7 @@ def user_id(request: HttpRequest) -> int:
     return int(request.user.pk or 0)
 
 
-def _possible(
+def possible_actions(
     page: Any, request: HttpRequest, object_id: str, **possible: object
 ) -> list[UnfoldAction]:
     """The page's buttons without those of acts that are not possible now."""

@@ -23,6 +23,7 @@ from activity.warnings import price_of, warnings
 from groupbuy.history import told
 from groupbuy.models import Channel
 from trade import labels
+from trade.activity_act_admin import ActivityActs
 from trade.figures import activities
 from trade.models import Team
 from trade.plan_admin import CopiesAndExtends
@@ -85,7 +86,8 @@ class SkuAdmin(TellsOfTeams, pages.SkuAdmin):
 
 
 @admin.register(Activity)
-class ActivityAdmin(CopiesAndExtends, TellsOfTeams, pages.ActivityAdmin):
+class ActivityAdmin(ActivityActs, CopiesAndExtends, TellsOfTeams, pages.ActivityAdmin):
+    actions_detail = [*ActivityActs.actions_detail, *CopiesAndExtends.actions_detail]
     change_form_outer_before_template = "admin/activity.html"
 
     def render_change_form(

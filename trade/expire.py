@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db import OperationalError, transaction
 from django.db.models import F
@@ -20,7 +21,7 @@ from trade import metrics
 from trade.endings import close_order, complete_team
 from trade.models import Order, Team
 from trade.refund import decide
-from trade.rowlocks import lock_next_team, lock_team_of_hold
+from trade.rowlocks import lock_forming_team, lock_next_team, lock_team_of_hold
 
 logger = logging.getLogger(__name__)
 
@@ -56,17 +57,46 @@ def close_overdue_holds(*, clock: Callable[[], datetime]) -> int:
 
 def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
     """Complete or fail the teams that are past their end and GRACE; return how many."""
+
+    def next_team(but_not: set[int]) -> Team | None:
+        return lock_next_team(ended_before=clock() - GRACE, but_not=but_not)
+
+    return _sweep(next_team, _end_team, clock)
+
+
+def fail_teams_of_closed(*, clock: Callable[[], datetime]) -> int:
+    """Fail the forming teams of activities that were closed with their money back; return how many.
+
+    Also a team that was opened while its activity was being closed.
+    """
+    closed = Activity.objects.filter(status=Activity.Status.ABANDONED, gives_back=True)
+    return sum(
+        _sweep(partial(_next_forming, activity_id), partial(end_team, completes=False), clock)
+        for activity_id in closed.values_list("pk", flat=True)
+    )
+
+
+def _next_forming(activity_id: int, but_not: set[int]) -> Team | None:
+    return lock_forming_team(activity_id=activity_id, but_not=but_not)
+
+
+def _sweep(
+    next_team: Callable[[set[int]], Team | None],
+    end: Callable[..., None],
+    clock: Callable[[], datetime],
+) -> int:
+    """End one team after the other, each in a transaction; return how many."""
     ended, failed, collided = 0, set[int](), set[int]()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
-        now, team_id = clock(), 0
+        team_id = 0
         try:
             with transaction.atomic(durable=True):
-                team = lock_next_team(ended_before=now - GRACE, but_not=failed)
+                team = next_team(failed)
                 if team is None:
                     break
                 team_id = team.pk
-                _end_team(team, now=now)
+                end(team, now=clock())
             ended += 1
         except Exception as exc:  # noqa: BLE001  one team's failure blocks no other
             _skip(team_id, failed, collided, exc)
@@ -76,7 +106,8 @@ def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
 
 def expire_activities(*, now: datetime) -> int:
     """Mark activities past their end as expired; return how many."""
-    over = Activity.objects.filter(status=Activity.Status.IN_EFFECT, end_at__lte=now)
+    running = (Activity.Status.IN_EFFECT, Activity.Status.PAUSED)
+    over = Activity.objects.filter(status__in=running, end_at__lte=now)
     expired = over.update(status=Activity.Status.EXPIRED)
     if expired:
         changes.announce()

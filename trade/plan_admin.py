@@ -65,7 +65,7 @@ class CopiesAndExtends:
                 " channel cannot be offered twice at one time."
             )
         ]
-        return self._page(request, activity, form, gettext("Copy the activity"), said)
+        return self._plan_page(request, activity, form, gettext("Copy the activity"), said)
 
     @action(description=_("Extend"), url_path="extend", permissions=["change"])
     def extend(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -84,14 +84,14 @@ class CopiesAndExtends:
                 self.message_user(request, gettext("The activity has a new end."))  # type: ignore[attr-defined]
                 return redirect("admin:activity_activity_change", activity.pk)
         said = _meaning(activity, now)
-        return self._page(request, activity, form, gettext("Extend the activity"), said)
+        return self._plan_page(request, activity, form, gettext("Extend the activity"), said)
 
     def _get(self, request: HttpRequest, object_id: str) -> Activity:
         if not request.user.has_perm("activity.view_activity"):
             raise PermissionDenied
         return get_object_or_404(Activity.objects.select_related("discount"), pk=object_id)
 
-    def _page(
+    def _plan_page(
         self, request: HttpRequest, activity: Activity, form: forms.Form, title: str, said: Any
     ) -> HttpResponse:
         context = self.admin_site.each_context(request) | {

@@ -7,6 +7,7 @@ changed only while its state is still the one that was read (Order.state, rows.u
 from collections.abc import Collection
 from datetime import datetime
 
+from activity.models import Activity
 from groupbuy import rows
 from trade.models import EventCounter, Order, Team
 
@@ -42,6 +43,18 @@ def lock_next_team(*, ended_before: datetime, but_not: Collection[int]) -> Team 
     ended = Team.objects.filter(status=Team.Status.FORMING, expires_at__lte=ended_before)
     waiting = ended.exclude(pk__in=but_not).order_by("expires_at")
     return waiting.select_for_update(skip_locked=True).first()
+
+
+def lock_forming_team(*, activity_id: int, but_not: Collection[int]) -> Team | None:
+    """A forming team of the activity that no other transaction has locked."""
+    forming = Team.objects.filter(activity=activity_id, status=Team.Status.FORMING)
+    waiting = forming.exclude(pk__in=but_not).order_by("expires_at")
+    return waiting.select_for_update(skip_locked=True).first()
+
+
+def lock_activity(activity_id: int) -> Activity | None:
+    """The activity, locked; new teams of it wait. Call inside a transaction."""
+    return rows.lock(Activity, pk=activity_id)
 
 
 def lock_event_counter(channel_id: int) -> EventCounter:

@@ -35,6 +35,11 @@ def end_overdue_teams() -> int:
 
 
 @shared_task
+def fail_teams_of_closed() -> int:
+    return expire.fail_teams_of_closed(clock=timezone.now)
+
+
+@shared_task
 def expire_activities() -> int:
     return expire.expire_activities(now=timezone.now())
 

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
+from activity.models import Activity
 from groupbuy import history
 from trade.expire import GRACE
 from trade.labels import of_promise
@@ -33,6 +34,7 @@ def of_order(order: Order) -> list[Happened]:
     events += [
         *_acts({str(order.pk): order}, Order),
         *_acts({str(order.team_id): order.team}, Team),
+        *_closings(order.team),
     ]
     return sorted(events, key=lambda event: event.at)
 
@@ -51,6 +53,7 @@ def of_team(team: Team) -> list[Happened]:
     events += [
         *_acts({str(row.pk): row for row in orders}, Order),
         *_acts({str(team.pk): team}, Team),
+        *_closings(team),
     ]
     return sorted(events, key=lambda event: event.at)
 
@@ -97,18 +100,24 @@ def _notifications(promises: list[NotifyTask]) -> Iterator[Happened]:
         yield Happened(attempt.started_at, what, detail, _page(by_key[attempt.task_id]))
 
 
-def _acts(rows: dict[str, Any], model: type[Model]) -> Iterator[Happened]:
+def _acts(rows: dict[str, Any], model: type[Model], **where: str) -> Iterator[Happened]:
     """What operators did with these rows."""
     kind = ContentType.objects.get_for_model(model)
-    acts = LogEntry.objects.filter(content_type=kind, object_id__in=list(rows))
+    acts = LogEntry.objects.filter(content_type=kind, object_id__in=list(rows), **where)
     for act in acts.select_related("user")[:MOST]:
         row = rows[str(act.object_id)]
         detail = f"{row} · {act.user.get_username()}"
         yield Happened(act.action_time, history.told(act), detail, _page(row))
 
 
+def _closings(team: Team) -> Iterator[Happened]:
+    """What buttons did to the activity: not what was typed into its form."""
+    acts = _acts({str(team.activity_id): team.activity}, Activity, change_message__contains="acted")
+    return (act for act in acts if act.at >= team.created_at)
+
+
 def _page(row: Model) -> str:
-    return reverse(f"admin:trade_{row._meta.model_name}_change", args=[row.pk])
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def next_of_order(order: Order, now: datetime) -> str:

@@ -1,0 +1,184 @@
+"""Acts on an activity (活动的发布、暂停与关闭): what each does to its running teams.
+
+Pausing and closing refuse new teams and new members; who holds a seat can still pay for it. An
+activity that is closed with its money back has its forming teams failed by a sweep, so that a
+thousand of them take no request's time, and a sweep that is cut off goes on later.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Count, Q, Sum
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from activity.models import Activity
+from activity.warnings import warnings
+from groupbuy import changes, history, rows
+from groupbuy.money import to_money
+from trade.acts import Act, ChangedError
+from trade.models import Order, Team
+from trade.rowlocks import lock_activity
+
+Status = Activity.Status
+
+
+def _publish_means(activity: Activity) -> list[str]:
+    activity.full_clean()
+    return [_opens(activity), *warnings(activity, activity.start_at)]
+
+
+def _resume_means(activity: Activity) -> list[str]:
+    activity.full_clean()
+    return [_opens(activity), *_running(activity)]
+
+
+def _opens(activity: Activity) -> str:
+    return _("Shoppers can open and join teams within its window, from the next second on.")
+
+
+def _pause_means(activity: Activity) -> list[str]:
+    back = _("It can be resumed. A team that could fill only with new members runs out of time.")
+    return [*_stops(), *_running(activity), *_finish(activity), back]
+
+
+def _close_means(activity: Activity) -> list[str]:
+    final = _("It cannot be resumed, only copied.")
+    return [*_stops(), *_running(activity), *_finish(activity), final]
+
+
+def _close_now_means(activity: Activity) -> list[str]:
+    return [
+        _("Nobody can open or join a team of it any more; shoppers see the normal price."),
+        *_running(activity),
+        _("All these teams fail within minutes, and everybody's money goes back."),
+        _("One notification for each of these shoppers orders it from the mall."),
+        _("Complete teams keep their goods. It cannot be resumed, only copied."),
+    ]
+
+
+def _stops() -> list[str]:
+    return [
+        _("Nobody can open or join a team of it any more; shoppers see the normal price."),
+        _("Seats that are held can still be paid for."),
+    ]
+
+
+def _forming(activity: Activity) -> Any:
+    return Team.objects.filter(activity=activity.pk, status=Team.Status.FORMING)
+
+
+def _running(activity: Activity) -> list[str]:
+    """The forming teams, and the shoppers and the money in them."""
+    teams = _forming(activity).count()
+    if not teams:
+        return [_("No team is forming.")]
+    orders = Order.objects.filter(team__in=_forming(activity))
+    paid = Q(status=Order.Status.PAID)
+    sums = orders.aggregate(
+        payers=Count("pk", paid),
+        money=Sum("pay_price", filter=paid),
+        holds=Count("pk", Q(status=Order.Status.LOCKED)),
+    )
+    text = ngettext("%(count)d team is forming now.", "%(count)d teams are forming now.", teams) % {
+        "count": teams
+    }
+    payers = ngettext(
+        "%(count)d shopper in them has paid, %(money)s waiting together.",
+        "%(count)d shoppers in them have paid, %(money)s waiting together.",
+        sums["payers"],
+    ) % {"count": sums["payers"], "money": to_money(sums["money"]) if sums["money"] else 0}
+    holds = ngettext(
+        "%(count)d seat in them is held and not paid for.",
+        "%(count)d seats in them are held and not paid for.",
+        sums["holds"],
+    ) % {"count": sums["holds"]}
+    return [text, payers, holds]
+
+
+def _finish(activity: Activity) -> list[str]:
+    """What becomes of forming teams that are left alone."""
+    types = set(_forming(activity).values_list("group_type", flat=True))
+    said = {
+        Activity.GroupType.MUST_FILL: _(
+            "A team that is not full when its time is up fails, and its money goes back."
+        ),
+        Activity.GroupType.SHOP_COMPLETES: _(
+            "A team that is not full when its time is up is completed with those who have paid."
+        ),
+    }
+    return [text for kind, text in said.items() if kind in types]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A change of an activity's status. means() tells what it does; ValidationError."""
+
+    name: str  # see history.SAID
+    since: Sequence[Status]
+    means: Callable[[Activity], list[str]]
+    to: Status
+    gives_back: bool = False
+    needs_reason: bool = True
+
+
+RUNNING = (Status.IN_EFFECT, Status.PAUSED)
+PUBLISH = Step("publish", [Status.CREATED], _publish_means, Status.IN_EFFECT, needs_reason=False)
+PAUSE = Step("pause", [Status.IN_EFFECT], _pause_means, Status.PAUSED)
+RESUME = Step(
+    "resume the sale", [Status.PAUSED], _resume_means, Status.IN_EFFECT, needs_reason=False
+)
+CLOSE = Step("close", [*RUNNING, Status.CREATED], _close_means, Status.ABANDONED)
+CLOSE_NOW = Step(
+    "close now",
+    [*RUNNING, Status.EXPIRED, Status.ABANDONED],
+    _close_now_means,
+    Status.ABANDONED,
+    gives_back=True,
+)
+
+
+def state(activity: Activity) -> str:
+    return f"{activity.status} {activity.gives_back}"
+
+
+def refusal(step: Step, activity: Activity) -> str:
+    """Why the activity's state does not allow the step; "" if it does."""
+    if activity.status not in step.since:
+        return _("The activity is now: %(status)s.") % {"status": activity.get_status_display()}
+    if not step.gives_back:
+        return ""
+    if activity.gives_back:
+        return _("Its forming teams are being failed already.")
+    if not _forming(activity).exists():
+        return _("It has no forming team, so no money can go back: close it.")
+    return ""
+
+
+def carry_out(step: Step, activity_id: int, act: Act) -> None:
+    """Change the status once and log it. Raises ChangedError where it is not as it was seen."""
+    rows.retry(lambda: _carry_out(step, activity_id, act))
+
+
+def _require_valid(activity: Activity) -> None:
+    """Another activity may have taken its goods since the page was shown."""
+    try:
+        activity.full_clean()
+    except ValidationError as exc:
+        raise ChangedError from exc
+
+
+def _carry_out(step: Step, activity_id: int, act: Act) -> None:
+    with transaction.atomic(durable=True):
+        activity = lock_activity(activity_id)
+        if activity is None or state(activity) != act.seen or refusal(step, activity):
+            raise ChangedError
+        if step.to == Status.IN_EFFECT:
+            _require_valid(activity)
+        activity.status, activity.gives_back = step.to, step.gives_back
+        rows.update(activity, "status", "gives_back")
+        changes.announce()
+        history.log_act(activity, step.name, act.reason, user_id=act.user_id)
