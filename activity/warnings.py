@@ -23,7 +23,8 @@ def warnings(activity: Activity, now: datetime) -> list[str]:
     if activity.status not in LIVE or activity.end_at <= now:
         return []
     offers = list(activity.offers.select_related("channel", "sku"))
-    return [text for check in CHECKS for text in check(activity, offers, now)]
+    said = [text for check in CHECKS for text in check(activity, offers, now)]
+    return list(dict.fromkeys(said))  # goods may be offered on several channels
 
 
 def price_of(discount: Discount, sku: Sku) -> Decimal | None:

@@ -107,6 +107,17 @@ def test_a_change_of_the_price_says_how_many_open_teams_keep_the_old_one(
     assert "1 open team keeps the old rules" in page
 
 
+def test_goods_on_two_channels_are_one_warning() -> None:
+    activity = make_activity()
+    sku = activity.offers.get().sku
+    Offer.objects.create(channel=make_channel("s02", "c02"), sku=sku, activity=activity)
+    Sku.objects.update(cost_price=90)
+
+    assert warnings(activity, NOW) == [
+        "9890001 a book: the team price 80.00 is below its cost of 90.00."
+    ]
+
+
 def crowd_of(*users: str) -> CrowdTag:
     tag = CrowdTag.objects.create(tag_id="vip", name="vip")
     add_members(tag, users)
@@ -164,4 +175,8 @@ def test_the_page_of_a_draft_warns(operator: Client) -> None:
     make_activity(status=Activity.Status.CREATED)
     Sku.objects.update(cost_price=90)
 
-    assert "the team price 80.00 is below its cost of 90.00." in text_of(operator)
+    page = text_of(operator)
+    assert "the team price 80.00 is below its cost of 90.00." in page
+    assert "To look at before it is published" in page
+    Activity.objects.update(status=Activity.Status.IN_EFFECT)
+    assert "To look at before it is published" not in text_of(operator)
