@@ -1,5 +1,6 @@
 """Console pages of goods, discounts, activities and offers."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -24,7 +25,7 @@ from activity.explain import explain
 from activity.import_admin import ImportsGoods
 from activity.models import Activity, Discount, Offer, Sku
 from activity.offer_rows import OfferInline, prices
-from activity.trial import TrialQuery
+from activity.trial import Trial, TrialQuery
 from groupbuy.admin import MomentInput
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.history import KeepsValues
@@ -168,6 +169,7 @@ class ActivityAdmin(UsedRowsStay):
     search_fields = ["=id", "name"]
     inlines = [OfferInline]
     readonly_fields = ["status"]  # buttons change it
+    trial_form: type[TrialForm] = TrialForm
     fieldsets = [
         (None, {"fields": ["name", "status", "discount", "start_at", "end_at"]}),
         (
@@ -214,19 +216,28 @@ class ActivityAdmin(UsedRowsStay):
         }
         return render(request, "admin/calendar.html", context)
 
+    def explain_more(self, form: Any, trial: Trial, at: datetime) -> dict[str, Any]:
+        """What trade/joining_admin.py adds to the explanation."""
+        return {}
+
+    def explain_back(self, request: HttpRequest) -> list[tuple[str, str]]:
+        return []
+
     @action(description=_("Explain a trial"), url_path="explain", permissions=["view"])
     def explain(self, request: HttpRequest) -> HttpResponse:
         """Why a user may join, or not. A GET, because it changes nothing."""
         asked = request.GET if "user_id" in request.GET else None
-        form = TrialForm(asked, initial=request.GET.dict())
+        form = self.trial_form(asked, initial=request.GET.dict())
         context = self.admin_site.each_context(request) | {
             "title": _("Explain a trial"),
             "form": form,
+            "back": self.explain_back(request),
         }
         if form.is_valid():
             now = form.cleaned_data["at"] or timezone.now()
             trial, steps = explain(form.to_query(), now=now)
             context |= {"trial": trial, "steps": steps, "refused": trial.refusals}
+            context |= self.explain_more(form, trial, now)
         return render(request, "admin/explain.html", context)
 
 

@@ -1,6 +1,5 @@
 """Acts of operators: by the rules of the trade, with a reason, and not on what has changed."""
 
-import html
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -223,14 +222,3 @@ def test_a_payment_that_is_faster_than_the_act_is_kept(monkeypatch: pytest.Monke
     assert isinstance(results[0], acts.ChangedError)
     assert states() == {"a": (1, ""), "b": (1, "")}
     assert broken() == []
-
-
-def test_pages_lead_to_the_explanation_of_a_trial(operator: Client) -> None:
-    team = team_of("a")
-
-    for row, shopper in ((team, ""), (order_of("a"), "a")):
-        page = operator.get(url_of(row, "change")).content.decode()
-        [link] = re.findall(r'href="(/admin/activity/activity/explain/[^"]*)"', page)
-        form = operator.get(html.unescape(link)).context["form"]
-        assert form.data["user_id"] == shopper
-        assert form.is_valid() == bool(shopper)

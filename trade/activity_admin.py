@@ -25,6 +25,7 @@ from groupbuy.models import Channel
 from trade import labels
 from trade.activity_act_admin import ActivityActs
 from trade.figures import activities
+from trade.joining_admin import ExplainsJoins
 from trade.models import Team
 from trade.plan_admin import CopiesAndExtends
 
@@ -86,7 +87,9 @@ class SkuAdmin(TellsOfTeams, pages.SkuAdmin):
 
 
 @admin.register(Activity)
-class ActivityAdmin(ActivityActs, CopiesAndExtends, TellsOfTeams, pages.ActivityAdmin):
+class ActivityAdmin(
+    ExplainsJoins, ActivityActs, CopiesAndExtends, TellsOfTeams, pages.ActivityAdmin
+):
     actions_detail = [*ActivityActs.actions_detail, *CopiesAndExtends.actions_detail]
     change_form_outer_before_template = "admin/activity.html"
 

@@ -17,7 +17,6 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
-from activity.models import Sku
 from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
 from groupbuy.fields import read_id
 from trade import (
@@ -34,6 +33,7 @@ from trade.figures import home
 from trade.find import find
 from trade.inbox import problems
 from trade.invariants import check_all
+from trade.joining_admin import question
 from trade.models import Order, Team
 
 
@@ -115,7 +115,7 @@ class TeamAdmin(TeamActs, ReadOnly, BigListAdmin):
     ) -> HttpResponse:
         team, now = context["original"], timezone.now()
         context |= {"timeline": timeline.of_team(team), "next": timeline.next_of_team(team, now)}
-        context["why_not"] = _explanation(team, user_id="")
+        context["why_not"] = question(team, None, now)
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page
 
@@ -141,18 +141,6 @@ class TeamAdmin(TeamActs, ReadOnly, BigListAdmin):
             "broken": sum(bool(rows) for _sentence, rows in checked or ()),
         }
         return render(request, "admin/invariants.html", context)
-
-
-def _explanation(row: Order | Team, *, user_id: str) -> str:
-    """The page that explains the trial of this shopper, of these goods, when this row was made."""
-    asked = {
-        "channel": row.channel_id,
-        "sku": Sku.objects.filter(goods_id=row.goods_id).values_list("pk", flat=True).first() or "",
-        "activity": row.activity_id,
-        "user_id": user_id,
-        "at": f"{timezone.localtime(row.created_at):%Y-%m-%d %H:%M:%S}",
-    }
-    return f"{reverse('admin:activity_activity_explain')}?{urlencode(asked)}"
 
 
 @admin.register(Order)
@@ -233,7 +221,7 @@ class OrderAdmin(OrderActs, ReadOnly, BigListAdmin):
             "timeline": timeline.of_order(order),
             "next": timeline.next_of_order(order, now),
             "others": f"{orders}?{urlencode({'q': order.user_id})}",
-            "why_not": _explanation(order, user_id=order.user_id),
+            "why_not": question(order.team, order, now),
         }
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page

@@ -1,0 +1,130 @@
+"""Why a shopper cannot join: asked from an order or a team, answered with the team's own rules."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from html import unescape
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils.html import strip_tags
+
+from tests.factories import GOODS, NOW, lock, make_activity, make_team, refund, settle
+from trade.models import Order, Team
+
+pytestmark = pytest.mark.django_db
+TITLES = {
+    "E0006": "The team has a free seat",
+    "E0103": "The shopper is below the limit per person",
+    "E0009": "The shopper is not in the team yet",
+}
+
+
+@pytest.fixture(autouse=True)
+def _clock() -> Iterator[None]:
+    with time_machine.travel(NOW + timedelta(minutes=5), tick=False):
+        yield
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(User.objects.create_superuser("operator"))
+    return client
+
+
+def link(client: Client, row: Order | Team) -> str:
+    """The link on the page of an order or a team."""
+    page = client.get(f"/admin/trade/{row._meta.model_name}/{row.pk}/change/").content.decode()
+    [url] = re.findall(r'href="(/admin/activity/activity/explain/\?[^"]*)"', page)
+    return unescape(url)
+
+
+def verdict(client: Client, url: str) -> tuple[str, list[str]]:
+    """The answer, and the rules that refuse."""
+    page = client.get(url).content.decode()
+    [answer] = re.findall(r'<p role="status">(.*?)</p>', page, re.S)
+    broken = re.findall(r'<li class="broken">(.*?)<br>', page, re.S)
+    return strip_tags(answer).strip(), [unescape(each).strip() for each in broken]
+
+
+def asked(user: str, team: Team, at: datetime) -> str:
+    base = "/admin/activity/activity/explain/"
+    moment = (at + timedelta(hours=8)).isoformat()[:16]
+    sku = team.activity.offers.get().sku_id
+    return (
+        f"{base}?channel={team.channel_id}&sku={sku}&activity={team.activity_id}"
+        f"&user_id={user}&team={team.pk}&at={moment}"
+    )
+
+
+def test_an_order_asks_for_its_shopper_and_team_and_leads_back(operator: Client) -> None:
+    make_activity()
+    team = make_team("a")
+    order = team.orders.get()
+    url = link(operator, order)
+
+    assert f"user_id=a&order={order.pk}" in url
+    assert "at=2036-05-01T12%3A05" in url
+    answer, broken = verdict(operator, url)
+    assert answer.startswith("E0103")  # a limit of one, and the seat itself counts
+    assert broken == [TITLES["E0103"], TITLES["E0009"]]
+    page = operator.get(url).content.decode()
+    assert f'href="/admin/trade/order/{order.pk}/change/"' in page
+    assert f'href="/admin/trade/team/{team.pk}/change/"' in page
+
+
+def test_a_team_asks_for_somebody_who_is_entered_first(operator: Client) -> None:
+    make_activity()
+    team = make_team("a")
+    url = link(operator, team)
+    page = operator.get(url).content.decode()
+
+    assert "This field is required" not in page
+    assert f'value="{team.pk}"' in page
+    assert verdict(operator, f"{url}&user_id=b") == ("May join, for 80.00.", [])
+
+
+def test_each_rule_of_the_team_refuses_with_the_code_of_the_lock(operator: Client) -> None:
+    make_activity(take_limit=2, target_count=2)
+    team = make_team("a", "b")
+    now = NOW + timedelta(minutes=5)
+
+    assert verdict(operator, asked("c", team, now))[0].startswith("E0006")
+    assert verdict(operator, asked("c", team, now))[1] == [TITLES["E0006"]]
+    refund("b", now=NOW + timedelta(minutes=3))
+    assert verdict(operator, asked("c", team, now))[1] == []
+    assert verdict(operator, asked("c", team, NOW + timedelta(minutes=2)))[1] == [TITLES["E0006"]]
+    assert verdict(operator, asked("a", team, now))[1] == [TITLES["E0009"]]
+    for number in (1, 2):
+        lock("c", out_trade_no=f"t-c{number}")
+    assert verdict(operator, asked("c", team, now))[0].startswith("E0103")
+
+
+def test_a_team_that_is_over_takes_nobody_and_one_may_outlive_its_activity(
+    operator: Client,
+) -> None:
+    activity = make_activity(target_count=2, end_at=NOW + timedelta(minutes=1))
+    team = make_team("a")
+    now = NOW + timedelta(minutes=5)
+    assert verdict(operator, asked("c", team, now))[0] == "May join, for 80.00."
+    assert verdict(operator, asked("c", team, NOW + timedelta(minutes=15)))[0].startswith("E0010")
+
+    lock("b", team_id=str(team.pk))
+    for user in "ab":
+        settle(user, now=NOW + timedelta(minutes=2))
+    assert verdict(operator, asked("c", team, now))[1][-1] == "The team is forming"
+    before = asked("c", team, NOW + timedelta(minutes=1))
+    assert "The team is forming" not in verdict(operator, before)[1]
+    assert activity.offers.get().sku.goods_id == GOODS
+
+
+def test_an_unknown_team_is_named(operator: Client) -> None:
+    make_activity()
+    team = make_team("a")
+    answer, broken = verdict(
+        operator, asked("b", team, NOW).replace(f"team={team.pk}", "team=none")
+    )
+    assert (answer.split()[0], broken) == ("E0010", ["There is such a team"])

@@ -1,0 +1,106 @@
+"""Why a shopper may join a team, or not (能否参团): what a lock checks of the team and the shopper.
+
+For operators, beside activity/explain.py. Seats are those of the moment; a limit is today's.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db.models import Max, Q, QuerySet
+from django.utils import formats, timezone
+from django.utils.translation import gettext as _
+
+from activity.explain import Step
+from activity.models import Activity
+from activity.trial import TrialQuery
+from groupbuy.errors import ErrorCode
+from groupbuy.fields import read_id
+from trade.models import Order, Team
+
+
+class Check(NamedTuple):
+    error: ErrorCode
+    step: Step
+
+
+def checks(query: TrialQuery, team_id: str, *, at: datetime) -> list[Check]:
+    """In the order in which a lock refuses."""
+    team = Team.objects.select_related("channel").filter(pk=read_id(team_id)).first()
+    return list(_of_team(query, team, at) if team else _unknown(team_id))
+
+
+def _unknown(team_id: str) -> Iterator[Check]:
+    refused = True, _("Ask for the number of the team again.")
+    yield Check(ErrorCode.TEAM_NOT_JOINABLE, Step(_("There is such a team"), team_id, *refused))
+
+
+def _of_team(query: TrialQuery, team: Team, at: datetime) -> Iterator[Check]:
+    seated = live_at(Order.objects.filter(team=team), at)
+    taken = seated.count()
+    yield _check(
+        ErrorCode.TEAM_FULL,
+        _("The team has a free seat"),
+        _("%(taken)d of %(target)d taken") % {"taken": taken, "target": team.target_count},
+        taken >= team.target_count,
+        _("A seat comes free when somebody leaves or does not pay in time."),
+    )
+    yield _limit(query, team.activity, at)
+    yield _check(
+        ErrorCode.ALREADY_IN_TEAM,
+        _("The shopper is not in the team yet"),
+        query.user_id,
+        seated.filter(user_id=query.user_id).exists(),
+        _("The shopper has a seat in this team: one seat per person and team."),
+    )
+    offered = (team.channel.source, team.channel.channel, team.goods_id)
+    other = offered != (query.source, query.channel, query.goods_id)
+    yield _check(
+        ErrorCode.TEAM_NOT_JOINABLE,
+        _("The team is for these goods on this channel"),
+        f"{offered[0]}/{offered[1]}, {offered[2]}",
+        other or query.activity_id not in (None, team.activity_id),
+        _("Choose the channel, the goods and the activity of the team."),
+    )
+    ended = _ended(team)
+    yield _check(
+        ErrorCode.TEAM_NOT_JOINABLE,
+        _("The team is forming"),
+        _("from %(start)s to %(end)s") % {"start": _moment(team.created_at), "end": _moment(ended)},
+        not team.created_at <= at < ended,
+        _("A team that is complete, failed or past its end takes nobody in: open another one."),
+    )
+
+
+def _limit(query: TrialQuery, activity: Activity, at: datetime) -> Check:
+    bought = live_at(Order.objects.filter(activity=activity, user_id=query.user_id), at).count()
+    return _check(
+        ErrorCode.TAKE_LIMIT_REACHED,
+        _("The shopper is below the limit per person"),
+        _("%(count)d of %(limit)d") % {"count": bought, "limit": activity.take_limit},
+        bought >= activity.take_limit,
+        _("Orders that are open or complete count. Raise the activity's limit per person."),
+    )
+
+
+def live_at(orders: QuerySet[Order], at: datetime) -> QuerySet[Order]:
+    """Those that had a seat at that moment."""
+    return orders.filter(Q(closed_at=None) | Q(closed_at__gt=at), created_at__lte=at)
+
+
+def _ended(team: Team) -> datetime:
+    """When it stopped forming, or will."""
+    if team.completed_at:
+        return team.completed_at
+    if team.status != Team.Status.FAILED:
+        return team.expires_at
+    last = team.orders.aggregate(last=Max("closed_at"))["last"]
+    return min(last or team.expires_at, team.expires_at)
+
+
+def _check(error: ErrorCode, rule: str, saw: str, refused: bool, advice: str) -> Check:
+    return Check(error, Step(rule, saw, refused, advice if refused else ""))
+
+
+def _moment(at: datetime) -> str:
+    return formats.date_format(timezone.localtime(at), "Y-m-d H:i:s")

@@ -1,0 +1,69 @@
+"""The page “Explain a trial” for a team, too; links to it from an order and from a team."""
+
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from activity.admin import TrialForm
+from activity.models import Sku
+from activity.trial import Trial
+from groupbuy.errors import ErrorCode
+from groupbuy.fields import read_id
+from trade.joining import checks
+from trade.models import Order, Team
+
+
+class JoinForm(TrialForm):
+    team = forms.CharField(
+        label=_("team to join; empty: open a new one"),
+        max_length=20,
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+    )
+    order = forms.IntegerField(required=False, widget=forms.HiddenInput())
+
+
+class ExplainsJoins:
+    """For the page of activities."""
+
+    trial_form: type[TrialForm] = JoinForm
+
+    def explain_more(self, form: Any, trial: Trial, at: datetime) -> dict[str, Any]:
+        """What concerns the team; the activity's window does not matter to a join."""
+        team = form.cleaned_data["team"].strip()
+        if not team:
+            return {}
+        found = checks(form.to_query(), team, at=at)
+        trial_refuses = [each for each in trial.refusals if each is not ErrorCode.OUTSIDE_WINDOW]
+        return {
+            "more": [check.step for check in found],
+            "refused": trial_refuses + [each.error for each in found if each.step.refused],
+        }
+
+    def explain_back(self, request: HttpRequest) -> list[tuple[str, str]]:
+        """Links back to the order and the team that were being looked at."""
+        rows = ((Order, request.GET.get("order", "")), (Team, request.GET.get("team", "")))
+        found = [model.objects.filter(pk=read_id(term)).first() for model, term in rows]
+        return [(f"{row._meta.verbose_name} {row}", _page(row)) for row in found if row]
+
+
+def question(team: Team, order: Order | None, now: datetime) -> str:
+    """The URL that asks why this shopper, or one who is to be entered, cannot join the team."""
+    sku = Sku.objects.filter(goods_id=team.goods_id).values_list("pk", flat=True).first()
+    at = f"{timezone.localtime(now):%Y-%m-%dT%H:%M}"
+    values: dict[str, Any] = {"channel": team.channel_id, "sku": sku, "activity": team.activity_id}
+    values |= {"team": team.pk, "at": at}
+    if order:
+        values |= {"user_id": order.user_id, "order": order.pk}
+    return f"{reverse('admin:activity_activity_explain')}?{urlencode(values)}"
+
+
+def _page(row: Order | Team) -> str:
+    return reverse(f"admin:trade_{row._meta.model_name}_change", args=[row.pk])
