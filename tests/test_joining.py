@@ -128,3 +128,12 @@ def test_an_unknown_team_is_named(operator: Client) -> None:
         operator, asked("b", team, NOW).replace(f"team={team.pk}", "team=none")
     )
     assert (answer.split()[0], broken) == ("E0010", ["There is such a team"])
+
+
+def test_a_team_that_was_opened_in_this_minute_is_forming(operator: Client) -> None:
+    make_activity()
+    opened = NOW + timedelta(minutes=5, seconds=10)
+    with time_machine.travel(NOW + timedelta(minutes=5, seconds=30), tick=False):
+        team = lock("a", now=opened).team
+
+        assert verdict(operator, f"{link(operator, team)}&user_id=b")[1] == []

@@ -57,7 +57,7 @@ class ExplainsJoins:
 def question(team: Team, order: Order | None, now: datetime) -> str:
     """The URL that asks why this shopper, or one who is to be entered, cannot join the team."""
     sku = Sku.objects.filter(goods_id=team.goods_id).values_list("pk", flat=True).first()
-    at = f"{timezone.localtime(now):%Y-%m-%dT%H:%M}"
+    at = f"{timezone.localtime(now):%Y-%m-%dT%H:%M:%S}"
     values: dict[str, Any] = {"channel": team.channel_id, "sku": sku, "activity": team.activity_id}
     values |= {"team": team.pk, "at": at}
     if order:
