@@ -30,7 +30,7 @@ RULES = {  # PromQL that answers while something is wrong -> what that is
     "max(gbm_invariants_broken) > 0": "{value:.0f} invariants are broken",
     "max(gbm_queue_tasks) > 1000": "{value:.0f} tasks wait in the broker",
 }
-WINDOW = "2m"  # of rates: short, so that what is over is soon forgotten
+WINDOW = "1m"  # of rates: short, so that what is over is soon forgotten
 
 
 def find_causes(*, now: datetime) -> dict[str, Any]:

