@@ -122,6 +122,8 @@ class ApiKeyAdmin(KeepsValues):
 
 
 class SwitchForm(forms.ModelForm):
+    reason = forms.CharField(label=_("reason"), max_length=200, widget=UnfoldAdminTextInputWidget)
+
     class Meta:
         model = Switch
         fields = ["value"]
@@ -146,7 +148,7 @@ class SwitchChangeInline(TabularInline):
     extra = 0
     per_page = 25
     hide_title = True
-    fields = ["at", "by", "before", "after"]
+    fields = ["at", "by", "before", "after", "reason"]
     readonly_fields = fields
     ordering = ["-id"]
 
@@ -167,10 +169,13 @@ class SwitchAdmin(ModelAdmin):
     verbs = ("view", "change")
     form = SwitchForm
     list_display = ["label", "key_name", "value", "changed_at", "changed_by"]
-    fields = ["key", "value"]
     readonly_fields = ["key"]
     inlines = [SwitchChangeInline]
     actions_list = ["blocked"]
+
+    def get_fields(self, request: HttpRequest, obj: Switch | None = None) -> list[str]:
+        asks = ["reason"] if self.has_change_permission(request, obj) else []
+        return ["key", "value", *asks]
 
     @admin.display(description=_("switch"), ordering="key")
     def label(self, switch: Switch) -> str:
@@ -193,7 +198,8 @@ class SwitchAdmin(ModelAdmin):
         return HttpResponseRedirect(reverse("admin:groupbuy_switch_change", args=[object_id]))
 
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
-        switches.change(obj.key, obj.value, by=request.user.get_username())
+        by, reason = request.user.get_username(), form.cleaned_data["reason"]
+        switches.change(obj.key, obj.value, by=by, reason=reason)
 
     def has_unblock_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("groupbuy.unblock_switch")

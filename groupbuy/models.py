@@ -226,6 +226,7 @@ class SwitchChange(models.Model):
     after = models.CharField(_("after"), max_length=1000, blank=True)
     at = models.DateTimeField(_("changed at"), auto_now_add=True)
     by = models.CharField(_("changed by"), max_length=150)
+    reason = models.CharField(_("reason"), max_length=200, blank=True, db_default="")
 
     class Meta:
         verbose_name = _("change of a switch")

@@ -128,7 +128,7 @@ def tidy(value: str) -> str:
     return value.replace(" ", "").replace("，", ",")
 
 
-def change(key: str, value: str, *, by: str) -> None:
+def change(key: str, value: str, *, by: str, reason: str = "") -> None:
     """Change a switch and log who did. Raises ValidationError; nothing has changed then."""
     key = OTHER_SPELLINGS.get(key, key)
     value = tidy(value)
@@ -137,7 +137,9 @@ def change(key: str, value: str, *, by: str) -> None:
         switch, _created = Switch.objects.select_for_update().get_or_create(
             key=key, defaults={"value": SWITCHES[Key(key)].default}
         )
-        SwitchChange.objects.create(switch=switch, before=switch.value, after=value, by=by)
+        SwitchChange.objects.create(
+            switch=switch, before=switch.value, after=value, by=by, reason=reason
+        )
         switch.value, switch.changed_by = value, by
         switch.save()
 

@@ -136,7 +136,7 @@ NO_INLINE = {"changes-TOTAL_FORMS": 0, "changes-INITIAL_FORMS": 0}
 def test_an_unreadable_switch_is_refused_with_the_field_named(operator: Client) -> None:
     url = reverse("admin:groupbuy_switch_change", args=["cutRange"])
 
-    response = operator.post(url, NO_INLINE | {"value": "200"})
+    response = operator.post(url, NO_INLINE | {"value": "200", "reason": "r"})
 
     assert response.context["adminform"].form.errors == {
         "value": ["Expected: percentage of users admitted, 0 to 100."]
@@ -147,13 +147,24 @@ def test_an_unreadable_switch_is_refused_with_the_field_named(operator: Client) 
 def test_a_switch_remembers_who_changed_it(operator: Client) -> None:
     url = reverse("admin:groupbuy_switch_change", args=["cutRange"])
     for value in ("30", "40"):
-        operator.post(url, NO_INLINE | {"value": value})
+        operator.post(url, NO_INLINE | {"value": value, "reason": "r"})
 
     switch = Switch.objects.get(key="cutRange")
     changes = [(change.before, change.after, change.by) for change in switch.changes.order_by("pk")]
     assert (switch.value, switch.changed_by) == ("40", "operator")
     assert changes == [("100", "30", "operator"), ("30", "40", "operator")]
     assert "40" in operator.get(url).content.decode()
+
+
+def test_a_switch_asks_why_and_keeps_the_answer(operator: Client) -> None:
+    url = reverse("admin:groupbuy_switch_change", args=["scBlacklist"])
+
+    refused = operator.post(url, NO_INLINE | {"value": "s02c02,s03c03", "reason": " "})
+    assert list(refused.context["adminform"].form.errors) == ["reason"]
+    assert not Switch.objects.get(key="scBlacklist").changes.exists()
+    operator.post(url, NO_INLINE | {"value": "s02c02,s03c03", "reason": "unpaid bills"})
+    assert Switch.objects.get(key="scBlacklist").changes.get().reason == "unpaid bills"
+    assert "unpaid bills" in operator.get(url).content.decode()
 
 
 def test_members_are_added_to_a_crowd(operator: Client) -> None:
@@ -240,6 +251,6 @@ def test_only_tasks_that_exist_can_be_scheduled(operator: Client) -> None:
 
 def test_a_blacklist_with_spaces_is_understood(operator: Client) -> None:
     url = reverse("admin:groupbuy_switch_change", args=["scBlacklist"])
-    operator.post(url, NO_INLINE | {"value": "s02c02， s03c03"})
+    operator.post(url, NO_INLINE | {"value": "s02c02， s03c03", "reason": "r"})
 
     assert Switch.objects.get(key="scBlacklist").value == "s02c02,s03c03"
