@@ -18,7 +18,6 @@ from django.utils.translation import ngettext
 from activity.models import Activity
 from activity.warnings import warnings
 from groupbuy import changes, history, rows
-from groupbuy.money import to_money
 from trade.acts import Act, ChangedError
 from trade.models import Order, Team
 from trade.rowlocks import lock_activity
@@ -90,7 +89,7 @@ def _running(activity: Activity) -> list[str]:
         "%(count)d shopper in them has paid, %(money)s waiting together.",
         "%(count)d shoppers in them have paid, %(money)s waiting together.",
         sums["payers"],
-    ) % {"count": sums["payers"], "money": to_money(sums["money"]) if sums["money"] else 0}
+    ) % {"count": sums["payers"], "money": f"¥{sums['money'] or 0:.2f}"}
     holds = ngettext(
         "%(count)d seat in them is held and not paid for.",
         "%(count)d seats in them are held and not paid for.",
