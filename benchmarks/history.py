@@ -1,22 +1,26 @@
-"""A sweep for one due row among many that are not: does it look at more rows than among few?
+"""Does a sweep, or an offer's list of teams, look at more rows because there are many others?
 
-Counted by MariaDB itself: the session's Handler_read_* counters over one whole sweep, which
-include what ending the one row takes. Half of the other rows are history, half not yet due.
+Counted by MariaDB itself: the session's Handler_read_* counters. For a sweep they include what
+ending the one due row takes; half of the other rows are history, half not yet due.
 """
 
+import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from django.db import connection
 from django.utils import timezone
 
+from activity.catalog import find_offer
 from benchmarks import bulk
 from benchmarks.stack import Row, row
-from trade import expire
+from trade import expire, market
 from trade.notify import outbox
 
 FEW, MANY = 2_000, 2_000_000
 PAST, FUTURE = "NOW(6) - INTERVAL 86400 + seq SECOND", "NOW(6) + INTERVAL 86400 + seq SECOND"
+OPEN, ABANDONED, COMPLETE = 200, 100_000, 1_000_000  # teams of one offer
 SWEEPS: dict[str, Callable[[], int]] = {  # promises first: the others make new ones
     "promises": partial(outbox.deliver_due, clock=timezone.now),
     "holds": partial(expire.close_overdue_holds, clock=timezone.now),
@@ -27,8 +31,25 @@ SWEEPS: dict[str, Callable[[], int]] = {  # promises first: the others make new 
 def measure() -> list[Row]:
     print("history …", flush=True)
     few, many = _rows_examined(FEW), _rows_examined(MANY)
+    offers = [_offer_reads(0, 0), _offer_reads(ABANDONED, 0), _offer_reads(0, COMPLETE)]
     bulk.clear()
+    plain, abandoned, complete = offers
     return [
+        row(
+            f"rows examined for {OPEN} open teams of {ABANDONED:,} that all have left / of {OPEN}",
+            abandoned["teams"],
+            "rows",
+            plain["teams"] / abandoned["teams"],
+            1 / 1.2,
+        ),
+        row(
+            f"rows examined for the statistic of {COMPLETE:,} complete teams / of none",
+            complete["statistic"],
+            "rows",
+            plain["statistic"] / complete["statistic"],
+            1 / 1.2,
+        ),
+    ] + [
         row(
             f"rows examined for 1 due of {MANY:,} {name} / of {FEW:,}",
             many[name],
@@ -51,12 +72,33 @@ def _rows_examined(size: int) -> dict[str, int]:
     promises = {"name": "old", "target": "http://127.0.0.1:9/notify"}
     bulk.load(bulk.PROMISE, size, **promises, state=status, due=due)
     bulk.analyze()
-    return {name: _reads(sweep) for name, sweep in SWEEPS.items()}
+    return {name: _reads(sweep, 1) for name, sweep in SWEEPS.items()}
 
 
-def _reads(sweep: Callable[[], int]) -> int:
+def _offer_reads(abandoned: int, complete: int) -> dict[str, int]:
+    """Rows that an offer's open teams and its statistic examine, of OPEN teams and these."""
+    bulk.clear()
+    others = abandoned + complete
+    status, locked = ("0", "0") if abandoned else ("1", "3")
+    first = f"IF(seq <= {others}, {{}}, {{}})"  # these end before the open ones
+    counts = {"locked": first.format(locked, 1), "paid": first.format("0" if abandoned else 3, 0)}
+    bulk.load(bulk.TEAM, others + OPEN, status=first.format(status, 0), ends=FUTURE, **counts)
+    bulk.load(bulk.ORDER, OPEN, team=f"seq + {others}", status="0", deadline=FUTURE)
+    bulk.analyze()
+    time.sleep(2)  # the copies of the last measurement are out of date
+    now = timezone.now()
+    names = {"source": "s01", "channel": "c01", "goods_id": "9890001", "activity_id": 100123}
+    offer = find_offer(**names, now=now)  # type: ignore[arg-type]
+    assert offer
+    return {
+        "teams": _reads(lambda: len(market.open_teams(offer, now=now)), OPEN),
+        "statistic": _reads(lambda: market.statistic(100123).all_team_count, OPEN),
+    }
+
+
+def _reads(call: Callable[[], Any], answer: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute("FLUSH STATUS")
-        assert sweep() == 1
+        assert call() == answer
         cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
         return sum(int(count) for _name, count in cursor.fetchall())
