@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import time_machine
@@ -83,7 +84,8 @@ def test_a_change_of_the_rules_says_how_many_open_teams_keep_the_old_ones(
     make_team("a")
     make_team("b")
     sent = Fields(operator.get(URL).content.decode()).values
-    page = operator.post(URL, sent | {"target_count": 5}, follow=True).content.decode()
+    change = {"target_count": 5, "reason": "busy"}
+    page = operator.post(URL, sent | change, follow=True).content.decode()
 
     assert "2 open teams keep the old rules" in page
     assert Activity.objects.get().target_count == 5
@@ -102,9 +104,35 @@ def test_a_change_of_the_price_says_how_many_open_teams_keep_the_old_one(
     url = f"/admin/activity/{model}/{row.pk}/change/"
     sent = Fields(operator.get(url).content.decode()).values
     change = {"original_price": "120"} if model == "sku" else {"expression": "30"}
-    page = operator.post(url, sent | {"description": ""} | change, follow=True).content.decode()
+    body = sent | {"description": ""} | change
+    page = operator.post(url, body | {"reason": "sale"}, follow=True).content.decode()
 
     assert "1 open team keeps the old rules" in page
+
+
+@pytest.mark.parametrize("model", ["activity", "sku", "discount"])
+def test_a_change_of_price_or_target_needs_a_reason_once_shoppers_see_it(
+    operator: Client, model: str
+) -> None:
+    activity = make_activity()
+    rows: dict[str, Any] = {
+        "activity": activity,
+        "sku": Sku.objects.get(),
+        "discount": activity.discount,
+    }
+    url = f"/admin/activity/{model}/{rows[model].pk}/change/"
+    sent = Fields(operator.get(url).content.decode()).values | {"description": ""}
+    change = {"target_count": "5", "original_price": "120", "expression": "30"}
+
+    page = operator.post(url, sent | change).content.decode()
+
+    assert "Say why the price or the number of people per team changes." in page
+    rows[model].refresh_from_db()
+    assert (activity.target_count, Sku.objects.get().original_price) == (3, Decimal(100))
+    assert activity.discount.expression == "20"
+    assert operator.post(url, sent | {"name": "other"}).status_code == 302  # no reason is needed
+    Activity.objects.update(status=Activity.Status.CREATED)
+    assert operator.post(url, sent | change).status_code == 302  # nobody sees a draft
 
 
 def test_goods_on_two_channels_are_one_warning() -> None:

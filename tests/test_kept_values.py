@@ -43,13 +43,15 @@ def test_before_and_after_are_told_in_the_readers_language(operator: Client) -> 
     other = make_discount()
     other.name = "half price"
     other.save()
-    save(operator, activity_page, group_type=Activity.GroupType.SHOP_COMPLETES, discount=other.pk)
+    changed = {"group_type": Activity.GroupType.SHOP_COMPLETES, "discount": other.pk}
+    save(operator, activity_page, reason="cheaper", **changed)
     save(operator, activity_page, end_at_1="20:00:05")
 
     told = history(operator, activity_page, "en")
     types = "the target must be reached → when its time is up, the platform completes the team"
     assert f"group type: {types}" in told
     assert "discount: discount → half price" in told
+    assert "reason: “cheaper”" in told
     assert "end: 2036-05-02 12:00:00 → 2036-05-02 20:00:05" in told
     told = history(operator, activity_page, "zh-hans")
     assert "拼团方式：须达到目标人数 → 到时间由平台自动成团" in told

@@ -28,6 +28,7 @@ from trade.figures import activities
 from trade.joining_admin import ExplainsJoins
 from trade.models import Team
 from trade.plan_admin import CopiesAndExtends
+from trade.why_admin import AsksWhy
 
 SHOWN = 5  # of an activity's teams and of its history
 RULES = {  # fields that a team keeps from the moment at which it was opened
@@ -77,18 +78,18 @@ admin.site.unregister([Activity, Discount, Sku])
 
 
 @admin.register(Discount)
-class DiscountAdmin(TellsOfTeams, pages.DiscountAdmin):
+class DiscountAdmin(AsksWhy, TellsOfTeams, pages.DiscountAdmin):
     pass
 
 
 @admin.register(Sku)
-class SkuAdmin(TellsOfTeams, pages.SkuAdmin):
+class SkuAdmin(AsksWhy, TellsOfTeams, pages.SkuAdmin):
     pass
 
 
 @admin.register(Activity)
 class ActivityAdmin(
-    ExplainsJoins, ActivityActs, CopiesAndExtends, TellsOfTeams, pages.ActivityAdmin
+    ExplainsJoins, ActivityActs, CopiesAndExtends, AsksWhy, TellsOfTeams, pages.ActivityAdmin
 ):
     actions_detail = [*ActivityActs.actions_detail, *CopiesAndExtends.actions_detail]
     change_form_outer_before_template = "admin/activity.html"

@@ -1,0 +1,74 @@
+"""A change of price or people per team asks for its reason (修改原因) while shoppers can see it."""
+
+from typing import Any
+
+from django import forms
+from django.db.models import Model
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from activity.models import Activity, Discount, Offer, Sku
+
+ASKED = {"discount", "target_count", "plan", "expression", "original_price"}
+SHOWN = (Activity.Status.IN_EFFECT, Activity.Status.PAUSED)
+
+
+class AsksWhy:
+    """For the pages of activities, discounts and goods."""
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        if self._asks(request, obj):
+            kwargs["form"] = _asking(self.form)  # type: ignore[attr-defined]
+        return super().get_form(request, obj, change, **kwargs)  # type: ignore[misc]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        found = list(super().get_fieldsets(request, obj))  # type: ignore[misc]
+        return [*found, (None, {"fields": ["reason"]})] if self._asks(request, obj) else found
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        """What has changed, and why."""
+        reason = form.cleaned_data.get("reason")
+        form.changed_data = [name for name in form.changed_data if name != "reason"]
+        said = super().construct_change_message(request, form, formsets, add)  # type: ignore[misc]
+        because = {"model": form.instance._meta.label, "act": "because", "reason": reason}
+        return [*said, {"acted": because}] if reason else said
+
+    def _asks(self, request: HttpRequest, row: Model | None) -> bool:
+        may = self.has_change_permission(request, row)  # type: ignore[attr-defined]
+        return row is not None and may and _is_shown(row)
+
+
+def _is_shown(row: Model) -> bool:
+    """Is it part of an activity that is published?"""
+    match row:
+        case Activity():
+            return row.status in SHOWN
+        case Discount():
+            return row.activity_set.filter(status__in=SHOWN).exists()
+        case Sku():
+            return Offer.objects.filter(sku=row, activity__status__in=SHOWN).exists()
+    raise TypeError(row)
+
+
+def _asking(form: type[forms.ModelForm]) -> type[forms.ModelForm]:
+    class Asking(form):  # type: ignore[misc, valid-type]
+        reason = forms.CharField(
+            label=_("reason of a change of price or people per team"),
+            max_length=200,
+            required=False,
+            widget=UnfoldAdminTextInputWidget,
+        )
+
+        def clean(self) -> Any:
+            cleaned = super().clean()
+            if ASKED & set(self.changed_data) and not self.cleaned_data.get("reason"):
+                text = _("Say why the price or the number of people per team changes.")
+                self.add_error("reason", text)
+            return cleaned
+
+    return Asking
