@@ -1,0 +1,162 @@
+"""Four journeys of an operator through the console, in both languages."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from django.utils.translation import gettext, override
+from playwright.sync_api import Page, expect
+
+from activity.discounts import Plan
+from activity.models import Activity, Discount, Offer, Sku
+from tests.browser.conftest import DESKTOP
+from tests.factories import lock, make_activity, make_channel, make_promise, settle
+from trade import expire
+from trade.models import NotifyTask, Order, Team
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LANGUAGES = {"en": "en", "zh-CN": "zh-hans"}
+
+
+class Desk:
+    """The console as one operator sees it; texts are named in English and found in its language."""
+
+    def __init__(self, page: Page, language: str) -> None:
+        self.page, self._language = page, language
+
+    def say(self, text: str) -> str:
+        with override(LANGUAGES[self._language]):
+            return gettext(text)
+
+    def open(self, path: str) -> None:
+        self.page.goto(f"/admin/{path}")
+
+    def follow(self, text: str) -> None:
+        self.page.locator("#main, main, header, body").get_by_role(
+            "link", name=self.say(text), exact=True
+        ).first.click()
+
+    def press(self, text: str) -> None:
+        self.page.get_by_role("button", name=self.say(text), exact=True).first.click()
+
+    def sees(self, text: str) -> None:
+        expect(self.page.locator("body")).to_contain_text(self.say(text))
+
+    def find(self, term: str) -> None:
+        box = self.page.locator("input[name=q]").first
+        box.fill(term)
+        box.press("Enter")
+
+    def save(self) -> None:
+        self.page.locator("[name=_save]").first.click()
+
+
+@pytest.fixture(params=LANGUAGES)
+def desk(request: Any, phone: Callable[..., Page], live_server: Any) -> Desk:
+    client = Client()
+    client.force_login(User.objects.create_superuser("operator"))
+    page = phone(language=request.param, viewport=DESKTOP)
+    session = client.cookies["sessionid"].value
+    cookie: Any = {"name": "sessionid", "value": session, "url": live_server.url}
+    page.context.add_cookies([cookie])
+    return Desk(page, request.param)
+
+
+def test_launch_a_campaign_from_nothing(desk: Desk) -> None:
+    channel, page = make_channel(), desk.page
+    desk.open("activity/sku/add/")
+    for name, value in (("goods_id", "77001"), ("name", "Tea"), ("original_price", "100")):
+        page.locator(f"[name={name}]").fill(value)
+    desk.save()
+    page.wait_for_url("**/activity/sku/")
+    desk.open("activity/discount/add/")
+    page.locator("[name=name]").fill("20 less")
+    page.locator("[name=plan]").select_option(Plan.MINUS)
+    page.locator("[name=expression]").fill("20")
+    desk.save()
+    page.wait_for_url("**/activity/discount/")
+    desk.open("activity/activity/add/")
+    page.locator("[name=name]").fill("Tea in teams")
+    page.locator("[name=discount]").select_option(str(Discount.objects.get().pk))
+    now = timezone.localtime()
+    for name, moment in (("start_at", now), ("end_at", now + timedelta(days=7))):
+        page.locator(f"[name={name}_0]").fill(f"{moment:%Y-%m-%d}")
+        page.locator(f"[name={name}_1]").fill(f"{moment:%H:%M:%S}")
+    page.locator("[name=target_count]").fill("2")
+    page.locator("[name=valid_minutes]").fill("60")
+    page.locator("[name=offers-0-channel]").select_option(str(channel.pk))
+    page.locator("[name=offers-0-sku]").evaluate(
+        "(field, pk) => { field.add(new Option('Tea', pk, true, true)) }", str(Sku.objects.get().pk)
+    )
+    desk.save()
+    page.wait_for_url("**/activity/activity/")
+    desk.open(f"activity/activity/{Activity.objects.get().pk}/change/")
+    expect(page.locator("body")).to_contain_text("100.00 → 80.00")
+    desk.follow("Publish")
+    page.locator("main button[type=submit], .tool button[type=submit]").last.click()
+    page.wait_for_url("**/change/")
+
+    assert Activity.objects.get().status == Activity.Status.IN_EFFECT
+    assert Offer.objects.get().channel == channel
+    page.goto("/o/s01/c01/77001")
+    expect(page.locator("body")).to_contain_text("¥80")
+
+
+def test_find_out_why_a_customer_did_not_get_the_goods(desk: Desk) -> None:
+    now = timezone.now()
+    make_activity(start_at=now - timedelta(hours=1), end_at=now + timedelta(days=1))
+    lock("customer", out_trade_no="Mall-77", now=now)
+    settle("customer", out_trade_no="Mall-77", paid_at=now, now=now)
+    Team.objects.update(expires_at=now - timedelta(hours=1))
+    assert expire.end_overdue_teams(clock=timezone.now) == 1
+
+    desk.open("")
+    desk.find("Mall-77")
+
+    desk.page.wait_for_url("**/trade/order/*/change/")
+    desk.sees("closed, the money goes back")
+    desk.sees("Why could somebody not join?")
+    desk.follow("All orders of this shopper")
+    expect(desk.page.locator("#result_list")).to_contain_text("Mall-77")
+
+
+def test_a_mall_is_down(desk: Desk) -> None:
+    make_activity()
+    given_up = {"state": NotifyTask.State.GIVEN_UP, "next_attempt_at": None, "attempts": 8}
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    make_promise("n-1", endpoint="mall.example.com:https", created_at=an_hour_ago, **given_up)
+
+    desk.open("")
+    desk.page.locator("a[href*=replay]").first.click()
+    desk.page.locator("[name=reason]").fill("the mall is back")
+    desk.press("Count")
+    desk.press("Send them again")
+
+    desk.page.wait_for_url("**/trade/notifytask/")
+    assert NotifyTask.objects.get().state == NotifyTask.State.NEW
+
+
+def test_close_a_campaign_early(desk: Desk) -> None:
+    now = timezone.now()
+    activity = make_activity(start_at=now - timedelta(hours=1), end_at=now + timedelta(days=1))
+    lock("a", now=now)
+    settle("a", now=now, paid_at=now)
+
+    desk.open(f"activity/activity/{activity.pk}/change/")
+    desk.page.locator("a[href$='/close-now/']").first.click()
+    expect(desk.page.locator("body")).to_contain_text(re.compile("¥80.00"))
+    desk.page.locator("[name=reason]").fill("sold out")
+    desk.press("Close the activity and give the money back now")
+    desk.page.wait_for_url("**/change/")
+    assert expire.fail_teams_of_closed(clock=timezone.now) == 1
+
+    order = Order.objects.get()
+    desk.open(f"trade/order/{order.pk}/change/")
+    desk.sees("closed, the money goes back")
+    activity.refresh_from_db()
+    assert activity.status == Activity.Status.ABANDONED
