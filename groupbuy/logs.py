@@ -177,6 +177,7 @@ def configuration(*, level: str, files: Path | None, as_json: bool, version: str
             "celery.app.trace": {"level": "WARNING"},  # metrics.py logs what tasks have changed
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING", "filters": ["brief"]},
+            "axes": {"level": "WARNING"},  # failed sign-ins, not each that succeeds
         },
         "root": {"handlers": list(handlers), "level": level},
     }
