@@ -70,3 +70,13 @@ def test_counts_that_cannot_be_written_are_kept() -> None:
     refused.write()
 
     assert kept() == [(f"{NOW:%m-%d}", "E0103", 2)]
+
+
+def test_a_channel_that_was_deleted_keeps_no_other_from_being_written() -> None:
+    """Mutation: write() without its look at the channel."""
+    refused.count(ErrorCode.TEAM_FULL, channel_id=10**9, now=NOW)
+    refuse()
+
+    refused.write()
+
+    assert kept() == [(f"{NOW:%m-%d}", "E0103", 1)]

@@ -15,6 +15,7 @@ from django.db import Error, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from groupbuy import channels
 from groupbuy.errors import ErrorCode
 from trade.models import RefusedLock
 
@@ -49,7 +50,8 @@ class Refused:
         try:
             with transaction.atomic(durable=True):
                 for key in sorted(counts):  # in one order, so that no two processes deadlock
-                    _add(*key, counts[key])
+                    if channels.get(key[1]):  # else it was deleted, and would fail all others
+                        _add(*key, counts[key])
         except Error as exc:
             logger.warning("Counts of refused locks are written later: %s", exc)
             with self._lock:
