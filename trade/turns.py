@@ -42,7 +42,7 @@ def read_turns(*, activity_id: int, channel_id: int, user_id: str) -> Turns:
 
 
 def free_turn(taken: Collection[int], limit: int) -> int | None:
-    """The lowest free number from 1 to limit, or None.
+    """The number of a shopper's next order, the lowest free one up to limit; None: no more orders.
 
     Numbers above a limit that was lowered still count as taken.
     """

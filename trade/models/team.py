@@ -109,6 +109,7 @@ class Team(models.Model):
         return self.status == self.Status.FORMING and now < self.expires_at
 
     def is_full(self) -> bool:
+        """Every seat is paid or held: lock.TAKE_SEAT takes one, endings.close_order frees it."""
         return self.locked_count >= self.target_count
 
 

@@ -34,7 +34,7 @@ def closed() -> set[str]:
 
 
 def acquire(names: Iterable[str]) -> tuple[str, int]:
-    """Take a slot of the first of these endpoints that has one, of a failing one only at last.
+    """Take a slot of the first of these endpoints that has one; healthy ones come first.
 
     Returns the endpoint and how many promises its batch may hold: 0 if there is no slot.
     """

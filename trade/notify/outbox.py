@@ -8,6 +8,8 @@ deliver_due()  called by Celery every few seconds for whatever is due, and by th
 requeue()      due again at once, for operators
 
 One UPDATE claims a batch of one endpoint's promises, one transaction records how the sends went.
+After a failure _setback() sets the next attempt by BACKOFF; after the eighth attempt, or a final
+answer such as 410, it gives the promise up.
 Delivery is at least once. The receiver tells copies apart by NotifyTask.key.
 """
 
