@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.middleware.locale import LocaleMiddleware
+from django.middleware.common import CommonMiddleware
 from django.test import Client
 from rest_framework.test import APIClient
 
@@ -200,7 +200,7 @@ def test_a_bug_in_middleware(
     mall: APIClient, monkeypatch: pytest.MonkeyPatch, settings: Any, *, debug: bool
 ) -> None:
     settings.DEBUG = debug
-    monkeypatch.setattr(LocaleMiddleware, "process_request", lambda *a: 1 / 0)
+    monkeypatch.setattr(CommonMiddleware, "process_request", lambda *a: 1 / 0)
     mall.raise_request_exception = False
 
     assert envelope(mall.post(TRIAL, {}, format="json")) == (500, "0001", "未知失败")
