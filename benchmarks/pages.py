@@ -53,7 +53,7 @@ def _repeat(code: str, key: str) -> dict[str, Run]:
         _get(poster)
     return {
         "empty": look("nothing"),
-        "viewset": wrk("empty", [body("watcher")], key),
+        "viewset": wrk("api/empty", [body("watcher")], key),
         "offer": look(OFFER),
         "team": look(f"t/{code}"),
         "poll": _counted(poll, etag),

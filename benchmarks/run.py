@@ -74,10 +74,10 @@ def reads(key: str) -> dict[str, Run]:
     full = [team_id for team_id, _members in rows.make_teams(50, members=3)]
     refused = [lock_body(user, full[n % 50]) for n, user in enumerate(rows.users(1000))]
     return {
-        "empty": wrk("empty", asked, key),
+        "empty": wrk("api/empty", asked, key),
         "trial": wrk("api/v1/gbm/trade/trial", asked, key),
         "gated": wrk("api/v1/gbm/trade/trial", gated, key),
-        "plain": wrk("plain", asked, key),
+        "plain": wrk("api/plain", asked, key),
         "index": wrk("api/v1/gbm/index/query_group_buy_market_config", asked, key),
         "full": wrk(LOCK, refused, key, code="E0006"),
     }

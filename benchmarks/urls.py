@@ -39,7 +39,7 @@ def nothing(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("nothing", nothing),
-    path("empty", EmptyViewSet.as_view({"post": "empty"})),
-    path("plain", PlainViewSet.as_view({"post": "empty"})),
+    path("api/empty", EmptyViewSet.as_view({"post": "empty"})),
+    path("api/plain", PlainViewSet.as_view({"post": "empty"})),
     *project,
 ]
