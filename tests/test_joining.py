@@ -11,7 +11,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils.html import strip_tags
 
-from tests.factories import GOODS, NOW, lock, make_activity, make_team, refund, settle
+from groupbuy.errors import ErrorCode, GroupBuyError
+from tests.factories import GOODS, NOW, lock, make_activity, make_team, refund, set_switch, settle
 from trade.models import Order, Team
 
 pytestmark = pytest.mark.django_db
@@ -19,6 +20,8 @@ TITLES = {
     "E0006": "The team has a free seat",
     "E0103": "The shopper is below the limit per person",
     "E0009": "The shopper is not in the team yet",
+    "E0010": "The team is for these goods on this channel",
+    "E0107": "The shopper may hold another seat without paying",
 }
 
 
@@ -101,6 +104,44 @@ def test_each_rule_of_the_team_refuses_with_the_code_of_the_lock(operator: Clien
     for number in (1, 2):
         lock("c", out_trade_no=f"t-c{number}")
     assert verdict(operator, asked("c", team, now))[0].startswith("E0103")
+
+
+def test_a_full_team_of_other_goods_is_not_joinable_rather_than_full(operator: Client) -> None:
+    activity = make_activity(target_count=1)
+    team = make_team("a")
+    other = make_activity(pk=100124, goods_id="9890002").offers.get()
+    url = asked("c", team, NOW + timedelta(minutes=5))
+    url = url.replace(f"sku={activity.offers.get().sku_id}", f"sku={other.sku_id}")
+    url = url.replace("activity=100123", "activity=100124")
+
+    with pytest.raises(GroupBuyError) as refusal:
+        lock("c", team_id=str(team.pk), goods_id="9890002", activity_id=100124)
+    assert refusal.value.error is ErrorCode.TEAM_NOT_JOINABLE
+    assert verdict(operator, url)[1] == [TITLES["E0010"]]
+
+
+def test_the_limit_of_unpaid_seats_refuses_last(operator: Client) -> None:
+    make_activity(take_limit=9)
+    set_switch("holdLimit", "2")
+    team = make_team("a")
+    now = NOW + timedelta(minutes=5)
+    for number in (1, 2):
+        lock("c", out_trade_no=f"t-c{number}")
+
+    answer, broken = verdict(operator, asked("c", team, now))
+    assert (answer.split()[0], broken) == ("E0107", [TITLES["E0107"]])
+    settle("c", out_trade_no="t-c1", now=NOW + timedelta(minutes=1))
+    assert verdict(operator, asked("c", team, now))[1] == []
+    assert verdict(operator, asked("c", team, NOW))[1] == [TITLES["E0107"]]
+
+
+def test_opening_a_team_is_checked_for_the_limits_too(operator: Client) -> None:
+    make_activity()
+    team = make_team("a")
+    url = asked("a", team, NOW + timedelta(minutes=5)).replace(f"team={team.pk}", "team=")
+
+    assert verdict(operator, url)[1] == [TITLES["E0103"]]
+    assert verdict(operator, url.replace("user_id=a", "user_id=b"))[1] == []
 
 
 def test_a_team_that_is_over_takes_nobody_and_one_may_outlive_its_activity(

@@ -1,4 +1,4 @@
-"""Why a shopper may join a team, or not (能否参团): what a lock checks of the team and the shopper.
+"""Why a shopper may open or join a team, or not (能否参团): what a lock checks after the trial.
 
 For operators, beside activity/explain.py. Seats are those of the moment; a limit is today's.
 """
@@ -11,9 +11,11 @@ from django.db.models import Max, Q, QuerySet
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
+from activity.catalog import LiveOffer
 from activity.explain import Step
 from activity.models import Activity
 from activity.trial import TrialQuery
+from groupbuy import switches
 from groupbuy.errors import ErrorCode
 from groupbuy.fields import read_id
 from trade.models import Order, Team
@@ -24,10 +26,16 @@ class Check(NamedTuple):
     step: Step
 
 
-def checks(query: TrialQuery, team_id: str, *, at: datetime) -> list[Check]:
-    """In the order in which a lock refuses."""
-    team = Team.objects.select_related("channel").filter(pk=read_id(team_id)).first()
-    return list(_of_team(query, team, at) if team else _unknown(team_id))
+def checks(
+    query: TrialQuery, team_id: str, offer: LiveOffer | None, *, at: datetime
+) -> list[Check]:
+    """In the order in which a lock refuses; team_id "" opens a team of this offer."""
+    if team_id:
+        team = Team.objects.select_related("channel").filter(pk=read_id(team_id)).first()
+        return list(_of_team(query, team, at) if team else _unknown(team_id))
+    if not offer:
+        return []
+    return [_limit(query, offer.activity, at), _holds(query, offer.channel_id, at)]
 
 
 def _unknown(team_id: str) -> Iterator[Check]:
@@ -38,11 +46,13 @@ def _unknown(team_id: str) -> Iterator[Check]:
 def _of_team(query: TrialQuery, team: Team, at: datetime) -> Iterator[Check]:
     seated = live_at(Order.objects.filter(team=team), at)
     taken = seated.count()
+    offered = (team.channel.source, team.channel.channel, team.goods_id)
+    other = offered != (query.source, query.channel, query.goods_id)
     yield _check(
         ErrorCode.TEAM_FULL,
         _("The team has a free seat"),
         _("%(taken)d of %(target)d taken") % {"taken": taken, "target": team.target_count},
-        taken >= team.target_count,
+        taken >= team.target_count and not other,
         _("A seat comes free when somebody leaves or does not pay in time."),
     )
     yield _limit(query, team.activity, at)
@@ -53,8 +63,6 @@ def _of_team(query: TrialQuery, team: Team, at: datetime) -> Iterator[Check]:
         seated.filter(user_id=query.user_id).exists(),
         _("The shopper has a seat in this team: one seat per person and team."),
     )
-    offered = (team.channel.source, team.channel.channel, team.goods_id)
-    other = offered != (query.source, query.channel, query.goods_id)
     yield _check(
         ErrorCode.TEAM_NOT_JOINABLE,
         _("The team is for these goods on this channel"),
@@ -70,6 +78,7 @@ def _of_team(query: TrialQuery, team: Team, at: datetime) -> Iterator[Check]:
         not team.created_at <= at < ended,
         _("A team that is complete, failed or past its end takes nobody in: open another one."),
     )
+    yield _holds(query, team.channel_id, at)
 
 
 def _limit(query: TrialQuery, activity: Activity, at: datetime) -> Check:
@@ -80,6 +89,19 @@ def _limit(query: TrialQuery, activity: Activity, at: datetime) -> Check:
         _("%(count)d of %(limit)d") % {"count": bought, "limit": activity.take_limit},
         bought >= activity.take_limit,
         _("Orders that are open or complete count. Raise the activity's limit per person."),
+    )
+
+
+def _holds(query: TrialQuery, channel_id: int, at: datetime) -> Check:
+    orders = Order.objects.filter(channel=channel_id, user_id=query.user_id)
+    unpaid = live_at(orders, at).filter(Q(paid_at=None) | Q(paid_at__gt=at)).count()
+    limit = switches.hold_limit()
+    return _check(
+        ErrorCode.TOO_MANY_HOLDS,
+        _("The shopper may hold another seat without paying"),
+        _("%(count)d of %(limit)d") % {"count": unpaid, "limit": limit},
+        unpaid >= limit,
+        _("Unpaid orders on the channel count. The shopper pays or cancels one, or it times out."),
     )
 
 

@@ -36,12 +36,11 @@ class ExplainsJoins:
     trial_form: type[TrialForm] = JoinForm
 
     def explain_more(self, form: Any, trial: Trial, at: datetime) -> dict[str, Any]:
-        """What concerns the team; the activity's window does not matter to a join."""
+        """What a lock checks besides; the activity's window does not matter to a join."""
         team = form.cleaned_data["team"].strip()
-        if not team:
-            return {}
-        found = checks(form.to_query(), team, at=at)
-        trial_refuses = [each for each in trial.refusals if each is not ErrorCode.OUTSIDE_WINDOW]
+        found = checks(form.to_query(), team, trial.offer, at=at)
+        outlives = {ErrorCode.OUTSIDE_WINDOW} if team else set()
+        trial_refuses = [each for each in trial.refusals if each not in outlives]
         return {
             "more": [check.step for check in found],
             "refused": trial_refuses + [each.error for each in found if each.step.refused],
