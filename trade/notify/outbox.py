@@ -8,8 +8,8 @@ deliver_due()  called by Celery every few seconds for whatever is due, and by th
 requeue()      due again at once, for operators
 
 One UPDATE claims a batch of one endpoint's promises, one transaction records how the sends went.
-After a failure _setback() sets the next attempt by BACKOFF; after the eighth attempt, or a final
-answer such as 410, it gives the promise up.
+After a failure retry_or_give_up() sets the next attempt by BACKOFF; after the eighth attempt, or
+a final answer such as 410, it gives the promise up.
 Delivery is at least once. The receiver tells copies apart by NotifyTask.key.
 """
 
@@ -204,7 +204,7 @@ def _record(
         done.update(attempts=F("attempts") + 1, last_error="", **delivered)
         for attempt, result in tries:
             if result.error:
-                setback = _setback(attempt, result, now)
+                setback = retry_or_give_up(attempt, result, now)
                 # Skips promises whose attempts an operator has reset since they were read.
                 same = leased.filter(pk=attempt.task_id, attempts=attempt.number - 1)
                 same.update(attempts=attempt.number, **setback)
@@ -214,7 +214,7 @@ def _record(
         NotifyAttempt.objects.bulk_create(attempts)
 
 
-def _setback(attempt: NotifyAttempt, result: Result, now: datetime) -> dict[str, Any]:
+def retry_or_give_up(attempt: NotifyAttempt, result: Result, now: datetime) -> dict[str, Any]:
     """Give up, or try again after the back-off, no sooner than the receiver asked."""
     if _is_last(attempt, result):
         return {"state": State.GIVEN_UP, "next_attempt_at": None, "last_error": attempt.error}
