@@ -1,4 +1,4 @@
-"""Discount arithmetic (折扣). Source: the wire contract, section 4."""
+"""Discount arithmetic (折扣). Source: docs/contract.md, section 4."""
 
 import re
 from decimal import Decimal

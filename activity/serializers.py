@@ -1,4 +1,4 @@
-"""The wire shape of a trial's answer. Field names are the contract's."""
+"""The wire shape of a trial's answer. Source: docs/contract.md, sections 2.1 and 2.6."""
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers

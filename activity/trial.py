@@ -61,7 +61,7 @@ class Trial:
 
 
 def run_trial(query: TrialQuery, *, now: datetime) -> Trial:
-    """Refusals come in the contract's order; without an offer there is no price or crowd."""
+    """Refusals in the order of docs/contract.md, 2.2; without an offer no price and no crowd."""
     offer = find_offer(
         source=query.source,
         channel=query.channel,

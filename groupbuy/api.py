@@ -1,6 +1,6 @@
 """The envelope, JSON both ways, and the one place where an exception becomes an answer.
 
-Source: the wire contract, section 1.
+Source: docs/contract.md, section 1.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Every code on the wire with its message. Source: the wire contract, section 2.7."""
+"""Every code on the wire with its message. Source: docs/contract.md, section 2.7."""
 
 from enum import Enum
 from typing import Any

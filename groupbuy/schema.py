@@ -62,6 +62,6 @@ class ApiKeySchema(OpenApiAuthenticationExtension):
 
 
 def without_trailing_slash(result: Any, **_kwargs: Any) -> Any:
-    """Our paths match with and without a slash; the contract writes them without."""
+    """Our paths match with and without a slash; docs/contract.md writes them without."""
     result["paths"] = {path.rstrip("/"): item for path, item in result["paths"].items()}
     return result

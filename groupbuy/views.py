@@ -1,4 +1,4 @@
-"""The endpoint that changes switches. Source: the wire contract, section 2.5."""
+"""The endpoint that changes switches. Source: docs/contract.md, section 2.5."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The wire shapes of crowds. Source: the wire contract, section 2.6."""
+"""The wire shapes of crowds. Source: docs/contract.md, section 2.6."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The endpoint of the contract that runs crowd jobs, section 2.6."""
+"""The endpoint that runs crowd jobs. Source: docs/contract.md, section 2.6."""
 
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema

@@ -1,4 +1,4 @@
-"""Discount arithmetic. Source: the wire contract, section 4."""
+"""Discount arithmetic. Source: docs/contract.md, section 4."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Callbacks by RabbitMQ, against a real one. Source: the wire contract, section 3."""
+"""Callbacks by RabbitMQ, against a real one. Source: docs/contract.md, section 3."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""HTTP callbacks against a real endpoint on loopback. Source: the wire contract, section 3."""
+"""HTTP callbacks against a real endpoint on loopback. Source: docs/contract.md, section 3."""
 
 import socket
 import time

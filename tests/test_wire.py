@@ -1,4 +1,4 @@
-"""The wire, byte for byte. Source: the wire contract, sections 1 to 2.4 and 2.6."""
+"""The wire, byte for byte. Source: docs/contract.md, sections 1 to 2.4 and 2.6."""
 
 import json
 import re

@@ -64,7 +64,8 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
     """Reserve a seat and return the locked order.
 
     Sent again with the same out_trade_no it returns the same order, also when a check would
-    now refuse. Raises GroupBuyError for the first failed check, in the contract's order.
+    now refuse. Raises GroupBuyError for the first failed check, in the order of
+    docs/contract.md, section 2.2.
     """
     try:
         return rows.settled(lambda: _try_to_lock(command, now), certain=(gate.FullError,))
@@ -94,6 +95,7 @@ def _try_to_lock(command: LockCommand, now: datetime) -> Order:
 
 
 def require_free_seat(ctx: LockContext) -> None:
+    """A team is full when its live orders, paid or not, are as many as its seats."""
     if ctx.team and ctx.team.is_full() and _is_offered(ctx.team, ctx.offer):
         raise GroupBuyError(ErrorCode.TEAM_FULL)
 

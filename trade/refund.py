@@ -26,7 +26,7 @@ class RefundCommand:
 
 
 class Outcome(Enum):
-    """The answer's inner code and info. Source: the wire contract, section 2.4."""
+    """The answer's inner code and info. Source: docs/contract.md, section 2.4."""
 
     SUCCESS = "success", "成功"
     REPEAT = "repeat", "重复"
@@ -76,7 +76,7 @@ def apply(command: RefundCommand, *, now: datetime) -> Refund:
 
 
 def decide(team: Team.Status, order: Order.Status) -> RefundType | None:
-    """The kind of refund, or None for a combination that no rule produces."""
+    """Decide the kind of refund; None for a combination that no rule produces."""
     match team, order:
         case Team.Status.FORMING, Order.Status.LOCKED:
             return RefundType.UNPAID_UNLOCK

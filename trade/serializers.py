@@ -1,4 +1,4 @@
-"""The wire shapes of trade. Field names are the contract's, sections 2.1 to 2.4 and 2.6.
+"""The wire shapes of trade. Source: docs/contract.md, sections 2.1 to 2.4 and 2.6.
 
 Requests and answers are shared instances, because building a serializer for each request costs
 more than the rest of a trial.

@@ -1,4 +1,4 @@
-"""The endpoints of the wire contract, sections 2.1 to 2.4 and 2.6."""
+"""The endpoints of docs/contract.md, sections 2.1 to 2.4 and 2.6."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Publish to RabbitMQ. Source: the wire contract, section 3.
+"""Publish to RabbitMQ. Source: docs/contract.md, section 3.
 
 By py-amqp, Celery's own client: it reads the broker's confirms when asked to, so those of a whole
 batch are awaited together. A connection that has been idle is replaced: nobody answers the

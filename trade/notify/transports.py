@@ -1,4 +1,4 @@
-"""How a promise travels to the mall. Source: the wire contract, section 3.
+"""How a promise travels to the mall. Source: docs/contract.md, section 3.
 
 HTTP: the payload verbatim, signed by Standard Webhooks 1.0, to a host on the channel's allow-list
 (connections.py). MQ: the payload as text (rabbitmq.py).
