@@ -46,7 +46,7 @@ def leave(request: HttpRequest, source: str, channel: str) -> HttpResponse:
 
 
 def _use(request: HttpRequest, channel: KnownChannel, link: Link) -> None:
-    """A second tap, or the back button, in the browser that has used the link is no theft."""
+    """Use the link; the browser that has used it may follow it again (a second tap, back)."""
     try:
         handover.use(channel, link)
     except RefusedError as refused:

@@ -1,6 +1,7 @@
-"""The page of an activity with what the trade knows of it, and what a change means to open teams.
+"""The page of an activity: teams, orders and figures, and what a change means to open teams.
 
-Registers the pages of activities, goods and discounts anew: those in activity/ know no teams.
+Replaces the pages of activities, goods and discounts that activity/ registers: activity/ cannot
+import trade/.
 """
 
 from collections.abc import Iterator, Sequence

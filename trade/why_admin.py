@@ -1,4 +1,7 @@
-"""A change of price or people per team asks for its reason (修改原因) while shoppers can see it."""
+"""The reason (修改原因) that a form demands for a change of price or people per team.
+
+It is demanded once shoppers can see the activity.
+"""
 
 from typing import Any
 

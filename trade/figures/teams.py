@@ -1,4 +1,4 @@
-"""Pictures of teams: how many complete, how fast, and where those stop that do not."""
+"""Pictures of teams: how many complete, how fast, and with how many members the others end."""
 
 import math
 from collections import Counter

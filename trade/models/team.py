@@ -47,7 +47,7 @@ class Team(models.Model):
         _("group type"), choices=Activity.GroupType.choices
     )
     target_count = models.PositiveSmallIntegerField(_("people per team"))
-    locked_count = models.PositiveSmallIntegerField(_("seats taken"))
+    locked_count = models.PositiveSmallIntegerField(_("seats taken"))  # by live orders, paid or not
     paid_count = models.PositiveSmallIntegerField(_("seats paid"), default=0)
     original_price = models.DecimalField(_("original price"), max_digits=12, decimal_places=2)
     pay_price = models.DecimalField(_("team price"), max_digits=12, decimal_places=2)
