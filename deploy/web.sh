@@ -6,13 +6,17 @@
 set -eu
 socket=$1
 rm -f "$socket" # of a server that was killed
-granian --interface rsgi --http 1 --http1-header-read-timeout 5000 --http1-buffer-size 65536 --no-ws \
+granian --interface rsgi --http 1 --http1-header-read-timeout 5000 --http1-buffer-size 65536 \
+  --backlog 4096 --backpressure 512 --no-ws \
   --uds "$socket" --uds-permissions "0${WEB_SOCKET_MODE:-660}" --workers "${WEB_WORKERS:-2}" \
   --respawn-failed-workers --workers-kill-timeout 30s --log-level warning groupbuy.rsgi:application &
 server=$!
 drain() {
   rm -f "$socket"
-  sleep 1 # the server accepts what was waiting
+  for _ in 1 2 3 4 5 6 7 8; do # the server accepts what was waiting
+    sleep 1
+    grep -Eq " 03 +0 $socket\$" /proc/net/unix || break # connected, and not accepted yet
+  done
   kill "$server"
 }
 trap drain TERM INT

@@ -241,6 +241,14 @@ class Processes:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+def queue_length(address: str) -> int:
+    """How many connections may wait at this listening address or path, as the kernel has it."""
+    command = ["/bin/sh", "-c", "ss -Hlntx"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    [found] = [line.split() for line in listed.splitlines() if f" {address} " in line]
+    return int(found[found.index("LISTEN") + 2])
+
+
 def web(port: int, *, workers: int, threads: int = 4) -> str:
     """The Procfile's web server on this port."""
     variables = f"export PORT={port} WEB_WORKERS={workers} WEB_THREADS={threads}"

@@ -19,7 +19,7 @@ import pytest
 from django.db import connection
 
 from groupbuy.bodies import MAX_BODY, MAX_UPLOAD
-from tests.stack import EMBEDDED, ROOT, Processes, free_port, wait_for, web
+from tests.stack import EMBEDDED, ROOT, Processes, free_port, queue_length, wait_for, web
 
 pytestmark = pytest.mark.skipif(
     connection.vendor == "mysql", reason="has a database of its own: run once"
@@ -313,3 +313,9 @@ def test_what_the_server_itself_refuses_has_no_page(
     request = f"{request_line} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n"
 
     assert server.send(request.encode()) == (status, b"")
+
+
+def test_connections_wait_in_a_long_queue(server: Server) -> None:
+    longest = int(Path("/proc/sys/net/core/somaxconn").read_text())
+
+    assert queue_length(f"127.0.0.1:{server.port}") == min(4096, longest)

@@ -2,12 +2,13 @@
 
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 
 from tests.operations.edge import HOST, OFFER, PATIENCE, Edge, Mall
 from tests.operations.shoppers import Shoppers
-from tests.stack import wait_for
+from tests.stack import queue_length, wait_for
 
 pytestmark = pytest.mark.operations
 TRIAL = "/api/v1/gbm/trade/trial"
@@ -126,6 +127,13 @@ def test_uploaded_pictures_come_from_the_disk(served: Edge) -> None:
 
 def test_cookies_are_for_https_only(served: Edge) -> None:
     assert "Secure" in served.get("/admin/login/").headers["Set-Cookie"]
+
+
+def test_connections_wait_in_long_queues(served: Edge) -> None:
+    longest = min(4096, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+
+    for address in (f"127.0.0.1:{served.https}", served.socket_of("a"), served.socket_of("b")):
+        assert queue_length(str(address)) == longest
 
 
 # --- The cache --------------------------------------------------------------------------------
