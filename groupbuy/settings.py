@@ -22,6 +22,7 @@ CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", env.TRUSTED_ORIGIN)
 CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS", env.ORIGIN)
 CORS_URLS_REGEX = r"^/api/v1/gbm/index/"  # the only endpoint that browsers call
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 0, at_least=0, at_most=99)
+PROXY_NETWORKS = env.networks("PROXY_NETWORKS", "127.0.0.0/8,::1/128")
 BEHIND_HTTPS_PROXY = env.flag("BEHIND_HTTPS_PROXY", default=False)
 if BEHIND_HTTPS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -239,7 +240,6 @@ REST_FRAMEWORK = {
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "groupbuy.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
-    "NUM_PROXIES": TRUSTED_PROXIES,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Group buying",

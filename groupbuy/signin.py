@@ -19,10 +19,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_otp import match_token
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from rest_framework.throttling import BaseThrottle
 from unfold.forms import AuthenticationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from groupbuy.proxies import caller
 from groupbuy.throttling import client_address
 
 CODE = UnfoldAdminTextInputWidget(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"})
@@ -58,8 +58,7 @@ class CodeForm(forms.Form):
 
 def address(request: HttpRequest) -> str | None:
     """For django-axes: the client's address, or its IPv6 network's."""
-    ident = client_address(BaseThrottle().get_ident(request))  # type: ignore[arg-type]
-    return ident.partition("/")[0] or None
+    return client_address(caller(request)).partition("/")[0] or None
 
 
 def locked(request: HttpRequest, response: Any, credentials: Any) -> HttpResponse:

@@ -17,6 +17,7 @@ from groupbuy import channels, metrics, switches
 from groupbuy.auth import named_user
 from groupbuy.gcra import Limit, limiter
 from groupbuy.models import Switch
+from groupbuy.proxies import caller
 
 INDEX = "index"  # the scope of the index query; each channel has its own
 
@@ -41,7 +42,7 @@ class IndexThrottle(Throttle):
 
     def allow_request(self, request: Request, view: object) -> bool:
         """A request without a readable user id is refused, but counts for its address too."""
-        address = client_address(self.get_ident(request))
+        address = client_address(caller(request))
         limits = limits_of(Switch.Key.INDEX_ADDRESS, f"address {address}")
         unreadable: APIException | None = None
         try:
@@ -77,12 +78,12 @@ def scopes() -> list[str]:
     return [INDEX, *map(_scope, channels.known())]
 
 
-def client_address(ident: str | None) -> str:
+def client_address(ident: str) -> str:
     """The address that limits count. An IPv6 network counts as one: a client can use all of it."""
     try:
-        address = ipaddress.ip_address(ident or "")
+        address = ipaddress.ip_address(ident)
     except ValueError:
-        return str(ident)[:64]
+        return ident[:64]
     if address.version == 6 and address.ipv4_mapped is None:
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(getattr(address, "ipv4_mapped", None) or address)

@@ -12,9 +12,11 @@ from granian.rsgi import HTTPProtocol, Scope
 from groupbuy import changes, exporter
 from groupbuy.bodies import FAULT, BodyError
 from groupbuy.metrics import COMPLETE_AT
+from groupbuy.proxies import is_proxy
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "groupbuy.settings")
 
+PROTO = "HTTP_X_FORWARDED_PROTO"
 ENVIRON = {
     "SCRIPT_NAME": "",
     "wsgi.version": (1, 0),
@@ -48,7 +50,7 @@ def respond(
 
 def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
     host, _, port = scope.server.rpartition(":")
-    environ = ENVIRON | {
+    environ: dict[str, Any] = ENVIRON | {
         "REQUEST_METHOD": scope.method,
         "PATH_INFO": _as_wsgi(scope.path),
         "QUERY_STRING": _as_wsgi(scope.query_string),
@@ -63,6 +65,8 @@ def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
         if name := _environ_name(header):
             environ[name] = f"{environ[name]},{value}" if name in environ else value
     environ["CONTENT_LENGTH"] = str(len(body))
+    if PROTO in environ and not is_proxy(environ["REMOTE_ADDR"]):
+        del environ[PROTO]  # SECURE_PROXY_SSL_HEADER would believe it
     return environ
 
 

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from groupbuy import snapshots, switches
 from groupbuy.models import Switch
+from groupbuy.proxies import caller
 from groupbuy.throttling import Throttle, client_address, limits_of
 from pages import problems
 from pages.headers import dress
@@ -47,7 +48,7 @@ class PageThrottle(Throttle):
     """The public pages and their polls: by address, and nobody is blocked for looking."""
 
     def allow_request(self, request: Any, view: object = None) -> bool:
-        address = client_address(self.get_ident(request))
+        address = client_address(caller(request))
         client = f"address {address}"
         return self.acquire(PAGES, limits_of(Switch.Key.PAGE_ADDRESS, client, may_block=False))
 

@@ -37,6 +37,7 @@ RUBBISH = [
     ("QUORUM_QUEUES", "https", BOOLEAN),
     ("TRUSTED_PROXIES", "one", "expected a number from 0 to 99"),
     ("TRUSTED_PROXIES", "-1", "expected a number from 0 to 99"),
+    ("PROXY_NETWORKS", "10.0.0.1/8", NETWORKS),
     ("VAR_DIR", "/dev/null/var", "not a directory that can be written to"),
     ("VAR_DIR", str(ROOT / "manage.py"), "not a directory that can be written to"),
     ("ALLOWED_HOSTS", "https://shop.example.com", HOSTS),

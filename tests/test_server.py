@@ -33,7 +33,7 @@ PATIENCE = 300  # seconds until a test fails; nothing here takes as long
 class Server:
     """One process of the Procfile's web server, on SQLite, without Redis."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **variables: str) -> None:
         self.directory, self.port, self.key = directory, free_port(), ""
         self.environment = EMBEDDED | {
             "VAR_DIR": str(directory),
@@ -42,6 +42,7 @@ class Server:
             "CELERY_BROKER_URL": "memory://",
             "SECRET_KEY": "tests",
             "LOG_LEVEL": "ERROR",
+            **variables,
         }
         command = {"web": web(self.port, workers=1, threads=THREADS)}
         self.processes = Processes(command, self.environment, directory / "web.log")

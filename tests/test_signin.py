@@ -101,7 +101,7 @@ def test_an_administrator_unlocks(operator: Client) -> None:
 
 
 def test_the_address_is_the_one_that_the_proxy_names(settings: Any) -> None:
-    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
+    settings.TRUSTED_PROXIES = 1
     for _time in range(LIMIT):
         browser().post(
             SIGN_IN,
