@@ -13,8 +13,18 @@ random | make database_password
 random | make rabbitmq_password
 random | make mall_secret_key
 random | make grafana_password
+for each in elastic kibana shipper; do random | make "${each}_password"; done
 echo "mysql://groupbuy:$(cat database_password)@mariadb:3306/groupbuy" | make database_url
 echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672//" | make broker_url
 echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672/%2F" | make amqp_url
 printf 'default_user = groupbuy\ndefault_pass = %s\n' "$(cat rabbitmq_password)" | make rabbitmq.conf
+make kibana.yml <<S
+server.host: 0.0.0.0
+elasticsearch.hosts: ["http://elasticsearch:9200"]
+elasticsearch.username: kibana_system
+elasticsearch.password: "$(cat kibana_password)"
+xpack.security.encryptionKey: "$(random)"
+xpack.encryptedSavedObjects.encryptionKey: "$(random)"
+telemetry.optIn: false
+S
 echo '{"api_key": "", "webhook_secret": "", "page_secret": ""}' | make mall_credentials.json
