@@ -182,6 +182,32 @@ DASHBOARDS: dict[str, tuple[Panel, ...]] = {
         lines("SQL statements that failed", "ops", rare(rate("gbm_database_failures_total"))),
         response_time("Commands to Redis", "gbm_redis_seconds"),
         lines("Memory of Redis", "bytes", "redis_memory_used_bytes", "instance"),
+        panel(
+            "Connections of MariaDB",
+            "none",
+            Query("mysql_global_status_threads_connected", "{{instance}}"),
+            Query("mysql_global_variables_max_connections", "{{instance}} at most"),
+        ),
+        lines(
+            "Waits for a row of MariaDB",
+            "ops",
+            rate("mysql_global_status_innodb_row_lock_waits", "instance"),
+            "instance",
+        ),
+        panel(
+            "Messages in RabbitMQ",
+            "none",
+            Query("sum(rabbitmq_queue_messages_ready)", "ready"),
+            Query("sum(rabbitmq_queue_messages_unacked)", "taken"),
+        ),
+        lines("Memory of RabbitMQ", "bytes", "rabbitmq_process_resident_memory_bytes", "instance"),
+        panel(
+            "Connections of nginx",
+            "none",
+            Query("sum(nginx_connections_active)", "open"),
+            Query("sum(nginx_connections_waiting)", "idle"),
+        ),
+        lines("Requests to nginx", "reqps", rate("nginx_http_requests_total")),
         lines("Commands that Redis did not answer", "ops", rare(rate("gbm_redis_failures_total"))),
         lines(
             "Age of the oldest configuration",

@@ -12,7 +12,8 @@
 #   bin/services.sh env                                   variables that point the project there
 #
 # start installs missing Debian packages where root or passwordless sudo allows it, and exits 3
-# where not. FLUSH=off trades MariaDB's durability for the speed of tests.
+# where not. FLUSH=off trades MariaDB's durability for the speed of tests. RABBITMQ_METRICS_PORT: where
+# RabbitMQ answers Prometheus.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -82,6 +83,11 @@ start_rabbitmq() {
   export RABBITMQ_ENABLED_PLUGINS_FILE=$HOME/plugins
   export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
   echo "[]." >"$HOME/plugins"
+  if [ -n "${RABBITMQ_METRICS_PORT:-}" ]; then
+    echo "[rabbitmq_prometheus]." >"$HOME/plugins"
+    printf 'prometheus.tcp.%s\n' "ip = 127.0.0.1" "port = $RABBITMQ_METRICS_PORT" >"$HOME/rabbitmq.conf"
+    export RABBITMQ_CONFIG_FILE=$HOME/rabbitmq.conf
+  fi
   alive "$DIR/epmd.pid" || # it outlives a RabbitMQ that was killed
     { epmd -port "$ERL_EPMD_PORT" >"$DIR/epmd.log" 2>&1 & echo $! >"$DIR/epmd.pid"; }
   /usr/lib/rabbitmq/bin/rabbitmq-server >"$DIR/rabbitmq.log" 2>&1 &
@@ -117,7 +123,9 @@ case ${1:-} in
   monitoring)
     install promtool prometheus prometheus-alertmanager
     install prometheus-node-exporter prometheus-node-exporter
-    install prometheus-redis-exporter prometheus-redis-exporter ;;
+    install prometheus-redis-exporter prometheus-redis-exporter
+    install prometheus-mysqld-exporter prometheus-mysqld-exporter
+    install prometheus-nginx-exporter prometheus-nginx-exporter ;;
   shipping) install rsyslogd rsyslog rsyslog-elasticsearch ;;
   env)
     echo "SECRET_KEY=$(head -c 36 /dev/urandom | base64)"
@@ -125,5 +133,5 @@ case ${1:-} in
     echo "REDIS_URL=redis://127.0.0.1:$REDIS_SERVICE_PORT/0"
     echo "CELERY_BROKER_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT//"
     echo "AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F" ;;
-  *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -13,11 +13,13 @@ random | make database_password
 random | make rabbitmq_password
 random | make mall_secret_key
 random | make grafana_password
-for each in elastic kibana shipper; do random | make "${each}_password"; done
+for each in exporter elastic kibana shipper; do random | make "${each}_password"; done
 echo "mysql://groupbuy:$(cat database_password)@mariadb:3306/groupbuy" | make database_url
 echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672//" | make broker_url
 echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672/%2F" | make amqp_url
 printf 'default_user = groupbuy\ndefault_pass = %s\n' "$(cat rabbitmq_password)" | make rabbitmq.conf
+echo "CREATE USER exporter IDENTIFIED BY '$(cat exporter_password)' WITH MAX_USER_CONNECTIONS 3;" | make exporter.sql
+printf '[client]\nhost=mariadb\nuser=exporter\npassword=%s\n' "$(cat exporter_password)" | make exporter.cnf
 make kibana.yml <<S
 server.host: 0.0.0.0
 elasticsearch.hosts: ["http://elasticsearch:9200"]

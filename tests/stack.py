@@ -97,8 +97,13 @@ def second_mall(var_dir: Path, platform: str) -> Iterator[dict[str, str]]:
 class Services:
     """MariaDB, Redis and RabbitMQ with their data below a directory."""
 
-    def __init__(self, directory: Path, *names: str, flush: bool = True) -> None:
-        """flush: MariaDB writes every commit to the disk before it answers."""
+    def __init__(
+        self, directory: Path, *names: str, flush: bool = True, metrics_port: int = 0
+    ) -> None:
+        """flush: MariaDB writes every commit to the disk before it answers.
+
+        metrics_port: where RabbitMQ answers Prometheus.
+        """
         self.names = names or ("mariadb", "redis", "rabbitmq")
         self._directory = directory
         self._variables = {
@@ -106,6 +111,7 @@ class Services:
             "MARIADB_PORT": str(free_port()),
             "REDIS_SERVICE_PORT": str(free_port()),
             "RABBITMQ_PORT": str(free_port(3)),
+            "RABBITMQ_METRICS_PORT": str(metrics_port or ""),
             "FLUSH": "on" if flush else "off",
         }
 

