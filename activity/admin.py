@@ -28,6 +28,7 @@ from activity.offer_rows import OfferInline, prices
 from activity.trial import Trial, TrialQuery
 from groupbuy.admin import MomentInput
 from groupbuy.deletion import UsedRowsStay
+from groupbuy.durations import MinutesField, duration
 from groupbuy.history import KeepsValues
 from groupbuy.models import Channel
 from tag.admin import save_changed
@@ -40,6 +41,7 @@ TONES = {
     Status.ABANDONED: "danger",
     Status.PAUSED: "warning",
 }
+TIMES = {"valid_minutes": _("time a team has"), "hold_minutes": _("time to pay")}
 
 
 class SkuForm(forms.ModelForm):
@@ -158,6 +160,7 @@ class ActivityAdmin(UsedRowsStay):
         "discount",
         "group_type",
         "target_count",
+        "team_time",
         "start_at",
         "end_at",
         "crowd",
@@ -168,7 +171,7 @@ class ActivityAdmin(UsedRowsStay):
     list_select_related = ["discount", "crowd"]
     search_fields = ["=id", "name"]
     inlines = [OfferInline]
-    readonly_fields = ["status"]  # buttons change it
+    readonly_fields = ["status", "team_time", "pay_time"]  # buttons change the status
     trial_form: type[TrialForm] = TrialForm
     fieldsets = [
         (None, {"fields": ["name", "status", "discount", "start_at", "end_at"]}),
@@ -186,9 +189,31 @@ class ActivityAdmin(UsedRowsStay):
     ]
     actions_list = ["calendar", "explain"]
 
+    def get_fieldsets(self, request: HttpRequest, obj: Activity | None = None) -> Any:
+        """Accounts that may only look see the times in words."""
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fieldsets
+        first, team, *others = self.fieldsets
+        fields = [("group_type", "target_count"), ("team_time", "pay_time"), "take_limit"]
+        return [first, (team[0], {"fields": fields}), *others]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if label := TIMES.get(db_field.name):
+            kwargs |= {"form_class": MinutesField, "widget": UnfoldAdminTextInputWidget}
+            kwargs["label"] = label
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
     @display(description=_("status"), ordering="status", label=TONES)
     def shown_status(self, activity: Activity) -> tuple[int, str]:
         return activity.status, activity.get_status_display()
+
+    @admin.display(description=TIMES["valid_minutes"], ordering="valid_minutes")
+    def team_time(self, activity: Activity) -> str:
+        return duration(activity.valid_minutes)
+
+    @admin.display(description=TIMES["hold_minutes"])
+    def pay_time(self, activity: Activity) -> str:
+        return duration(activity.hold_minutes)
 
     def save_model(self, request: HttpRequest, obj: Activity, form: Any, change: bool) -> None:
         save_changed(obj, form, change)

@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 
 from activity import discounts
 from activity.models import LIVE, Activity, Discount, Offer, Sku
+from groupbuy.durations import duration
 
 Check = Callable[[Activity, Sequence[Offer], datetime], Iterator[str]]
 
@@ -81,10 +82,10 @@ def _time(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterato
     left = activity.end_at - max(now, activity.start_at)
     if left < timedelta(minutes=activity.valid_minutes):
         yield _(
-            "A team has %(minutes)d minutes, and the activity ends at %(end)s: teams will still be"
+            "A team has %(time)s, and the activity ends at %(end)s: teams will still be"
             " forming after its end."
         ) % {
-            "minutes": activity.valid_minutes,
+            "time": duration(activity.valid_minutes),
             "end": date_format(localtime(activity.end_at), "Y-m-d H:i"),
         }
 

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from groupbuy.durations import duration
 from pages import links
 from pages.links import Deed
 from pages.offers import OfferView
 from pages.panels import Action, Panel, Tone
 from pages.states import Bar, Mine, OfferState, my_state, pay_until
-from pages.words import duration, moment, money
+from pages.words import moment, money
 from trade.models import Order
 
 

@@ -8,9 +8,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from activity.models import Activity
+from groupbuy.durations import duration
 from pages.offers import OfferView
 from pages.teams import TeamView
-from pages.words import both, duration, moment, money
+from pages.words import both, moment, money
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from decimal import Decimal
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
 
@@ -33,17 +32,6 @@ def moment(at: datetime, now: datetime) -> str:
 def dated(at: datetime) -> str:
     """The moment with its date, for what is read on another day."""
     return date_format(timezone.localtime(at), _("j M, H:i"))
-
-
-def duration(minutes: int) -> str:
-    """15 minutes, 24 hours, 3 days; the largest unit that is exact, days from two on."""
-    if minutes % (24 * 60) == 0 and minutes > 24 * 60:
-        days = minutes // (24 * 60)
-        return ngettext("%(n)d day", "%(n)d days", days) % {"n": days}
-    if minutes % 60 == 0:
-        hours = minutes // 60
-        return ngettext("%(n)d hour", "%(n)d hours", hours) % {"n": hours}
-    return ngettext("%(n)d minute", "%(n)d minutes", minutes) % {"n": minutes}
 
 
 def left(until: datetime, now: datetime) -> str:

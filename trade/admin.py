@@ -18,6 +18,7 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
 from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
+from groupbuy.durations import duration
 from groupbuy.fields import read_id
 from trade import (
     activity_admin,  # noqa: F401  registers itself
@@ -96,7 +97,7 @@ class TeamAdmin(TeamActs, ReadOnly, BigListAdmin):
         (None, {"fields": ["id", "shown_status", "seats", "activity", "goods_id", "channel"]}),
         (
             _("Rules"),
-            {"fields": ["group_type", "original_price", "pay_price", "hold_minutes"]},
+            {"fields": ["group_type", "original_price", "pay_price", "time_to_pay"]},
         ),
         (_("Times"), {"fields": ["created_at", "expires_at", "completed_at"]}),
         (_("Callbacks"), {"fields": ["notify_transport", "notify_url"]}),
@@ -122,6 +123,10 @@ class TeamAdmin(TeamActs, ReadOnly, BigListAdmin):
     @display(description=_("status"), label=labels.TONES)
     def shown_status(self, team: Team) -> labels.Labelled:
         return labels.of_team(team, timezone.now())
+
+    @admin.display(description=_("time to pay"))
+    def time_to_pay(self, team: Team) -> str:
+        return duration(team.hold_minutes)
 
     @admin.display(description=_("paid / taken / of"))
     def seats(self, team: Team) -> str:

@@ -15,6 +15,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from activity.models import Activity, Offer
+from groupbuy.durations import duration
 from trade.figures.drawing import number
 from trade.forecast import report
 from trade.models import Forecast
@@ -158,13 +159,13 @@ def _shown(name: str, value: int | Decimal) -> str:
 
 def _rules(forecast: Forecast) -> str:
     return gettext(
-        "%(team)s instead of %(alone)s, %(people)d people within %(minutes)d minutes,"
-        " %(hold)d minutes to pay; %(type)s."
+        "%(team)s instead of %(alone)s, %(people)d people within %(time)s,"
+        " %(hold)s to pay; %(type)s."
     ) % {
         "team": forecast.pay_price,
         "alone": forecast.original_price,
         "people": forecast.target_count,
-        "minutes": forecast.valid_minutes,
-        "hold": forecast.hold_minutes,
+        "time": duration(forecast.valid_minutes),
+        "hold": duration(forecast.hold_minutes),
         "type": forecast.get_group_type_display(),
     }
