@@ -13,11 +13,13 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from groupbuy import history
 from tests.factories import lock, make_activity, make_promise, refund, settle
 from tests.racing import overtake
 from trade import acts
 from trade.invariants import check_all
 from trade.models import NotifyTask, Order, Team
+from trade.notify import outbox
 
 pytestmark = pytest.mark.django_db
 REASON = "The customer called"
@@ -205,6 +207,24 @@ def test_what_is_not_possible_says_why(operator: Client, name: str, why: str) ->
 
     assert LogEntry.objects.count() == 0
     assert told() == ["unpaid_unlock"]
+
+
+@pytest.mark.parametrize(("module", "name"), [(outbox, "requeue"), (history, "log_act")])
+def test_sending_again_and_its_entry_are_one(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str
+) -> None:
+    """A process that dies in between leaves both or none."""
+    promise = make_promise(state=NotifyTask.State.GIVEN_UP, next_attempt_at=None)
+    user_id = User.objects.create_superuser("operator").pk
+
+    def die(*_args: Any, **_kwargs: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(module, name, die)
+    with pytest.raises(RuntimeError):
+        acts.send_again([promise.pk], acts.Act(user_id, REASON, ""), now=timezone.now())
+    assert NotifyTask.objects.get(pk=promise.pk).state == NotifyTask.State.GIVEN_UP
+    assert not LogEntry.objects.exists()
 
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")

@@ -18,13 +18,11 @@ from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from groupbuy import history
 from groupbuy.fields import read_id
 from trade import acts
 from trade.acts import Act
 from trade.labels import of_order, of_team
 from trade.models import NotifyTask, Order, RefundType, Team
-from trade.notify import outbox
 from trade.refund import decide
 
 
@@ -160,12 +158,11 @@ class PromiseActs(Acts):
     @action(description=gettext_lazy("Send again"), url_path="send-again", permissions=["send"])
     def send_this_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
         promise: NotifyTask = self._row(request, object_id)
+        where = promise.endpoint or "–"
 
         def send(act: Act) -> None:
-            outbox.requeue(NotifyTask.objects.filter(pk=promise.pk), now=timezone.now())
-            history.log_act(promise, "send again", act.reason, user_id=act.user_id)
+            acts.send_again([promise.pk], act, now=timezone.now())
 
-        where = promise.endpoint or "–"
         plan = Plan(
             title=_("Send the notification again"),
             facts=[

@@ -1,10 +1,11 @@
-"""Acts (运营操作): what operators do to orders and teams, each with a reason.
+"""Acts (运营操作): what operators do to orders, teams and notifications, each with a reason.
 
 The rules are those of the trade: refund.py decides what can be given back, expire.py ends a team.
 An act and its log entry are one transaction. `seen` is the state that the operator's page showed;
 if it is another one by now, nothing happens and ChangedError is raised.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +13,8 @@ from django.db import transaction
 
 from groupbuy import channels, history, rows
 from trade import expire, refund
-from trade.models import Order, Team
+from trade.models import NotifyTask, Order, Team
+from trade.notify import outbox
 from trade.refund import RefundCommand
 from trade.rowlocks import lock_team, lock_team_of
 
@@ -83,6 +85,19 @@ def complete_team(team: Team, act: Act, *, now: datetime) -> None:
 def fail_team(team: Team, act: Act, *, now: datetime) -> None:
     """End a forming team now: what was paid goes back."""
     rows.retry(lambda: _end_team(team.pk, act, completes=False, now=now))
+
+
+def send_again(keys: Sequence[int], act: Act, *, now: datetime) -> int:
+    """Make these notifications due again; how many were not due already."""
+    return rows.retry(lambda: _send_again(keys, act, now))
+
+
+def _send_again(keys: Sequence[int], act: Act, now: datetime) -> int:
+    with transaction.atomic(durable=True):
+        tasks = NotifyTask.objects.filter(pk__in=keys)
+        for task in tasks:
+            history.log_act(task, "send again", act.reason, user_id=act.user_id)
+        return outbox.requeue(tasks, now=now)
 
 
 def _end_team(team_id: int, act: Act, *, completes: bool, now: datetime) -> None:

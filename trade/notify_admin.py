@@ -21,6 +21,7 @@ from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
 from groupbuy.history import log_act
 from trade import labels, lists
 from trade.act_admin import PromiseActs, ReasonForm, user_id
+from trade.acts import Act, send_again
 from trade.models import NotifyAttempt, NotifyTask
 from trade.notify import outbox
 from trade.notify.replay import chosen_by_range
@@ -102,7 +103,7 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
             message = _("These are too many to choose one by one: send a range again.")
             self.message_user(request, message, messages.ERROR)
             return None
-        chosen = list(tasks)  # before requeue() takes them out of a list filtered by state
+        chosen = list(tasks)
         form = ReasonForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             context = self.admin_site.each_context(request) | {
@@ -111,9 +112,8 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
                 "form": form,
             }
             return render(request, "admin/send_again.html", context)
-        count = outbox.requeue(tasks, now=timezone.now())
-        for task in chosen:
-            log_act(task, "send again", form.cleaned_data["reason"], user_id=user_id(request))
+        act = Act(user_id(request), form.cleaned_data["reason"], seen="")
+        count = send_again([task.pk for task in chosen], act, now=timezone.now())
         self._say_sent_again(request, count)
         return None
 
@@ -128,6 +128,7 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
             reason = counted.pop("reason")
             chosen = chosen_by_range(**counted)
             if "send" in request.POST:
+                # Logged first: it is sent again in pieces, so that workers do not wait.
                 self._log_replay(request, counted, reason)
                 self._say_sent_again(request, outbox.requeue(chosen, now=timezone.now()))
                 return HttpResponseRedirect(reverse("admin:trade_notifytask_changelist"))

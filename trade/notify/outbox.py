@@ -93,7 +93,7 @@ def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
     In small pieces, so that workers which send these promises do not wait.
     """
     again = tasks.exclude(state=State.NEW)
-    ends = NotifyTask.objects.aggregate(first=Min("pk"), last=Max("pk"))
+    ends = tasks.order_by().aggregate(first=Min("pk"), last=Max("pk"))
     due = {"state": State.NEW, "attempts": 0, "next_attempt_at": now}
     pieces = range(ends["first"] or 0, (ends["last"] or 0) + 1, PIECE)
     return sum(again.filter(pk__gte=n, pk__lt=n + PIECE).update(**due) for n in pieces)
