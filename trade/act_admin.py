@@ -128,28 +128,48 @@ class TeamActs(Acts):
     @action(description=gettext_lazy("Complete now"), url_path="complete", permissions=["end"])
     def complete(self, request: HttpRequest, object_id: str) -> HttpResponse:
         team: Team = self._row(request, object_id)
-        may = acts.may_complete(team)
-        plan = Plan(
+        plan = _ending(
+            team,
             title=_("Complete the team now"),
-            facts=_meaning_of_completion(team) if may else [_why_not(team)],
+            facts=_meaning_of_completion,
             done=_("The team is complete."),
-            do=(lambda act: acts.complete_team(team, act, now=timezone.now())) if may else None,
-            seen=acts.state_of_team(team),
+            may=acts.may_complete,
+            do=acts.complete_team,
         )
         return self._page(request, team, plan)
 
     @action(description=gettext_lazy("End now, money back"), url_path="fail", permissions=["end"])
     def fail(self, request: HttpRequest, object_id: str) -> HttpResponse:
         team: Team = self._row(request, object_id)
-        may = acts.may_fail(team)
-        plan = Plan(
+        plan = _ending(
+            team,
             title=_("End the team now and give the money back"),
-            facts=_meaning_of_failure(team) if may else [_why_not(team)],
+            facts=_meaning_of_failure,
             done=_("The team has ended."),
-            do=(lambda act: acts.fail_team(team, act, now=timezone.now())) if may else None,
-            seen=acts.state_of_team(team),
+            may=acts.may_fail,
+            do=acts.fail_team,
         )
         return self._page(request, team, plan)
+
+
+def _ending(
+    team: Team,
+    *,
+    title: str,
+    facts: Callable[[Team], list[str]],
+    done: str,
+    may: Callable[[Team], bool],
+    do: Callable[..., None],
+) -> Plan:
+    """The plan of a way to end the team before its time."""
+    is_possible = may(team)
+    return Plan(
+        title=title,
+        facts=facts(team) if is_possible else [_why_not(team)],
+        done=done,
+        do=(lambda act: do(team, act, now=timezone.now())) if is_possible else None,
+        seen=acts.state_of_team(team),
+    )
 
 
 class PromiseActs(Acts):
