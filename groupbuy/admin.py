@@ -132,7 +132,9 @@ class SwitchForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "value" in self.fields:  # not for those who may only look
-            self.fields["value"].help_text = str(switches.SWITCHES[self.instance.key].expects)
+            setting = switches.SWITCHES[self.instance.key]
+            expects = _("Expected: %(form)s.") % {"form": setting.expects}
+            self.fields["value"].help_text = f"{setting.means} {expects}"
 
     def clean_value(self) -> str:
         value: str = switches.tidy(self.cleaned_data["value"])

@@ -29,6 +29,12 @@ Key = Switch.Key
 MOST_HOLDS = 30_000  # the limit while holdLimit is off; Order.hold_no has room for it
 EVENTS_KEPT = timedelta(days=90)  # the lower bound that the integration guide promises
 OTHER_SPELLINGS = {"scBlackList": Key.BLACKLIST}
+SLOWED = _("A shopper above the limit gets 429; further requests block the shopper, ever longer.")
+SLOWED_TOGETHER = _(
+    "The shoppers of one address share this limit. Above it they get 429; further requests block"
+    " the address, ever longer."
+)
+UNSEEN = _("Shoppers notice nothing. Older rows are deleted and cannot be restored.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Setting:
     pattern: str  # of a readable value
     read: Callable[[str], Any]
     expects: Promise
+    means: Promise  # to shoppers
 
 
 class Rate(NamedTuple):
@@ -51,66 +58,98 @@ class Rate(NamedTuple):
         return self.seconds / self.requests
 
 
-def _rate(default: str) -> Setting:
+def _rate(default: str, means: Promise) -> Setting:
     return Setting(
         default,
         "off|[1-9][0-9]{0,6}/[1-9][0-9]{0,4}",
         lambda text: None if text == "off" else Rate(*map(int, text.split("/"))),
         _("requests/seconds: 30/10 is a burst of 30, refilled over 10 seconds; or off"),
+        means,
     )
 
 
 def _days(
-    default: str, pattern: str = "[1-9][0-9]{0,3}", expects: Promise | None = None
+    default: str, means: Promise, pattern: str = "[1-9][0-9]{0,3}", expects: Promise | None = None
 ) -> Setting:
     return Setting(
         default,
         f"off|{pattern}",
         lambda text: None if text == "off" else int(text),
         expects or _("days, 1 to 9999; or off: kept for ever"),
+        means,
     )
 
 
 SWITCHES: Mapping[Key, Setting] = {
     Key.DOWNGRADE: Setting(
-        "0", "[01]", lambda text: text == "1", _("0 (open) or 1 (all trials refused)")
+        "0",
+        "[01]",
+        lambda text: text == "1",
+        _("0 (open) or 1 (all trials refused)"),
+        _(
+            "At 1, shoppers see the normal price and cannot open or join a team. Seats already"
+            " held can still be paid or given back."
+        ),
     ),
     Key.CUT_RANGE: Setting(
-        "100", "[0-9]{1,2}|100", int, _("percentage of users admitted, 0 to 100")
+        "100",
+        "[0-9]{1,2}|100",
+        int,
+        _("percentage of users admitted, 0 to 100"),
+        _(
+            "Shoppers outside the percentage see the normal price and cannot open or join a team."
+            " Seats already held can still be paid or given back."
+        ),
     ),
     Key.BLACKLIST: Setting(
         "s02c02",
         r"[^,\s]*(,[^,\s]+)*",
         lambda text: frozenset(text.split(",")),
         _("source+channel, comma separated: s02c02,s03c01"),
+        _(
+            "A shopper of these channels who pays loses the seat and gets the money back. Removing"
+            " a channel later does not restore such orders."
+        ),
     ),
     Key.CACHE: Setting(
         "0",
         "[0-9]+",
         lambda text: text != "0",
         _("0: copies in use; anything else: always the database"),
+        _("Shoppers see the same. At any value but 0, every answer takes longer."),
     ),
     Key.RATE_LIMITER: Setting(
-        "open", "open|close", lambda text: text == "open", _("open (limits apply) or close")
+        "open",
+        "open|close",
+        lambda text: text == "open",
+        _("open (limits apply) or close"),
+        _("At close, no request is limited: one client can slow the platform for all shoppers."),
     ),
-    Key.INDEX_USER: _rate("30/10"),
-    Key.INDEX_ADDRESS: _rate("300/10"),
-    Key.PAGE_ADDRESS: _rate("3000/10"),
-    Key.TRADE_USER: _rate("60/10"),
-    Key.TRADE_CHANNEL: _rate("2000/1"),
+    Key.INDEX_USER: _rate("30/10", SLOWED),
+    Key.INDEX_ADDRESS: _rate("300/10", SLOWED_TOGETHER),
+    Key.PAGE_ADDRESS: _rate("3000/10", SLOWED_TOGETHER),
+    Key.TRADE_USER: _rate("60/10", SLOWED),
+    Key.TRADE_CHANNEL: _rate(
+        "2000/1",
+        _("Above it, the mall's calls get 429: its shoppers wait or pay the normal price."),
+    ),
     Key.HOLDS: Setting(
         "5",
         "off|[1-9][0-9]{0,3}",
         lambda text: MOST_HOLDS if text == "off" else int(text),
         _("seats of one shopper on one channel, 1 to 9999; or off"),
+        _(
+            "A shopper with this many unpaid seats has to pay for one or give one back before"
+            " taking another. Seats already held stay."
+        ),
     ),
-    Key.KEEP_SESSIONS: _days("30"),
+    Key.KEEP_SESSIONS: _days("30", UNSEEN),
     Key.KEEP_NOTIFICATIONS: _days(
-        "400", "9[0-9]|[1-9][0-9]{2,3}", _("days, 90 to 9999; or off: kept for ever")
+        "400", UNSEEN, "9[0-9]|[1-9][0-9]{2,3}", _("days, 90 to 9999; or off: kept for ever")
     ),
-    Key.KEEP_RUNS: _days("30"),
-    Key.KEEP_LOG: _days("400"),
-    Key.KEEP_CHANGES: _days("400"),
+    Key.KEEP_RUNS: _days("30", UNSEEN),
+    Key.KEEP_LOG: _days("400", UNSEEN),
+    Key.KEEP_CHANGES: _days("400", UNSEEN),
 }
 
 

@@ -167,6 +167,17 @@ def test_a_switch_asks_why_and_keeps_the_answer(operator: Client) -> None:
     assert "unpaid bills" in operator.get(url).content.decode()
 
 
+@pytest.mark.parametrize("key", switches.SWITCHES)
+def test_a_switch_says_before_saving_what_it_does_to_shoppers(operator: Client, key: str) -> None:
+    page = operator.get(reverse("admin:groupbuy_switch_change", args=[key])).content.decode()
+    setting = switches.SWITCHES[Switch.Key(key)]
+
+    with translation.override("en"):
+        assert "hopper" in str(setting.means)
+        assert str(setting.means) in page
+        assert f"Expected: {setting.expects}." in page
+
+
 def test_members_are_added_to_a_crowd(operator: Client) -> None:
     body = {"tag_id": "RQ", "name": "crowd", "new_members": "a b\na,，\nc；d"}
     operator.post(reverse("admin:tag_crowdtag_add"), body)
