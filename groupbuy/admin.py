@@ -214,16 +214,29 @@ class SwitchAdmin(ModelAdmin):
             scope, client, reason = (request.POST.get(name, "").strip() for name in names)
             if not reason:
                 self.message_user(request, _("Say why the client is unblocked."), messages.ERROR)
-            elif gcra.lift(scope, client):
-                named, user = f"{scope}: {client}", int(request.user.pk or 0)
-                log_act(Switch, "block lifted", reason[:200], user_id=user, named=named)
-                self.message_user(request, _("%(client)s is unblocked.") % {"client": client})
+            else:
+                self._unblock(request, scope, client, reason[:200])
             return HttpResponseRedirect(reverse("admin:groupbuy_switch_blocked"))
         context = self.admin_site.each_context(request) | {
             "title": _("Blocked clients"),
             "blocks": gcra.blocks(throttling.scopes()),
         }
         return render(request, "admin/blocked.html", context)
+
+    def _unblock(self, request: HttpRequest, scope: str, client: str, reason: str) -> None:
+        """Log first: a process that dies in between leaves no act without its entry."""
+        named, user = f"{scope}: {client}", int(request.user.pk or 0)
+        entry = log_act(Switch, "block lifted", reason, user_id=user, named=named)
+        lifted = gcra.lift(scope, client)
+        if lifted is False:
+            entry.delete()
+        texts = {
+            True: (_("%(client)s is unblocked."), messages.INFO),
+            False: (_("%(client)s is not blocked."), messages.WARNING),
+            None: (_("Redis does not answer: look whether the block has ended."), messages.ERROR),
+        }
+        text, level = texts[lifted]
+        self.message_user(request, text % {"client": client}, level)
 
 
 # django-celery-beat's own pages, in the console's look.

@@ -100,18 +100,20 @@ def blocks(scopes: Iterable[str]) -> list[Block] | None:
     return None if found is None else sorted(found, key=lambda block: block.until, reverse=True)
 
 
-def lift(scope: str, client: str) -> bool:
-    """End a block and forget the client's requests and strikes. False: it was not blocked."""
+def lift(scope: str, client: str) -> bool | None:
+    """End a block and forget the client's requests and strikes.
+
+    False: it was not blocked. None: Redis has not answered, so the block may have ended or not.
+    """
     key = limit_key(scope, client)
 
-    def forget(redis: Redis) -> int:
+    def forget(redis: Redis) -> bool:
         commands = redis.pipeline(transaction=True)
         commands.zrem(blocks_key(scope), key)
         commands.delete(key)
-        removed: int = commands.execute()[0]
-        return removed
+        return bool(commands.execute()[0])
 
-    return bool(try_redis(forget))
+    return try_redis(forget)
 
 
 def limit_key(scope: str, client: str) -> str:

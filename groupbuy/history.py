@@ -72,14 +72,14 @@ def told(entry: LogEntry) -> str:
 
 def log_act(
     what: Model | type[Model], name: str, reason: str, *, user_id: int, named: str = ""
-) -> None:
+) -> LogEntry:
     """Log what an operator did to a row, or to the `named` rows of a model, and why.
 
     name is one of SAID.
     """
     row = what if isinstance(what, Model) else None
     part = {"model": what._meta.label, "act": name, "reason": reason}
-    LogEntry.objects.create(
+    return LogEntry.objects.create(
         user_id=user_id,
         content_type=ContentType.objects.get_for_model(what),
         object_id=str(row.pk) if row else None,

@@ -163,8 +163,32 @@ def test_a_block_is_lifted_in_the_console(mall: APIClient, operator: Client) -> 
     logged = LogEntry.objects.get()
     assert (logged.object_repr, "a test" in logged.change_message) == ("s01/c01: user a", True)
     assert mall.post(f"{TRADE}trial", body(), format="json").status_code == 200
-    operator.post(BLOCKED, lift | {"reason": "a test"})  # not blocked any more
+    again = operator.post(BLOCKED, lift | {"reason": "a test"}, follow=True)
+    assert "user a is not blocked." in again.content.decode()
     assert LogEntry.objects.count() == 1
+
+
+def test_a_process_that_dies_while_it_unblocks_leaves_the_entry(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_args: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(gcra, "lift", die)
+    body = {"scope": "s01/c01", "client": "user a", "reason": "a test"}
+
+    with pytest.raises(RuntimeError):
+        operator.post(BLOCKED, body)
+    assert LogEntry.objects.get().object_repr == "s01/c01: user a"
+
+
+def test_without_an_answer_of_redis_the_entry_stays(operator: Client) -> None:
+    body = {"scope": "s01/c01", "client": "user a", "reason": "a test"}
+
+    page = operator.post(BLOCKED, body, follow=True).content.decode()
+
+    assert "Redis does not answer: look whether the block has ended." in page
+    assert LogEntry.objects.get().object_repr == "s01/c01: user a"
 
 
 @pytest.mark.usefixtures("redis")
