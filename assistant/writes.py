@@ -1,15 +1,17 @@
 """The tools that change something: only with --allow-writes, and by an operator.
 
-Each is a dry run unless told otherwise, and writes a line of log that names the operator.
+Each needs a reason, is a dry run unless dry_run is false, and writes a line of log that names the
+operator and the reason.
 """
 
 import logging
-from typing import Any
+from typing import Annotated, Any
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import StringConstraints
 
 from assistant import operators
 from groupbuy import gcra, switches, throttling
@@ -19,10 +21,15 @@ from trade.notify.replay import chosen_by_key, chosen_by_range
 logger = logging.getLogger(__name__)
 
 MOST = 1000  # notifications that are sent again at once
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
 def send_again(
-    ctx: Context[Any, Any], keys: list[str] | None = None, endpoint: str = "", dry_run: bool = True
+    ctx: Context[Any, Any],
+    reason: Reason,
+    keys: list[str] | None = None,
+    endpoint: str = "",
+    dry_run: bool = True,
 ) -> dict[str, Any]:
     """Send notifications again: those with these keys, or all to an endpoint not yet delivered."""
     operator = operators.operator_of(ctx.headers)
@@ -40,13 +47,13 @@ def send_again(
     if count > MOST:
         raise ToolError(f"{count} are more than {MOST}: use manage.py replay_notifications.")
     if not dry_run:
+        _log(operator, f"{count} notifications are sent again ({endpoint or keys})", reason)
         count = outbox.requeue(chosen, now=timezone.now())
-        _log(operator, f"{count} notifications are sent again ({endpoint or keys})")
     return {"notifications": count, "dry run": dry_run}
 
 
 def lift_block(
-    ctx: Context[Any, Any], scope: str, client: str, dry_run: bool = True
+    ctx: Context[Any, Any], scope: str, client: str, reason: Reason, dry_run: bool = True
 ) -> dict[str, Any]:
     """Unblock a client that callback_health lists, by its scope and name."""
     operator = operators.operator_of(ctx.headers)
@@ -54,13 +61,14 @@ def lift_block(
     if not any((block.scope, block.client) == (scope, client) for block in blocks):
         raise ToolError("This client is not blocked.")
     if not dry_run:
-        gcra.lift(scope, client)
-        _log(operator, f"{client} of {scope} is unblocked")
+        _log(operator, f"{client} of {scope} is unblocked", reason)
+        if gcra.lift(scope, client) is None:
+            raise ToolError("Redis does not answer: look whether the block has ended.")
     return {"unblocked": client, "dry run": dry_run}
 
 
 def change_switch(
-    ctx: Context[Any, Any], key: str, value: str, dry_run: bool = True
+    ctx: Context[Any, Any], key: str, value: str, reason: Reason, dry_run: bool = True
 ) -> dict[str, Any]:
     """Change a live switch; read_switches lists them."""
     operator = operators.operator_of(ctx.headers)
@@ -71,13 +79,13 @@ def change_switch(
         raise ToolError("; ".join(exc.messages)) from exc
     before = switches.text(switches.Key(key))
     if not dry_run:
-        switches.change(key, value, by=operator)
-        _log(operator, f"switch {key}: {before} → {value}")
+        switches.change(key, value, by=operator, reason=reason)
+        _log(operator, f"switch {key}: {before} → {value}", reason)
     return {"switch": key, "before": before, "after": value, "dry run": dry_run}
 
 
 WRITE = (send_again, lift_block, change_switch)
 
 
-def _log(operator: str, what: str) -> None:
-    logger.warning("%s, by %s", what, operator, extra={"operator": operator})
+def _log(operator: str, what: str, reason: str) -> None:
+    logger.warning("%s, by %s: %s", what, operator, reason, extra={"operator": operator})

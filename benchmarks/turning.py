@@ -42,7 +42,7 @@ def measure(key: str) -> list[Row]:
     turned: list[tuple[float, str]] = []
     for turn in range(TURNS):
         time.sleep(PAUSE)
-        switches.change("downgradeSwitch", str((turn + 1) % 2), by="bench")
+        switches.change("downgradeSwitch", str((turn + 1) % 2), by="bench", reason="bench")
         turned.append((time.monotonic(), "E0003" if turn % 2 == 0 else "0000"))
     time.sleep(PAUSE)
     done.set()

@@ -167,8 +167,8 @@ def tidy(value: str) -> str:
     return value.replace(" ", "").replace("，", ",")
 
 
-def change(key: str, value: str, *, by: str, reason: str = "") -> None:
-    """Change a switch and log who did. Raises ValidationError; nothing has changed then."""
+def change(key: str, value: str, *, by: str, reason: str) -> None:
+    """Change a switch and log who did and why. Raises ValidationError; nothing has changed then."""
     key = OTHER_SPELLINGS.get(key, key)
     value = tidy(value)
     validate(key, value)

@@ -14,6 +14,8 @@ from groupbuy import switches
 from groupbuy.api import answer, enveloped
 from groupbuy.auth import IsOperator
 
+REASON = "API: dcc/update_config"  # the wire has no field for one
+
 
 class SwitchViewSet(viewsets.ViewSet):
     """Calls of operators' tools, with an operator key."""
@@ -42,7 +44,7 @@ class SwitchViewSet(viewsets.ViewSet):
                 dict.fromkeys(sorted(missing), _("Required, in the query of the URL."))
             )
         try:
-            switches.change(named["key"], named["value"], by=caller.name)
+            switches.change(named["key"], named["value"], by=caller.name, reason=REASON)
         except ValidationError as exc:
             raise serializers.ValidationError(exc.message_dict) from exc
         return answer(None)

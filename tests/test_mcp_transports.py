@@ -43,7 +43,7 @@ def new_key(channel: Any = None) -> str:
 def change_hold_limit(transport: Any) -> Any:
     async def ask() -> Any:
         async with Client(transport) as client:
-            arguments = {"key": "holdLimit", "value": "7", "dry_run": False}
+            arguments = {"key": "holdLimit", "value": "7", "reason": "r", "dry_run": False}
             return await client.call_tool("change_switch", arguments)
 
     return anyio.run(ask)

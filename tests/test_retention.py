@@ -50,7 +50,9 @@ def make_log_entry(text: str, at: datetime) -> LogEntry:
 
 
 def make_switch_change(text: str, at: datetime) -> SwitchChange:
-    change = SwitchChange.objects.create(switch_id="cutRange", after=text, by="operator")
+    change = SwitchChange.objects.create(
+        switch_id="cutRange", after=text, by="operator", reason="r"
+    )
     SwitchChange.objects.filter(pk=change.pk).update(at=at)
     return change
 
@@ -109,7 +111,7 @@ def test_off_keeps_rows_for_ever() -> None:
 )
 def test_too_few_days_are_refused(key: Switch.Key, value: str) -> None:
     with pytest.raises(ValidationError, match="9999"):
-        switches.change(key, value, by="operator")
+        switches.change(key, value, by="operator", reason="r")
 
 
 def test_the_shortest_time_of_notifications_is_what_events_promise() -> None:

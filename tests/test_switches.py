@@ -173,7 +173,7 @@ def test_an_operator_key_changes_switches(operator_api: APIClient, method: str, 
     assert switches.in_cut_range("anybody") is False
     change = SwitchChange.objects.get()
     assert (change.before, change.after) == ("100", "0")
-    assert change.by == str(ApiKey.objects.get())
+    assert (change.by, change.reason) == (str(ApiKey.objects.get()), "API: dcc/update_config")
 
 
 @pytest.mark.django_db
