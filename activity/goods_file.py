@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, override
 
-from activity.models import LIVE, Activity, Offer, Sku, refuse_giving_away
+from activity.models import LIVE, PUBLISHED, Activity, Offer, Sku, refuse_giving_away
 from groupbuy.models import Channel
 from groupbuy.tables import ACTIVE
 from tag import files
@@ -49,7 +49,12 @@ class Change:
     sku: Sku
     row: int
     is_new: bool
+    is_on_sale: bool
     values: list[list[Any]] = field(default_factory=list)  # name, label, before, after
+
+    @property
+    def changes_price(self) -> bool:
+        return any(name == "original_price" for name, *_values in self.values)
 
 
 @dataclass
@@ -62,6 +67,11 @@ class Plan:
     unchanged: int = 0  # goods and offers that are there already
     ignored: list[str] = field(default_factory=list)  # columns
 
+    @property
+    def needs_reason(self) -> bool:
+        """Does it change a price that shoppers see?"""
+        return any(each.is_on_sale and each.changes_price for each in self.changes)
+
     def add_fault(self, row: int, column: str, text: object) -> None:
         if len(self.faults) < MOST_FAULTS:
             self.faults.append(Fault(row, str(LABELS.get(column, column)), str(text)))
@@ -73,11 +83,13 @@ def plan(content: bytes) -> Plan:
     goods: dict[str, Change] = {}
     rows = list(_records(content, made))
     known = Sku.objects.in_bulk([row["goods_id"] for _n, row in rows], field_name="goods_id")
+    published = Offer.objects.filter(activity__status__in=PUBLISHED, sku__in=list(known.values()))
+    on_sale = set(published.values_list("sku", flat=True))
     for number, record in rows:
         goods_id = record["goods_id"]
         if goods_id not in goods:
             sku = known.get(goods_id) or Sku(goods_id=goods_id)
-            goods[goods_id] = Change(sku, number, goods_id not in known)
+            goods[goods_id] = Change(sku, number, goods_id not in known, sku.pk in on_sale)
             _change(made, goods[goods_id], record)
         elif any(_differs(goods[goods_id].sku, name, record[name]) for name in FIELDS):
             text = _("Row %(row)d has other values for these goods.")

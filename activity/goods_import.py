@@ -34,15 +34,20 @@ def forget_old(now: datetime) -> None:
     GoodsFile.objects.filter(uploaded_at__lte=now - KEPT).delete()
 
 
-def apply(file: GoodsFile, *, user: Any) -> Plan:
-    """Plan the file on the rows as they are now, and write it. Raises ValidationError."""
+def apply(file: GoodsFile, *, user: Any, reason: str) -> Plan:
+    """Plan the file on the rows as they are now, and write it.
+
+    Raises ValidationError, with the code "reason" if a price that shoppers see changes without one.
+    """
     try:
         with transaction.atomic(durable=True):
             made = plan(bytes(file.content))
             if made.faults:
                 raise ValidationError(_("The file has faults: nothing was written."))
+            if made.needs_reason and not reason:
+                raise ValidationError(_("Say why prices of goods on sale change."), "reason")
             _write(made)
-            LogEntry.objects.bulk_create(_log(made, user), batch_size=PIECE)
+            LogEntry.objects.bulk_create(_log(made, user, reason), batch_size=PIECE)
             file.delete()
             changes.announce()
     except IntegrityError as exc:
@@ -60,19 +65,22 @@ def _write(made: Plan) -> None:
     Offer.objects.bulk_create(made.offers, batch_size=PIECE)
 
 
-def _log(made: Plan, user: Any) -> list[LogEntry]:
+def _log(made: Plan, user: Any, reason: str) -> list[LogEntry]:
     kind = ContentType.objects.get_for_model(Sku)
-    return [_entry(each, user, kind) for each in made.changes]
+    return [_entry(each, user, kind, reason) for each in made.changes]
 
 
-def _entry(change: Change, user: Any, kind: ContentType) -> LogEntry:
+def _entry(change: Change, user: Any, kind: ContentType, reason: str) -> LogEntry:
     """As the form of the goods would log it."""
-    changed = {"model": Sku._meta.label, "values": change.values}
+    label = Sku._meta.label
+    parts: list[Any] = [{"changed": {"model": label, "values": change.values}}]
+    if reason:
+        parts.append({"acted": {"model": label, "act": "because", "reason": reason}})
     return LogEntry(
         user=user,
         content_type=kind,
         object_id=str(change.sku.pk),
         object_repr=str(change.sku)[:200],
         action_flag=ADDITION if change.is_new else CHANGE,
-        change_message=json.dumps([{"changed": changed}], ensure_ascii=False),
+        change_message=json.dumps(parts, ensure_ascii=False),
     )

@@ -81,10 +81,14 @@ class ImportsGoods:
             return redirect(LIST)
         try:
             if request.method == "POST":
-                return self._write(request, goods_import.apply(file, user=request.user))
+                reason = request.POST.get("reason", "").strip()[:200]
+                done = goods_import.apply(file, user=request.user, reason=reason)
+                return self._write(request, done)
             plan = goods_file.plan(bytes(file.content))
         except ValidationError as exc:
             self.message_user(request, f"{file.name}: {exc.messages[0]}", "error")  # type: ignore[attr-defined]
+            if getattr(exc, "code", "") == "reason":
+                return redirect(request.path)
             return redirect("admin:activity_sku_upload")
         context = self.admin_site.each_context(request) | _preview(plan) | {"file": file}
         return render(request, "admin/import_preview.html", context)

@@ -247,6 +247,7 @@ class Offer(models.Model):
 
 
 LIVE = (Activity.Status.CREATED, Activity.Status.IN_EFFECT, Activity.Status.PAUSED)
+PUBLISHED = (Activity.Status.IN_EFFECT, Activity.Status.PAUSED)
 
 
 def refuse_giving_away(discount: Discount, sku: Sku, *, field: str = NON_FIELD_ERRORS) -> None:

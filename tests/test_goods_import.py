@@ -7,7 +7,6 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-import time_machine
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
@@ -21,22 +20,15 @@ from activity.models import Activity, GoodsFile, Offer, Sku
 from groupbuy.history import told
 from tests.factories import NOW, make_activity
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 HEAD = "goods_id,name,original_price,cost_price,description,source,channel,activity_id"
 UPLOAD = "/admin/activity/sku/import/"
 
 
 @pytest.fixture(autouse=True)
-def clock() -> Iterator[Any]:
-    with translation.override("en"), time_machine.travel(NOW, tick=False) as travelled:
-        yield travelled
-
-
-@pytest.fixture
-def operator() -> Client:
-    client = Client(headers={"Accept-Language": "en"})
-    client.force_login(User.objects.create_superuser("operator"))
-    return client
+def _english() -> Iterator[None]:
+    with translation.override("en"):
+        yield
 
 
 def csv_of(*rows: str, head: str = HEAD) -> bytes:
@@ -85,7 +77,7 @@ def test_goods_and_offers_are_shown_and_then_written(operator: Client) -> None:
     assert "original price: 100.00 → 120.5" in page
     assert goods() == before
     assert Offer.objects.count() == 1
-    done = operator.post(url, {"import": "1"}, follow=True).content.decode()
+    done = operator.post(url, {"import": "1", "reason": "rain"}, follow=True).content.decode()
     assert "Imported: 2 new goods, 1 changed, 2 offers added." in done
     assert goods() == [
         ("new", "tea", Decimal("29.90"), Decimal(4)),
@@ -97,8 +89,23 @@ def test_goods_and_offers_are_shown_and_then_written(operator: Client) -> None:
     ]  # fmt: skip
     entry = LogEntry.objects.get(object_id=str(Sku.objects.get(goods_id="old").pk))
     assert "original price: 100.00 → 120.5" in told(entry)
+    assert "reason: “rain”" in told(entry)
     assert not GoodsFile.objects.exists()
     assert operator.get(url).status_code == 302  # it is gone
+
+
+def test_a_price_on_sale_asks_why(operator: Client) -> None:
+    make_activity(1, goods_id="old")
+    url = upload(operator, csv_of("old,,120.5,,,,,"))
+    page = operator.post(url, {"import": "1", "reason": " "}, follow=True).content.decode()
+
+    assert "Say why prices of goods on sale change." in page
+    assert 'name="reason"' in page
+    assert goods() == [("old", "a book", Decimal(100), None)]
+    Activity.objects.update(status=Activity.Status.CREATED)  # no shopper sees the price
+    assert 'name="reason"' not in operator.get(url).content.decode()
+    operator.post(url, {"import": "1"})
+    assert goods() == [("old", "a book", Decimal("120.5"), None)]
 
 
 def test_the_same_file_a_second_time_changes_nothing(operator: Client) -> None:
@@ -218,7 +225,7 @@ def test_it_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Sku, "save", save)
     with pytest.raises(ValidationError, match="Somebody else has changed these goods"):
-        goods_import.apply(file, user=user)
+        goods_import.apply(file, user=user, reason="")
     assert goods() == []
     assert GoodsFile.objects.count() == 1
 

@@ -11,10 +11,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from activity.models import Activity, Discount, Offer, Sku
+from activity.models import PUBLISHED, Activity, Discount, Offer, Sku
 
 ASKED = {"discount", "target_count", "plan", "expression", "original_price"}
-SHOWN = (Activity.Status.IN_EFFECT, Activity.Status.PAUSED)
 
 
 class AsksWhy:
@@ -50,11 +49,11 @@ def _is_shown(row: Model) -> bool:
     """Is it part of an activity that is published?"""
     match row:
         case Activity():
-            return row.status in SHOWN
+            return row.status in PUBLISHED
         case Discount():
-            return row.activity_set.filter(status__in=SHOWN).exists()
+            return row.activity_set.filter(status__in=PUBLISHED).exists()
         case Sku():
-            return Offer.objects.filter(sku=row, activity__status__in=SHOWN).exists()
+            return Offer.objects.filter(sku=row, activity__status__in=PUBLISHED).exists()
     raise TypeError(row)
 
 
