@@ -81,7 +81,7 @@ class Elastic:
     def set_up(self, what: str) -> int:
         urls = {"ELASTICSEARCH_URL": self.sink.url, "KIBANA_URL": self.sink.url}
         environment = os.environ | urls | {"SECRETS": str(self.secrets), "NO_PROXY": "127.0.0.1"}
-        command = [ELK / "setup.sh", what]
+        command = [str(ELK / "setup.sh"), what]
         return subprocess.run(command, env=environment, check=False).returncode
 
     def password(self, name: str) -> str:
