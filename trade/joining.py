@@ -1,6 +1,7 @@
 """Why a shopper may open or join a team, or not (能否参团): what a lock checks after the trial.
 
-For operators, beside activity/explain.py. Seats are those of the moment; a limit is today's.
+For operators, beside activity/explain.py. Seats are counted at the moment asked for; limits are
+those of today.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ class Check(NamedTuple):
 def checks(
     query: TrialQuery, team_id: str, offer: LiveOffer | None, *, at: datetime
 ) -> list[Check]:
-    """In the order in which a lock refuses; team_id "" opens a team of this offer."""
+    """The checks in the order of a lock; team_id "" asks for a new team of this offer."""
     if team_id:
         team = Team.objects.select_related("channel").filter(pk=read_id(team_id)).first()
         return list(_of_team(query, team, at) if team else _unknown(team_id))
@@ -47,7 +48,9 @@ def _of_team(query: TrialQuery, team: Team, at: datetime) -> Iterator[Check]:
     seated = live_at(Order.objects.filter(team=team), at)
     taken = seated.count()
     offered = (team.channel.source, team.channel.channel, team.goods_id)
-    other = offered != (query.source, query.channel, query.goods_id)
+    other = offered != (query.source, query.channel, query.goods_id) or (
+        query.activity_id not in (None, team.activity_id)
+    )
     yield _check(
         ErrorCode.TEAM_FULL,
         _("The team has a free seat"),
@@ -67,7 +70,7 @@ def _of_team(query: TrialQuery, team: Team, at: datetime) -> Iterator[Check]:
         ErrorCode.TEAM_NOT_JOINABLE,
         _("The team is for these goods on this channel"),
         f"{offered[0]}/{offered[1]}, {offered[2]}",
-        other or query.activity_id not in (None, team.activity_id),
+        other,
         _("Choose the channel, the goods and the activity of the team."),
     )
     ended = _ended(team)
@@ -106,7 +109,7 @@ def _holds(query: TrialQuery, channel_id: int, at: datetime) -> Check:
 
 
 def live_at(orders: QuerySet[Order], at: datetime) -> QuerySet[Order]:
-    """Those that had a seat at that moment."""
+    """Those that had a seat at that moment; a late payment moves closed_at, see close_order()."""
     return orders.filter(Q(closed_at=None) | Q(closed_at__gt=at), created_at__lte=at)
 
 
