@@ -4,17 +4,17 @@ The state of a limit is one time, free_at. Under 30/10 a request moves free_at b
 second, from now at the earliest, and passes if the moved free_at is at most 10 seconds after now.
 So 30 requests pass at once, and then three a second.
 
-Small limits are always checked in Redis (gcra.lua). While a client is well below a large limit, a
-process admits it by a local copy of free_at; each process reports what it admitted to Redis in
-batches. Until it reports, a process can be ahead of the others by at most 1/20 of the limit; in the
-long run the limit is exact. Only Redis refuses. While it is away, every request passes.
+Small limits are always checked in Redis (gcra.lua). Under a large limit, a process admits a client
+by a local copy of free_at, and reports to Redis in batches; it asks Redis first when 1/20 of the
+limit is unreported. So a process is ahead of the others by at most 1/20; in the long run the limit
+is exact. Only Redis refuses. While it is away, every request passes.
 
-Each refusal is a strike; strikes expire at the rate of the limit. A client with more than 20 of
-them is blocked for 10 seconds, the next time for twice as long; requests during a block do not
-extend it.
+Each refusal is a strike, except under limits that never block and during a block; strikes expire
+at the rate of the limit. A client with more than 20 of them is blocked for 10 seconds, and each
+further time twice as long, one hour at most. Ten minutes after a block it is 10 seconds again.
 
-A scope (a channel, or the index query) is a group of clients whose keys share a hash slot of Redis
-Cluster.
+A scope (a channel, the index query or the shopper pages) is a group of clients whose keys share a
+hash slot of Redis Cluster.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -180,7 +180,7 @@ class LocalCounts:
         self._unreported: dict[str, LocalCount] = {}  # the oldest first
 
     def acquire(self, key: str, rate: Rate) -> bool:
-        """Admit a request. False: Redis must decide; it has got every admission of this process."""
+        """Admit a request. False: Redis must decide, after this process's reports to it."""
         for _attempt in range(10):  # other threads may admit requests after each report
             if self._try(key, rate):
                 return True

@@ -1,6 +1,7 @@
-"""Django's middleware for pages, which calls of the API pass by.
+"""Django's middleware for pages; calls of the API skip it.
 
-A call brings no cookies: it has no session, no signed-in operator, no messages and no CSRF token.
+The cookies of a call are ignored: it has no session, no signed-in operator, no messages and no
+CSRF token.
 """
 
 from functools import lru_cache
@@ -46,7 +47,7 @@ class Messages(PagesOnly, MessageMiddleware):
 
 
 class Language(LocaleMiddleware):
-    """A page's language is that of its cookie or its header; a call has the header only."""
+    """A page's language comes from its cookie, else from its header; a call's from its header."""
 
     def __call__(self, request: HttpRequest) -> Any:
         if not is_call(request):

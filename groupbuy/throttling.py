@@ -19,7 +19,7 @@ from groupbuy.gcra import Limit, limiter
 from groupbuy.models import Switch
 from groupbuy.proxies import caller
 
-INDEX = "index"  # the scope of the index query; each channel has its own
+INDEX = "index"  # the scope of the index query; each channel and the pages have their own
 
 
 class Throttle(BaseThrottle):

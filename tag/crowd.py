@@ -33,7 +33,8 @@ def crowds_of(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
     """The subset of tag_ids that the user belongs to.
 
     A crowd that does not exist has no members, so a restriction never opens by mistake. Once this
-    process has the user's number, the call takes no database query and at most one Redis command.
+    process has the user's number, the call takes no database query. It asks Redis once, and once
+    more for each bitmap that this process has not copied yet.
     """
     if not tag_ids:
         return frozenset()

@@ -35,7 +35,7 @@ def close_order(
 ) -> None:
     """Close the order, release its seat and turn, save both rows, promise a team_refund.
 
-    An order that was closed before holds no seat; only its reason and payment time change.
+    An order that was closed before holds no seat; only its reason and its times change.
     A completed team never reopens: it becomes complete with refunds, or failed with the last.
     """
     was = order.state

@@ -1,12 +1,12 @@
 """Team gate (库存闸门): refuses joiners of a full team without the database.
 
-Only the database accepts joiners. For each team, Redis keeps one of these, as read from the
-database, for LIFE_MS or until a seat is released:
+Only the database accepts joiners. For each team, Redis keeps "full" or the number of free seats,
+as read from the database, for LIFE_MS or until a seat is released, and for a minute the order
+numbers that it knows. A known number goes to the database: it may be a repeat. An unknown number:
 
-- The order numbers of a full team. Other numbers are refused (E0006); a known one is a repeat and
-  goes to the database.
-- The number of free seats. A request that has passed all checks takes one before its transaction
-  or is refused (E0008), so at most as many transactions as free seats wait for the team's row.
+- The team is full: it is refused (E0006).
+- Seats are free: a request that has passed all checks takes one before its transaction or is
+  refused (E0008), so at most as many transactions as free seats wait for the team's row.
 """
 
 import time
@@ -28,8 +28,8 @@ LIFE_MS = 2000  # a wrong number of free seats heals after this
 OPEN, TAKEN, NONE_LEFT, FULL = range(4)
 
 # KEYS: the free seats, a number or "full"; the epoch, which each release raises; order numbers.
-# ARGV: 1 the request's order number, 2 LIFE_MS, 3 seats to take; to store what the database holds:
-# 4 the epoch before it was read, 5 free seats or "full", 6… the team's order numbers if it is full.
+# ARGV: 1 the request's order number, 2 LIFE_MS, 3 seats to take. With facts from the database also:
+# 4 the epoch before they were read, 5 free seats or "full", 6… the order numbers of a full team.
 # Returns the epoch and the verdict; for FULL also the milliseconds left and the order numbers.
 _ENTER = Script("""
 local epoch = tonumber(redis.call('GET', KEYS[2])) or 0
@@ -63,7 +63,7 @@ changes.subscribe("gbm:gate", refusals.release)
 
 
 class FullError(GroupBuyError):
-    """The team is full and the order number is none of its own: no repeat to look up."""
+    """The team is full, and the order number is none of this team's."""
 
 
 class Visitor(NamedTuple):  # one attempt to join a team
@@ -93,9 +93,10 @@ def enter(offer: LiveOffer, team_id: int, out_trade_no: str) -> Visitor:
 
 @contextmanager
 def passing(visitor: Visitor | None) -> Iterator[None]:
-    """Take a counted free seat for the transaction inside; release it if that fails.
+    """Take a counted free seat for the transaction inside; if that fails, Redis drops its count.
 
-    None opens a team and takes no seat. Raises SEAT_LOST when none is left.
+    None opens a team and takes no seat. Raises SEAT_LOST when none is left, FullError when the
+    team is full by now.
     """
     if visitor and visitor.team and visitor.epoch is not None:
         free = visitor.team.target_count - visitor.team.locked_count
@@ -109,14 +110,14 @@ def passing(visitor: Visitor | None) -> Iterator[None]:
 
 
 def release(key: str, *, was_full: bool = True) -> None:
-    """Drop what Redis knows of the team; if it was full, also the refusals of all processes."""
+    """Drop the team's free seats from Redis; if it was full, also the refusals of all processes."""
     message = key if was_full else ""
     try_redis(lambda redis: _RELEASE(redis, [f"{key}:free", f"{key}:epoch"], message))
     refusals.release(key)
 
 
 def release_after_commit(team: Team) -> None:
-    """A seat of the team has come free. Call inside the transaction."""
+    """An order of the team was closed. Call inside the transaction."""
     freed = partial(release, key_of(team), was_full=team.locked_count == team.target_count - 1)
     transaction.on_commit(freed, robust=True)
 

@@ -1,8 +1,8 @@
 """Lock (锁单): reserve a seat in a team before the shopper pays.
 
-lock_order() reads top to bottom: what we know, LOCK_CHECKS, one transaction. The checks
-give the reason of a refusal. When requests race, only the conditional UPDATE in _take_seat and
-the unique keys of Order enforce the rules.
+A lock has three steps: _read() collects what is known, LOCK_CHECKS name the reason of a refusal,
+and one transaction writes. When requests race, the conditional UPDATE of _take_seat() and the
+unique keys of Order enforce the rules.
 """
 
 from collections.abc import Callable
@@ -63,9 +63,9 @@ class LockContext:
 def lock_order(command: LockCommand, *, now: datetime) -> Order:
     """Reserve a seat and return the locked order.
 
-    Sent again with the same out_trade_no it returns the same order, also when a check would
-    now refuse. Raises GroupBuyError for the first failed check, in the order of
-    docs/contract.md, section 2.2.
+    A repeat with the same out_trade_no returns the same order, also when a check would refuse
+    now; but not when it names another team that is full. Raises GroupBuyError for the first
+    failed check, in the order of docs/contract.md, section 2.2.
     """
     try:
         return rows.settled(lambda: _try_to_lock(command, now), certain=(gate.FullError,))
@@ -81,7 +81,7 @@ def _try_to_lock(command: LockCommand, now: datetime) -> Order:
         try:
             return _lock(_read(command, now))
         except gate.FullError:
-            raise  # the team has no order of this outTradeNo
+            raise  # this team has no order of this number; others are not searched
         except GroupBuyError:
             if order := _replayed(command):
                 return order
@@ -95,7 +95,10 @@ def _try_to_lock(command: LockCommand, now: datetime) -> Order:
 
 
 def require_free_seat(ctx: LockContext) -> None:
-    """A team is full when its live orders, paid or not, are as many as its seats."""
+    """A team is full when its live orders, paid or not, fill its seats.
+
+    The gate refuses most joiners of a full team before this check.
+    """
     if ctx.team and ctx.team.is_full() and _is_offered(ctx.team, ctx.offer):
         raise GroupBuyError(ErrorCode.TEAM_FULL)
 
@@ -119,7 +122,7 @@ def require_joinable_team(ctx: LockContext) -> None:
 
 
 def require_few_holds(ctx: LockContext) -> None:
-    """A shopper may hold only so many seats without paying."""
+    """A shopper may hold at most holdLimit unpaid seats on a channel."""
     if _free_hold(ctx) is None:
         raise GroupBuyError(ErrorCode.TOO_MANY_HOLDS)
 
@@ -216,7 +219,7 @@ def _take_seat(ctx: LockContext, team: Team) -> Team:
     if team.is_full():
         raise GroupBuyError(ErrorCode.SEAT_LOST)
     if team.is_joinable(ctx.now):
-        raise GroupBuyError(ErrorCode.SEAT_REFUSED)  # a seat came free a moment too late
+        raise GroupBuyError(ErrorCode.SEAT_REFUSED)  # a seat came free after the UPDATE
     raise GroupBuyError(ErrorCode.TEAM_NOT_JOINABLE)
 
 

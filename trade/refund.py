@@ -1,7 +1,7 @@
 """Refund (退单): a shopper cancels an order.
 
-decide() says which kind of refund it is, refund_order() applies it. Payments that come too late,
-which settle.py refuses, are always of the kind PAID_UNFORMED.
+decide() says which kind of refund it is, refund_order() applies it. Payments that settle.py
+refuses, because they come too late or the channel is blacklisted, are always PAID_UNFORMED.
 """
 
 from dataclasses import dataclass

@@ -1,15 +1,15 @@
 """The outbox (本地消息表): a notification is written with its change and sent after the commit.
 
-Until it is delivered, it is called a promise.
+A promise is such a notification, until it is delivered or given up.
 
 record()       called inside the transaction that makes the event true
 deliver_due()  called by Celery every few seconds for whatever is due, and by the worker's sending
                threads right after a commit (the nudge) for what came due just now
 requeue()      due again at once, for operators
 
-One UPDATE claims a batch of one endpoint's promises, one transaction records how the sends went.
-After a failure retry_or_give_up() sets the next attempt by BACKOFF; after the eighth attempt, or
-a final answer such as 410, it gives the promise up.
+One UPDATE claims a batch of promises to one endpoint. One transaction records the outcomes. After
+a failure retry_or_give_up() sets the next attempt by BACKOFF. It gives a promise up after the
+eighth attempt, after a 410, or when there is nowhere to send it.
 Delivery is at least once. The receiver tells copies apart by NotifyTask.key.
 """
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 BACKOFF = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds after the 1st, 2nd, ... failure
 LONGEST_RETRY_AFTER = 24 * 3600  # seconds; a receiver may ask for no more
-LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # no send starts after half of it
+LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # after half of it no further send starts
 SWEEP = 15  # seconds after which a delivery leaves the rest to another one
 NEW = timedelta(minutes=1)  # a nudge sends what came due within this time
 WINDOW = 250  # due promises looked at to make a batch
@@ -198,8 +198,8 @@ def _record(
     delivered = {"state": State.DELIVERED, "next_attempt_at": None, "delivered_at": now}
     leased = NotifyTask.objects.filter(next_attempt_at=lease)
     with transaction.atomic(durable=True):
-        # Promises before attempts: inserting a child takes a shared lock on its parent, and two
-        # workers that hold one deadlock when both upgrade it.
+        # Promises are changed before attempts are inserted: the INSERT share-locks the promise,
+        # and two workers that both hold that lock deadlock when each updates it.
         done = leased.filter(pk__in=[each.task_id for each in attempts if not each.error])
         done.update(attempts=F("attempts") + 1, last_error="", **delivered)
         for attempt, result in tries:
@@ -215,7 +215,7 @@ def _record(
 
 
 def retry_or_give_up(attempt: NotifyAttempt, result: Result, now: datetime) -> dict[str, Any]:
-    """Give up, or try again after the back-off, no sooner than the receiver asked."""
+    """Give up, or try again after the back-off, and after what the receiver asked for."""
     if _is_last(attempt, result):
         return {"state": State.GIVEN_UP, "next_attempt_at": None, "last_error": attempt.error}
     backoff = BACKOFF[attempt.number - 1] * random.uniform(1, 1.2)  # noqa: S311  not a secret
