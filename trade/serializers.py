@@ -4,7 +4,6 @@ Requests and answers are shared instances, because building a serializer for eac
 more than the rest of a trial.
 """
 
-import json
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +16,6 @@ from activity.trial import TrialQuery
 from groupbuy.channels import KnownChannel
 from groupbuy.fields import (
     AnswerSerializer,
-    CursorField,
     IdNumberField,
     MomentField,
     MomentOut,
@@ -26,7 +24,7 @@ from groupbuy.fields import (
 )
 from groupbuy.hosts import validate_http_url
 from trade.lock import LockCommand
-from trade.models import NotifyTask, Transport
+from trade.models import Transport
 from trade.refund import Outcome, RefundCommand
 from trade.settle import SettleCommand
 
@@ -252,31 +250,3 @@ class OrderResponse(serializers.Serializer):
     teamId = serializers.CharField(source="order.team_id")
     teamStatus = serializers.IntegerField(source="order.team.status")
     timeline = OrderEventResponse(many=True)
-
-
-class EventsRequest(serializers.Serializer):
-    after = CursorField(required=False, help_text="the next of an earlier answer, 0 at first")
-
-    def to_cursor(self, query: Any) -> int:
-        after: int = self.run_validation(query).get("after", 0)
-        return after
-
-
-class EventResponse(serializers.Serializer):
-    no = serializers.IntegerField(source="event_no", help_text="1, 2, 3 … for each channel")
-    id = serializers.CharField(source="key", help_text="the webhook-id or message_id of the copy")
-    event = serializers.ChoiceField(NotifyTask.Event.values)
-    payload = serializers.SerializerMethodField()
-    createdAt = MomentOut(source="created_at")
-
-    def get_payload(self, task: NotifyTask) -> dict[str, Any]:
-        payload: dict[str, Any] = json.loads(task.payload)
-        return payload
-
-
-class EventsResponse(serializers.Serializer):
-    """A page of events, oldest first; `next` is the `after` of the next question."""
-
-    events = EventResponse(many=True)
-    next = serializers.IntegerField()
-    hasMore = serializers.BooleanField(source="has_more")

@@ -16,6 +16,7 @@ from activity.trial import run_trial
 from groupbuy.api import answer, enveloped
 from groupbuy.auth import IsOwnChannel, IsOwnChannelOrOperator, calling_channel, is_operator
 from groupbuy.throttling import IndexThrottle, TradeThrottle
+from trade.event_serializers import EventsRequest, EventsResponse
 from trade.lock import lock_order
 from trade.market import read_market
 from trade.notify.events import read_events
@@ -23,8 +24,6 @@ from trade.progress import order_state, team_progress
 from trade.refund import refund_order
 from trade.serializers import (
     AcceptedLockRequest,
-    EventsRequest,
-    EventsResponse,
     ExplainRequest,
     LockRequest,
     LockResponse,
