@@ -4,7 +4,9 @@ Serializers are shared instances (trade/views.py), so a field must not cache a t
 DRF's length and range validators do; the fields here check for themselves.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
@@ -16,6 +18,7 @@ from rest_framework.fields import empty
 MAX_BIGINT = 2**63 - 1
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+MONEY = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,2})?")
 
 
 def read_id(text: str) -> int:
@@ -137,6 +140,25 @@ class AnswerSerializer(serializers.Serializer):
 
 def _itself(instance: Any) -> Any:
     return instance
+
+
+class MoneyField(serializers.Field):
+    """A positive amount in yuan: a JSON number, also as a string, with at most two decimals."""
+
+    default_error_messages = {
+        "invalid": _("Expected a positive amount with at most two decimals."),
+    }
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        readable = isinstance(data, int | float | str) and not isinstance(data, bool)
+        text = str(data) if readable else ""
+        amount = Decimal(text) if MONEY.fullmatch(text) else Decimal(0)
+        if not amount:
+            self.fail("invalid")
+        return amount
+
+    def to_representation(self, value: Decimal) -> float:
+        return float(value)
 
 
 class MoneyOut(serializers.Field):

@@ -46,6 +46,14 @@ class MomentOutSchema(OpenApiSerializerFieldExtension):
         return {"type": "string", "format": "date-time"}
 
 
+class MoneyFieldSchema(OpenApiSerializerFieldExtension):
+    target_class = "groupbuy.fields.MoneyField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        described = {"minimum": 0.01, "description": "yuan, at most two decimals"}
+        return {"type": "number", **described}
+
+
 class MoneyOutSchema(OpenApiSerializerFieldExtension):
     target_class = "groupbuy.fields.MoneyOut"
 

@@ -158,6 +158,7 @@ def _history(view: TeamView, order: Order, history: Sequence[OrderEvent]) -> lis
         "team_refund_delivered": _("The shop was told to return your money")
         if paid
         else _("The shop was told that the seat is free"),
+        "refund_confirmed": _("The shop confirmed your refund"),
     }
     return [(moment(each.at, view.now), words[each.event]) for each in history]
 

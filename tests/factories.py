@@ -11,6 +11,7 @@ from activity.models import Activity, Discount, Offer, Sku
 from groupbuy import channels
 from groupbuy.channels import KnownChannel
 from groupbuy.models import ApiKey, Channel, Switch
+from trade.confirm import ConfirmCommand, confirm_refund
 from trade.lock import LockCommand, lock_order
 from trade.models import NotifyTask, Order, Team, Transport
 from trade.refund import Refund, RefundCommand, refund_order
@@ -113,6 +114,14 @@ def settle(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> 
 def refund(user_id: str = "xiaofuge", *, now: datetime = NOW, **fields: Any) -> Refund:
     defaults: dict[str, Any] = {"user_id": user_id, "out_trade_no": f"t-{user_id}"}
     return refund_order(RefundCommand(**_with_channel(defaults | fields)), now=now)
+
+
+def confirm(
+    user_id: str = "xiaofuge", amount: str = "80.00", *, now: datetime = NOW, **fields: Any
+) -> Order:
+    defaults: dict[str, Any] = {"user_id": user_id, "out_trade_no": f"t-{user_id}"}
+    named = defaults | {"refund_amount": Decimal(amount)} | fields
+    return confirm_refund(ConfirmCommand(**_with_channel(named)), now=now)
 
 
 def make_team(*user_ids: str, paid: int = 0, **fields: Any) -> Team:

@@ -11,11 +11,13 @@ from rest_framework.test import APIClient
 from tests.factories import NOW, lock, make_activity
 from tests.test_wire import (
     BASE,
+    CONFIRM,
     INDEX,
     LOCK,
     REFUND,
     SETTLE,
     TRIAL,
+    confirm_body,
     lock_body,
     settle_body,
     shopper,
@@ -37,6 +39,8 @@ NOT_MOMENT += [
     "9999-12-31T23:59:59Z",
 ]
 NOT_MOMENT += ["1777608000000", "x" * 5000]
+NOT_MONEY: list[Any] = [MISSING, None, "", "x", 0, 0.0, -80, 79.999, True, [], {}, 1e300]
+NOT_MONEY += [10**10, "0.00", "8e1", "８０", " ", "1" * 5000]
 NOT_CONFIG: list[Any] = [MISSING, None, "HTTP", [], 1, {}, {"notifyType": None}]
 NOT_CONFIG += [
     {"notifyType": "http", "notifyUrl": "http://127.0.0.1/"},
@@ -65,6 +69,9 @@ CASES = [
     *((LOCK, lock_body, "notify", bad) for bad in NOT_CONFIG),
     *((SETTLE, settle_body, name, bad) for name in ("userId", "outTradeNo") for bad in NOT_TEXT),
     *((SETTLE, settle_body, "outTradeTime", bad) for bad in NOT_MOMENT),
+    *((CONFIRM, confirm_body, name, bad) for name in TEXT if name != "goodsId" for bad in NOT_TEXT),
+    *((CONFIRM, confirm_body, "refundAmount", bad) for bad in NOT_MONEY),
+    *((CONFIRM, confirm_body, "refundTime", bad) for bad in NOT_MOMENT[2:]),
     *((REFUND, settle_body, name, bad) for name in TEXT if name != "goodsId" for bad in NOT_TEXT),
 ]
 

@@ -50,6 +50,11 @@ def _trade() -> None:
         (NotifyTask, {"key__endswith": "unpaid_unlock"}, {"key": "x"}, "5."),
         (NotifyTask, {"key__endswith": "paid_formed"}, {"key": "x"}, "5."),
         (Order, {"user_id": "a"}, {"paid_at": NOW + timedelta(days=1)}, "7."),
+        (Order, {"user_id": "a"}, {"refund_amount": 80, "refund_at": NOW}, "13"),
+        (Order, {"user_id": "c"}, {"refund_amount": 81, "refund_at": NOW}, "13"),
+        (Order, {"user_id": "c"}, {"refund_amount": 80}, "13"),
+        (Order, {"user_id": "c"}, {"refund_at": NOW}, "13"),
+        (Order, {"user_id": "f"}, {"refund_amount": 80, "refund_at": NOW}, "13"),
     ],
 )
 def test_a_broken_row_is_found(
@@ -125,7 +130,7 @@ def test_the_command_prints_every_invariant_and_exits_with_1() -> None:
 
     call_command("check_invariants", stdout=out)
 
-    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["ok"] * 13
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["ok"] * 14
 
     settle("e")
     Order.objects.filter(user_id="e").update(status=0, hold_no=1)

@@ -59,6 +59,7 @@ def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
         "lock",
         "settle",
         "refund",
+        "confirm",
         "expire",
         "notify/outbox",
         "notify/events",

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 from itertools import count
 from threading import Event
@@ -21,6 +22,7 @@ from tests.checks import broken_invariants
 from tests.factories import (
     NOW,
     close,
+    confirm,
     lock,
     lock_command,
     make_activity,
@@ -33,6 +35,7 @@ from tests.factories import (
     settle_command,
 )
 from tests.racing import deadlocks, meet_after, overtake, race, refusals
+from trade import confirm as confirm_module
 from trade import expire
 from trade import lock as lock_module
 from trade import settle as settle_module
@@ -285,6 +288,28 @@ def test_a_refund_against_the_completing_settlement() -> None:
         assert (completed, formed.exists()) == (
             (True, True) if team.status == Team.Status.COMPLETE_WITH_REFUNDS else (False, False)
         )
+    assert broken_invariants() == {}
+
+
+@pytest.mark.parametrize(("amounts", "refused"), [((71, 72, 73, 74), 3), ((80,) * 4, 0)])
+def test_one_of_several_confirmations_at_once_is_recorded_and_the_answer_to_its_repeats(
+    monkeypatch: pytest.MonkeyPatch, amounts: tuple[int, ...], refused: int
+) -> None:
+    """Mutation: drop refund_at=None in confirm._record."""
+    make_activity()
+    make_team("a", paid=1)
+    refund("a")
+    parties = 1 if connection.vendor == "sqlite" else len(amounts)  # which lets in one at a time
+    meet_after(monkeypatch, confirm_module, "_require_due", parties=parties)
+
+    reports = [(Decimal(amount), NOW + timedelta(minutes=n)) for n, amount in enumerate(amounts)]
+    results = race(*[partial(confirm, "a", str(amount), now=at) for amount, at in reports])
+
+    assert refusals(results) == [ErrorCode.ILLEGAL_PARAMETER] * refused
+    recorded = Order.objects.values_list("refund_amount", "refund_at").get()
+    answers = [(each.refund_amount, each.refund_at) for each in results if isinstance(each, Order)]
+    assert answers == [recorded] * (len(amounts) - refused)
+    assert recorded in reports
     assert broken_invariants() == {}
 
 

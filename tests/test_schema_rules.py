@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from drf_spectacular.generators import SchemaGenerator
 
-VERBS = "query|run|lock|settle|refund|get|list|update|add|remove"
+VERBS = "query|run|lock|settle|refund|confirm|get|list|update|add|remove"
 # What generators make of an operation's name: oapi-codegen and openapi-generator, as of 2026.
 MADE = (
     "",

@@ -35,6 +35,7 @@ TRIAL = f"{BASE}/trade/trial"
 LOCK = f"{BASE}/trade/lock_market_pay_order"
 SETTLE = f"{BASE}/trade/settlement_market_pay_order"
 REFUND = f"{BASE}/trade/refund_market_pay_order"
+CONFIRM = f"{BASE}/trade/confirm_refund"
 
 
 @pytest.fixture
@@ -61,6 +62,11 @@ def settle_body(user_id: str = "xiaofuge", **fields: Any) -> dict[str, Any]:
         "outTradeNo": f"t-{user_id}",
         "outTradeTime": int(NOW.timestamp() * 1000) + 60_000,
     }
+    return shopper(user_id, **(defaults | fields))
+
+
+def confirm_body(user_id: str = "xiaofuge", **fields: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"outTradeNo": f"t-{user_id}", "refundAmount": 80.0}
     return shopper(user_id, **(defaults | fields))
 
 
@@ -199,7 +205,7 @@ def test_out_trade_time_is_epoch_milliseconds_or_iso(mall: APIClient, moment: An
     assert Order.objects.get().paid_at == NOW
 
 
-@pytest.mark.parametrize("path", [INDEX, TRIAL, LOCK, SETTLE, REFUND])
+@pytest.mark.parametrize("path", [INDEX, TRIAL, LOCK, SETTLE, REFUND, CONFIRM])
 def test_paths_answer_with_and_without_a_slash(mall: APIClient, path: str) -> None:
     make_activity()
     for slash in ("", "/"):
@@ -403,6 +409,8 @@ def test_order_state_has_a_timeline(mall: APIClient) -> None:
         "payDeadline": "2036-05-01T04:15:00.000+00:00",
         "teamId": str(order.team_id),
         "teamStatus": 1,
+        "refundAmount": None,
+        "refundTime": None,
         "timeline": [
             {"event": "locked", "at": "2036-05-01T04:00:00.000+00:00"},
             {"event": "paid", "at": "2036-05-01T04:02:00.000+00:00"},

@@ -123,6 +123,15 @@ def prices_are_fair() -> Iterator[str]:
             yield f"order {order.pk}: {order.pay_price} of {order.original_price}"
 
 
+def refunds_were_due() -> Iterator[str]:
+    due = Q(status=Order.Status.CLOSED, paid_at__isnull=False)
+    for orders in _pages(Order):
+        confirmed = orders.exclude(refund_at=None, refund_amount=None)
+        in_bounds = Q(refund_amount__gte=FEN, refund_amount__lte=F("pay_price"))
+        for order in confirmed.exclude(due & in_bounds, refund_at__isnull=False):
+            yield f"order {order.pk}: {order.refund_amount} of {order.pay_price} refunded"
+
+
 def promises_are_tried_in_time(now: datetime) -> Iterator[str]:
     """Promises of a failing endpoint are sent one at a time, so they may wait for each other."""
     overdue = now - timedelta(seconds=outbox.SWEEP) - 2 * SWEEP_PERIOD
@@ -180,6 +189,10 @@ INVARIANTS = (
     Invariant(_("10. Every crowd's bitmap equals its table."), bitmaps.mismatches),
     Invariant(_("11. The counts of completed teams equal the teams."), counts.mismatches),
     Invariant(_("12. The daily sums equal their rows."), sums.mismatches, Needs.NOW),
+    Invariant(
+        _("13. Confirmed refunds belong to paid and closed orders, and none exceeds its payment."),
+        refunds_were_due,
+    ),
 )
 
 

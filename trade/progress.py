@@ -66,6 +66,7 @@ def timeline(team: Team, order: Order) -> list[OrderEvent]:
         ("paid", order.settled_at),
         ("team_complete", None if order.closed_at else team.completed_at),
         ("closed", order.closed_at),
+        ("refund_confirmed", order.refund_at),
         *((f"{promise.event}_delivered", promise.delivered_at) for promise in promises),
     ]
     events = [OrderEvent(event, at) for event, at in moments if at is not None]

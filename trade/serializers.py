@@ -19,10 +19,12 @@ from groupbuy.fields import (
     IdNumberField,
     MomentField,
     MomentOut,
+    MoneyField,
     MoneyOut,
     TextField,
 )
 from groupbuy.hosts import validate_http_url
+from trade.confirm import ConfirmCommand
 from trade.lock import LockCommand
 from trade.models import Transport
 from trade.refund import Outcome, RefundCommand
@@ -176,6 +178,26 @@ class RefundResponse(AnswerSerializer):
     info = serializers.CharField(source="outcome.info")
 
 
+class ConfirmRequest(CommandRequest):
+    """refundTime: when the payment provider returned the money; null or left out: now."""
+
+    outTradeNo = TextField(source="out_trade_no", longest=64)
+    refundAmount = MoneyField(source="refund_amount")
+    refundTime = MomentField(source="refund_at", required=False, allow_null=True)
+
+    def to_command(self, body: Any, channel: KnownChannel) -> ConfirmCommand:
+        return ConfirmCommand(**self.validated(body, channel))
+
+
+class ConfirmResponse(AnswerSerializer):
+    userId = serializers.CharField(source="user_id")
+    orderId = serializers.CharField(source="pk")
+    teamId = serializers.CharField(source="team_id")
+    outTradeNo = serializers.CharField(source="out_trade_no")
+    refundAmount = MoneyOut(source="refund_amount")
+    refundTime = MomentOut(source="refund_at")
+
+
 class TeamCardResponse(AnswerSerializer):
     userId = serializers.CharField(source="user_id")
     teamId = serializers.CharField(source="team_id")
@@ -249,4 +271,6 @@ class OrderResponse(serializers.Serializer):
     payDeadline = MomentOut(source="order.pay_deadline")
     teamId = serializers.CharField(source="order.team_id")
     teamStatus = serializers.IntegerField(source="order.team.status")
+    refundAmount = MoneyOut(source="order.refund_amount", allow_null=True)
+    refundTime = MomentOut(source="order.refund_at", allow_null=True)
     timeline = OrderEventResponse(many=True)

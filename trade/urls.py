@@ -16,6 +16,7 @@ urlpatterns = [
         rf"^{API}/trade/settlement_market_pay_order/?$", TradeViewSet.as_view({"post": "settle"})
     ),
     re_path(rf"^{API}/trade/refund_market_pay_order/?$", TradeViewSet.as_view({"post": "refund"})),
+    re_path(rf"^{API}/trade/confirm_refund/?$", TradeViewSet.as_view({"post": "confirm"})),
     re_path(rf"^{API}/events/?$", TradeViewSet.as_view({"get": "events"})),
     re_path(rf"^{API}/trade/teams/(?P<team_id>[^/]+)/?$", TradeViewSet.as_view({"get": "team"})),
     re_path(

@@ -16,6 +16,7 @@ from activity.trial import run_trial
 from groupbuy.api import answer, enveloped
 from groupbuy.auth import IsOwnChannel, IsOwnChannelOrOperator, calling_channel, is_operator
 from groupbuy.throttling import IndexThrottle, TradeThrottle
+from trade.confirm import confirm_refund
 from trade.event_serializers import EventsRequest, EventsResponse
 from trade.lock import lock_order
 from trade.market import read_market
@@ -24,6 +25,8 @@ from trade.progress import order_state, team_progress
 from trade.refund import refund_order
 from trade.serializers import (
     AcceptedLockRequest,
+    ConfirmRequest,
+    ConfirmResponse,
     ExplainRequest,
     LockRequest,
     LockResponse,
@@ -45,6 +48,7 @@ explain_request = ExplainRequest()
 lock_request, lock_response = AcceptedLockRequest(), LockResponse()
 settle_request, settle_response = SettleRequest(), SettleResponse()
 refund_request, refund_response = RefundRequest(), RefundResponse()
+confirm_request, confirm_response = ConfirmRequest(), ConfirmResponse()
 events_request = EventsRequest()
 
 CHANNEL = [
@@ -140,6 +144,18 @@ class TradeViewSet(viewsets.ViewSet):
         command = refund_request.to_command(request.data, calling_channel(request))
         refund = refund_order(command, now=timezone.now())
         return answer(refund_response.to_representation(refund))
+
+    @extend_schema(
+        operation_id="confirmRefund",
+        tags=["trade"],
+        summary="Confirmation (退款到账): report that the money of an order is back",
+        request=ConfirmRequest,
+        responses=enveloped("ConfirmAnswer", ConfirmResponse(allow_null=True)),
+    )
+    def confirm(self, request: Request) -> Response:
+        command = confirm_request.to_command(request.data, calling_channel(request))
+        order = confirm_refund(command, now=timezone.now())
+        return answer(confirm_response.to_representation(order))
 
     @extend_schema(
         operation_id="getTeam",

@@ -29,7 +29,8 @@ class Order(models.Model):
     take_no numbers a shopper's live orders in an activity; seat_of is the shopper while the order
     has a seat in the team. Both are NULL once the order is closed, which releases them. hold_no
     numbers the unpaid seats of a shopper on the channel; NULL once paid or closed. code is the end
-    of the shopper's invitation link.
+    of the shopper's invitation link. refund_amount and refund_at are NULL until the mall has
+    confirmed the refund (trade/confirm.py).
     """
 
     class Status(models.IntegerChoices):
@@ -78,6 +79,10 @@ class Order(models.Model):
     close_reason = models.CharField(
         _("close reason"), max_length=16, choices=CloseReason.choices, blank=True
     )
+    refund_amount = models.DecimalField(
+        _("refunded amount"), max_digits=12, decimal_places=2, null=True
+    )
+    refund_at = models.DateTimeField(_("refunded at"), null=True)
 
     class Meta:
         verbose_name = _("order")
