@@ -68,10 +68,12 @@ def _listed(row: OrderRow) -> Listed:
     if row.state is Mine.FORMING:
         action = Action(_("Invite"), links.team(order.code))
     name = row.sku.name if row.sku else order.goods_id
-    return Listed(row, name, _short(row.state), until, action)
+    return Listed(row, name, _short(order, row.state), until, action)
 
 
-def _short(state: Mine) -> str:
+def _short(order: Order, state: Mine) -> str:
+    if order.refund_amount:
+        return _("Refunded: %(amount)s") % {"amount": money(order.refund_amount)}
     words = {
         Mine.UNPAID: _("To be paid"),
         Mine.CONFIRMING: _("Being confirmed"),
@@ -82,11 +84,11 @@ def _short(state: Mine) -> str:
         Mine.LAPSED: _("Not paid, seat free again"),
         Mine.LAPSED_FOR_GOOD: _("Not paid in time"),
         Mine.LEFT: _("Given back"),
-        Mine.RETURNED: _("Given back, money back"),
-        Mine.FAILED: _("Team not filled, money back"),
+        Mine.RETURNED: _("Given back, refund under way"),
+        Mine.FAILED: _("Team not filled, refund under way"),
         Mine.FAILED_UNPAID: _("Team not filled"),
-        Mine.LATE: _("Paid too late, money back"),
-        Mine.BLOCKED: _("Not taken, money back"),
+        Mine.LATE: _("Paid too late, refund under way"),
+        Mine.BLOCKED: _("Not taken, refund under way"),
     }
     return words[state]
 
@@ -141,7 +143,9 @@ def _sums(order: Order) -> list[tuple[str, str]]:
         label = _("To pay") if order.status == Order.Status.LOCKED else _("Not paid")
         return [*sums, (label, money(order.pay_price))]
     sums.append((_("Paid"), money(order.pay_price)))
-    if order.status == Order.Status.CLOSED:
+    if order.refund_amount:
+        sums.append((_("Refunded"), money(order.refund_amount)))
+    elif order.status == Order.Status.CLOSED:
         sums.append((_("Goes back to you"), money(order.pay_price)))
     return sums
 

@@ -78,7 +78,7 @@ class TeamView:
         return (
             self.state,
             (team.status, team.locked_count, team.paid_count, team.completed_by_shop),
-            (own.code, own.status, own.close_reason, own.pay_deadline) if own else (),
+            (own.code, *own.state.values(), own.pay_deadline, own.refund_at) if own else (),
             (self.may_open, self.may_join, self.bar, self.pay_price),
             self.others,
             self.seats,

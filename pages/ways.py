@@ -127,7 +127,18 @@ def not_filled(view: TeamView) -> str:
 
 
 def money_back(view: TeamView) -> str:
-    at = moment(own_order(view).closed_at or view.now, view.now)
+    """That the money was refunded, where the mall has confirmed it; else that it was ordered."""
+    order = own_order(view)
+    if order.refund_at and order.refund_amount:
+        return _(
+            "%(shop)s refunded %(amount)s at %(at)s, the way you paid; your bank or wallet may "
+            "take some working days to show it."
+        ) % {
+            "shop": view.channel.name,
+            "amount": money(order.refund_amount),
+            "at": moment(order.refund_at, view.now),
+        }
+    at = moment(order.closed_at or view.now, view.now)
     return _(
         "Your %(price)s goes back in full, the way you paid. Its return was ordered at %(at)s; "
         "your bank or wallet may take some working days to show it."

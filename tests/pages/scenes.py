@@ -386,6 +386,27 @@ def my_order_given_back(now: datetime) -> Scene:
 
 
 @scene
+def my_money_is_back(now: datetime) -> Scene:
+    at = my_order_given_back(now)
+    factories.confirm(ME, now=now)
+    return at
+
+
+@scene
+def my_failed_teams_money_is_back(now: datetime) -> Scene:
+    at = my_team_failed(now)
+    factories.confirm(ME, now=now)
+    return at
+
+
+@scene
+def my_late_payment_is_back(now: datetime) -> Scene:
+    at = my_payment_too_late(now)
+    factories.confirm(ME, now=now)
+    return at
+
+
+@scene
 def my_team_failed(now: datetime) -> Scene:
     offer_at(now)
     team = team_at(now - 20 * MINUTE, ME, paid=1)

@@ -15,7 +15,7 @@ from activity.models import Activity, Sku
 from groupbuy.models import Channel
 from pages import start, views
 from tests import factories
-from tests.factories import GOODS, NOW
+from tests.factories import GOODS, NOW, confirm
 from tests.pages.conftest import browser
 from tests.pages.scenes import (
     ME,
@@ -82,16 +82,20 @@ def test_each_tab_has_its_orders(look: Look, tab: str, count: int, words: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "tab"), [("my_team_complete", "done"), ("my_order_given_back", "back")]
+    ("name", "tab", "words"),
+    [
+        ("my_team_complete", "done", "Team complete"),
+        ("my_order_given_back", "back", "Given back, refund under way"),
+    ],
 )
 def test_orders_that_are_done_or_given_back_have_their_tabs(
-    look: Look, name: str, tab: str
+    look: Look, name: str, tab: str, words: str
 ) -> None:
     SCENES[name](NOW)
 
     page = look(Scene("/my/s01/c01", ME, ""), tab=tab)
 
-    assert page.count('class="what"') == 1
+    assert re.findall(r'class="how">([^<]+)<', page) == [words]
 
 
 def test_orders_of_others_and_of_other_channels_are_not_listed(look: Look) -> None:
@@ -117,6 +121,38 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
         "Given back: the return of your money was ordered",
     ]
     assert f'value="t-{ME}"' in page
+
+
+@pytest.mark.parametrize("name", [name for name in SCENES if name.endswith("_is_back")])
+def test_money_that_is_back_is_said_with_amount_and_moment(name: str, look: Look) -> None:
+    at = SCENES[name](NOW)
+    Order.objects.exclude(refund_at=None).update(refund_amount="79.90")
+
+    page = look(at)
+    listed = look(Scene("/my/s01/c01", ME, ""), tab="back")
+
+    assert re.findall(r'class="how">([^<]+)<', listed) == ["Refunded: ¥79.90"]
+    assert "小书店 refunded ¥79.90 at 12:00, the way you paid;" in page
+    assert "Its return was ordered" not in page
+
+
+def test_an_order_whose_money_is_back_says_so_in_its_sums_and_events(look: Look) -> None:
+    page = look(SCENES["order_my_money_is_back"](NOW))
+
+    sums = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page)
+    assert sums[2:] == [("Paid", "¥80"), ("Refunded", "¥80")]
+    happened = re.findall(r"<li><time>([^<]+)</time> ([^<]+)</li>", page)
+    assert happened[-1] == ("12:00", "The shop confirmed your refund")
+
+
+def test_a_team_page_that_is_watched_changes_when_the_money_is_back(look: Look) -> None:
+    at = SCENES["my_order_given_back"](NOW)
+    client = browser(at.user_id)
+    etag = client.get(at.path)["ETag"]
+
+    confirm(at.user_id)
+
+    assert client.get(at.path)["ETag"] != etag
 
 
 # --- Walls and offers -------------------------------------------------------------------------
