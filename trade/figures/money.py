@@ -75,10 +75,10 @@ UNDELIVERED = (State.NEW, State.RETRYING, State.GIVEN_UP)
 
 
 def refund_ages(business: Business) -> Picture:
-    """Money whose way back the mall has not confirmed, by the age of the notification."""
+    """Money whose refund notification is not delivered, by the age of the notification."""
     amounts: defaultdict[tuple[int, int], Decimal] = defaultdict(Decimal)
     counts: Counter[tuple[int, int]] = Counter()
-    for state, age, price in _unconfirmed(business.now):
+    for state, age, price in _undelivered(business.now):
         column = bisect_right(AGES, age / timedelta(hours=1))
         amounts[column, state] += price
         counts[column, state] += 1
@@ -90,7 +90,7 @@ def refund_ages(business: Business) -> Picture:
     }
     whole = sum(amounts.values(), Decimal(0))
     picture = Drawing(
-        _("%(money)s in %(count)d refunds wait for their mall.")
+        _("The notifications of %(count)d refunds, %(money)s in all, are not delivered.")
         % {"money": draw.money(whole), "count": counts.total()},
         height=196,
         keys=list(keys.values()),
@@ -99,7 +99,7 @@ def refund_ages(business: Business) -> Picture:
     _draw_ages(picture, names, list(keys.values()), columns)
     return Picture(
         "refund-ages",
-        _("Refunds that the mall has not confirmed"),
+        _("Refunds whose notification is not delivered"),
         _(
             "Money of closed orders that were paid and whose refund notification is not delivered,"
             " by the age of the notification, right now (the oldest %(most)d are looked at)."
@@ -140,7 +140,7 @@ def _draw_ages(
         picture.text(across(len(names) / 2), 92, _("none right now"), anchor="middle")
 
 
-def _unconfirmed(now: datetime) -> Iterator[tuple[State, timedelta, Decimal]]:
+def _undelivered(now: datetime) -> Iterator[tuple[State, timedelta, Decimal]]:
     """State, age and money of each."""
     tasks = NotifyTask.objects.filter(
         state__in=UNDELIVERED, event=NotifyTask.Event.TEAM_REFUND
