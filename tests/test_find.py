@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import translation
 from django.utils.html import strip_tags
 
-from tests.factories import GOODS, NOW, lock, make_activity, make_team, refund, settle
+from tests.factories import GOODS, NOW, confirm, lock, make_activity, make_team, refund, settle
 from trade import timeline
 from trade.expire import end_overdue_teams
 from trade.find import find
@@ -148,6 +148,11 @@ def test_the_next_step_can_be_read_to_the_shopper() -> None:
     end_overdue_teams(clock=lambda: now)
     assert next_of("a") == "The money goes back. Notification to the mall: new."
     assert next_of("b") == "Closed, and nothing was paid: nothing is to come."
+    now += timedelta(hours=1)
+    confirm("a", now=now)
+    assert next_of("a") == "The mall has confirmed that it refunded 80.00 at 2036-05-01 14:15:00."
+    last = timeline.of_order(Order.objects.get(user_id="a"))[-1]
+    assert (last.at, last.what) == (now, "the mall confirmed a refund of 80.00")
 
 
 def test_a_team_that_the_platform_completes_says_so() -> None:

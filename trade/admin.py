@@ -185,6 +185,7 @@ class OrderAdmin(OrderActs, ReadOnly, BigListAdmin):
             _("Times"),
             {"fields": ["created_at", "pay_deadline", "paid_at", "settled_at", "closed_at"]},
         ),
+        (_("Refund, as the mall has confirmed it"), {"fields": ["refund_amount", "refund_at"]}),
     ]
 
     @display(description=_("status"), label=labels.TONES)

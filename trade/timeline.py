@@ -78,6 +78,9 @@ def _order(order: Order) -> Iterator[Happened]:
     if order.closed_at:
         what = _("closed: %(reason)s") % {"reason": order.get_close_reason_display()}
         yield Happened(order.closed_at, what, "", url)
+    if order.refund_at:
+        what = _("the mall confirmed a refund of %(amount)s") % {"amount": order.refund_amount}
+        yield Happened(order.refund_at, what, "", url)
 
 
 def _end(team: Team) -> Iterator[Happened]:
@@ -131,6 +134,11 @@ def next_of_order(order: Order, now: datetime) -> str:
             return _("The time to pay is over; the seat is about to be released.")
         case Order.Status.CLOSED if not order.paid_at:
             return _("Closed, and nothing was paid: nothing is to come.")
+        case Order.Status.CLOSED if order.refund_at:
+            return _("The mall has confirmed that it refunded %(amount)s at %(at)s.") % {
+                "amount": order.refund_amount,
+                "at": _moment(order.refund_at),
+            }
         case Order.Status.CLOSED:
             return _("The money goes back. %(told)s") % {"told": _told(order)}
         case Order.Status.PAID if order.team.status == Team.Status.FORMING:
