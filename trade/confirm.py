@@ -76,8 +76,8 @@ def _require_plausible(command: ConfirmCommand, order: Order, now: datetime) -> 
         _refuse(_("refundAmount: more than the %(amount)s that was paid") % paid)
     if at > now + CLOCK_SKEW:
         _refuse(_("refundTime: more than 5 minutes in the future"))
-    if command.refund_at and order.paid_at and at < order.paid_at:
-        _refuse(_("refundTime: before the payment"))
+    if order.paid_at and at < order.paid_at - CLOCK_SKEW:
+        _refuse(_("refundTime: more than 5 minutes before the payment"))
 
 
 def _refuse(reason: str) -> NoReturn:
