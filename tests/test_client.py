@@ -18,6 +18,7 @@ from activity.models import Activity
 from groupbuy.models import ApiKey, Channel
 from groupbuy_client import (
     Client,
+    Confirmation,
     Event,
     Goods,
     GroupBuyError,
@@ -123,6 +124,28 @@ def test_a_team_from_lock_to_refund(mall: Client) -> None:
     assert [step.event for step in order.timeline] == ["locked", "paid", "closed"]
     assert isinstance(order.timeline[0], Step)
     assert order.pay_deadline.utcoffset() == timedelta(0)
+
+
+def test_a_refund_is_confirmed_and_again(mall: Client) -> None:
+    seat = lock(mall, "a")
+    settle(mall, "a")
+    mall.refund(user_id="a", out_trade_no="t-a")
+    at = timezone.now().replace(microsecond=0)
+    money: dict[str, Any] = {"amount": Decimal("80.00"), "refunded_at": at}
+
+    confirmed = [mall.confirm_refund(user_id="a", out_trade_no="t-a", **money) for _ in range(2)]
+
+    ids = ("a", seat.order_id, seat.team_id, "t-a")
+    assert confirmed == [Confirmation(*ids, Decimal("80.00"), at)] * 2
+    order = mall.order("t-a")
+    assert (order.refund_amount, order.refund_time) == (Decimal("80.00"), at)
+    money["amount"] = Decimal("79.90")
+    with pytest.raises(GroupBuyError) as refused:
+        mall.confirm_refund(user_id="a", out_trade_no="t-a", **money)
+    assert (refused.value.code, refused.value.field) == ("0002", "refundAmount")
+    money["refunded_at"] = at.replace(tzinfo=None)
+    with pytest.raises(ValueError, match="refunded_at"):
+        mall.confirm_refund(user_id="a", out_trade_no="t-a", **money)
 
 
 def test_events_are_pulled_page_by_page(mall: Client, monkeypatch: pytest.MonkeyPatch) -> None:

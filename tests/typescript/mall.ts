@@ -58,6 +58,12 @@ export async function refund(userId: string, outTradeNo: string): Promise<boolea
   return answer.data?.code === "success" || answer.data?.code === "repeat";
 }
 
+export async function confirmRefund(userId: string, outTradeNo: string, yuan: number) {
+  const refund = { ...mall, userId, outTradeNo, refundAmount: yuan };
+  const confirmed = await post("/api/v1/gbm/trade/confirm_refund", refund);
+  return confirmed.data?.refundTime;
+}
+
 export async function mistakes(userId: string, outTradeNo: string) {
   const order = { ...mall, userId, outTradeNo };
   // @ts-expect-error outTradeTime is missing

@@ -8,6 +8,7 @@ errors.py   the two exceptions
 """
 
 from groupbuy_client.answers import (
+    Confirmation,
     Event,
     Goods,
     Market,
@@ -34,6 +35,7 @@ from groupbuy_client.webhook import Webhook, read_notification
 
 __all__ = [
     "Client",
+    "Confirmation",
     "Event",
     "Goods",
     "GroupBuyError",

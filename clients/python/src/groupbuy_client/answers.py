@@ -124,6 +124,18 @@ class Refund:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The refund as the platform has recorded it; a repeat gets the first one."""
+
+    user_id: str
+    order_id: str
+    team_id: str
+    out_trade_no: str
+    refund_amount: Decimal
+    refund_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     user_id: str
     out_trade_no: str
@@ -168,6 +180,8 @@ class Order:
     pay_deadline: datetime
     team_id: str
     team_status: TeamStatus
+    refund_amount: Decimal | None  # None: no refund was confirmed
+    refund_time: datetime | None
     timeline: tuple[Step, ...]
 
 
@@ -230,11 +244,15 @@ def as_notification(key: str, payload: Any) -> TeamSuccess | TeamRefund:
 
 
 def read(cls: type[T], data: Mapping[str, Any]) -> T:
-    """Make the dataclass of a JSON object. Raises ValueError when a field is missing or wrong."""
+    """Make the dataclass of a JSON object. Raises ValueError when a field is missing or wrong.
+
+    A field that may be null may be missing: an earlier platform does not have it.
+    """
     values = {}
     for name, wire_name, hint in _fields(cls):  # type: ignore[arg-type]  # types are hashable
         try:
-            values[name] = _value(hint, data[wire_name])
+            is_missing = get_origin(hint) is types.UnionType and wire_name not in data
+            values[name] = None if is_missing else _value(hint, data[wire_name])
         except (KeyError, TypeError, ValueError, ArithmeticError) as exc:
             raise ValueError(f"{cls.__name__}.{wire_name}: {exc!r}") from exc
     return cls(**values)
