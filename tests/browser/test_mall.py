@@ -110,6 +110,10 @@ def test_a_team_fails_and_all_three_see_their_money_come_back(stack: Stack, shop
     end = ["Your money is back", "Your team was not filled in time"]
     assert box(pages[0]) == [*end, "You have opened a team"]
     assert box(pages[1]) == box(pages[2]) == [*end, "You have joined a team"]
+    for page, number in zip(pages, numbers, strict=True):  # and on the platform's page
+        page.goto(f"{stack.mall}/orders/{number}")
+        page.get_by_role("link", name="Your team on the offer's pages").click()
+        expect(page.get_by_text("refunded ¥1.99 at")).to_be_visible(timeout=120_000)
 
 
 def test_the_payment_page_is_still_open_when_the_hold_is_gone(stack: Stack, shopper: Open) -> None:

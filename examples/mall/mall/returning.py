@@ -1,7 +1,7 @@
 """Orders that are given back (退单) or never paid, and the money that is due back (退款).
 
 A refund is a row: requested, sent, confirmed. Its out_request_no and amount are the same at each
-try, so that Alipay returns the money once.
+try, so that Alipay returns the money once. Confirmed and due: still to be reported to the platform.
 """
 
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from mall import alipay, market, orders
 from mall.models import Message, Order, Refund
 
 UNKNOWN = "E0104"  # the platform has no such order, or it is closed there
+UNREPORTABLE = (UNKNOWN, "0002")  # refused for good; an earlier platform has no such call: 0002
 ASK_AFTER = timedelta(seconds=10)  # Alipay: ask no sooner than this after a refund
 
 
@@ -71,6 +72,9 @@ def owe_order(order: Order, cause: str, *, now: datetime) -> bool:
 
 def send(refund: Refund, *, now: datetime) -> datetime | None:
     """Take one step of a refund and return when the next is due. AlipayError, GroupBuyError."""
+    if refund.state == Refund.State.CONFIRMED:
+        _report(refund)
+        return None
     if refund.state == Refund.State.SENT and alipay.is_refunded(
         trade_no=refund.trade_no, out_request_no=refund.out_request_no, now=now
     ):
@@ -92,12 +96,32 @@ def send(refund: Refund, *, now: datetime) -> datetime | None:
 
 def _confirm(refund: Refund, now: datetime) -> None:
     order = refund.order
+    is_own = refund.trade_no == order.trade_no  # else it is a second payment
+    done = {"state": Refund.State.CONFIRMED, "confirmed_at": now, "problem": "", "tries": 0}
     with transaction.atomic(durable=True):
         sent = Refund.objects.filter(pk=refund.pk, state=Refund.State.SENT)
-        if sent.update(state=Refund.State.CONFIRMED, confirmed_at=now, problem="", due_at=None):
-            if refund.trade_no == order.trade_no:
+        if sent.update(**done, due_at=now if is_own and order.in_team else None):
+            if is_own:
                 orders.take(orders.REPAID, order, due_at=None)
             orders.tell(order, Message.Kind.RETURNED, now=now)
+
+
+def _report(refund: Refund) -> None:
+    """Report to the platform that the money is back, for its pages; a repeat changes nothing."""
+    order = refund.order
+    try:
+        market.client().confirm_refund(
+            user_id=order.shopper.user_id,
+            out_trade_no=order.number,
+            amount=refund.amount,
+            refunded_at=refund.confirmed_at or refund.requested_at,
+        )
+    except GroupBuyError as error:
+        if error.code not in UNREPORTABLE:
+            raise
+        Refund.objects.filter(pk=refund.pk).update(problem=str(error)[:255])
+    else:
+        Refund.objects.filter(pk=refund.pk).update(problem="")
 
 
 def _tell_why(order: Order, now: datetime) -> None:

@@ -46,6 +46,10 @@ class Platform(ThreadingHTTPServer):
             case "refund":
                 return {"userId": fields["userId"], "orderId": "9001", "teamId": TEAM,
                         "code": "success", "info": "成功"}  # fmt: skip
+            case "confirm":
+                return {"userId": fields["userId"], "orderId": "9001", "teamId": TEAM,
+                        "outTradeNo": fields["outTradeNo"], "refundAmount": fields["refundAmount"],
+                        "refundTime": fields["refundTime"]}  # fmt: skip
             case "orders":
                 return self._order(path.rsplit("/", 1)[-1])
             case "events":
@@ -91,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         if happens := self.server.during.pop(name, None):
             happens()
         body = json.dumps({"code": code, "info": "", "data": data}).encode()
-        self.send_response(503 if code == "0001" else 200)
+        self.send_response({"0001": 503, "0002": 404}.get(code, 200))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

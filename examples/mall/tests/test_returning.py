@@ -102,6 +102,62 @@ def test_nothing_ships_after_a_refund_that_overtook_the_completion(paid: Order) 
     assert (paid.status, "complete" in kinds()) == (Status.CLOSE, False)
 
 
+@pytest.fixture
+def sent(paid: Order) -> Refund:
+    """The refund of a paid order, which Alipay will confirm when it is asked."""
+    notify(refund_of(paid, "paid_unformed"))
+    run_loop()
+    return Refund.objects.get()
+
+
+def test_the_platform_learns_that_the_money_is_back(sent: Refund, platform: Platform) -> None:
+    run_loop(timedelta(seconds=11))
+    run_loop(timedelta(hours=1))
+
+    [report] = platform.called("confirm")
+    sent.refresh_from_db()
+    assert (report["outTradeNo"], report["refundAmount"]) == (sent.order.number, 80.0)
+    assert sent.confirmed_at is not None
+    assert report["refundTime"] == sent.confirmed_at.isoformat(timespec="milliseconds")
+    assert (sent.state, sent.due_at, sent.problem) == ("confirmed", None, "")
+
+
+def test_a_report_is_repeated_after_its_loop_has_died(sent: Refund, platform: Platform) -> None:
+    run_loop(timedelta(seconds=11))
+    Refund.objects.update(due_at=timezone.now() + work.LEASE)  # as a claim leaves it
+    run_loop(2 * work.LEASE)
+
+    first, again = platform.called("confirm")
+    assert first == again
+
+
+def test_a_report_without_an_answer_is_tried_again(sent: Refund, platform: Platform) -> None:
+    platform.refusals["confirm"] = "0001"
+    run_loop(timedelta(seconds=11))
+    sent.refresh_from_db()
+    assert (sent.state, sent.order.status, sent.problem) == ("confirmed", "CLOSE", "0001")
+
+    platform.refusals.clear()
+    run_loop(timedelta(minutes=1))
+
+    sent.refresh_from_db()
+    assert len(platform.called("confirm")) == 2
+    assert (sent.state, sent.due_at, sent.problem) == ("confirmed", None, "")
+
+
+@pytest.mark.parametrize("code", ["0002", "E0104"])  # 0002 with 404: an earlier platform
+def test_a_report_that_is_refused_is_not_repeated(
+    sent: Refund, platform: Platform, code: str
+) -> None:
+    platform.refusals["confirm"] = code
+    run_loop(timedelta(seconds=11))
+    run_loop(timedelta(hours=1))
+
+    sent.refresh_from_db()
+    assert len(platform.called("confirm")) == 1
+    assert (sent.state, sent.due_at, sent.problem) == ("confirmed", None, code)
+
+
 def test_given_back_while_the_team_forms(paid: Order, platform: Platform) -> None:
     returning.give_back(paid, now=timezone.now())
     returning.give_back(paid, now=timezone.now())
@@ -138,7 +194,9 @@ def test_given_back_unpaid_it_is_closed_at_once(place: Place, platform: Platform
 
 
 @pytest.mark.parametrize("delivered", [False, True])
-def test_bought_alone_and_given_back(place: Place, gateway: Alipay, delivered: bool) -> None:
+def test_bought_alone_and_given_back(
+    place: Place, gateway: Alipay, platform: Platform, delivered: bool
+) -> None:
     order = place(ALONE)
     pay(gateway, order)
     if delivered:
@@ -149,6 +207,7 @@ def test_bought_alone_and_given_back(place: Place, gateway: Alipay, delivered: b
     order.refresh_from_db()
     assert (order.status, len(books(gateway))) == (Status.CLOSE, 1)
     assert kinds() == ["cancelled", "returned"]
+    assert platform.called("confirm") == []  # it does not know of the order
 
 
 def test_a_seat_that_is_gone_closes_the_order(place: Place, gateway: Alipay) -> None:
