@@ -36,7 +36,7 @@ def listed(channel: KnownChannel, found: OrderList, tab: Tab) -> dict[str, Any]:
         Tab.TO_PAY: _("To pay"),
         Tab.RUNNING: _("In progress"),
         Tab.DONE: _("Done"),
-        Tab.BACK: _("Money back"),
+        Tab.BACK: _("Refunds"),
     }
     base = links.orders(channel)
     return {

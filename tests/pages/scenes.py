@@ -494,6 +494,22 @@ def many_orders(now: datetime, count: int = 12) -> Scene:
     return Scene("/my/s01/c01", ME, "")
 
 
+def orders_given_back(now: datetime) -> Scene:
+    """The refund of the newest was confirmed, of the oldest in part; the other is under way."""
+    offer_at(now, take_limit=30)
+    for n in range(3):
+        order: dict[str, Any] = {
+            "out_trade_no": f"t-{n}",
+            "now": now - timedelta(minutes=10, seconds=-n),
+        }
+        factories.lock(ME, **order)
+        factories.settle(ME, paid_at=now - timedelta(minutes=9), **order)
+        factories.refund(ME, **order)
+    factories.confirm(ME, "72.50", now=now, out_trade_no="t-0")
+    factories.confirm(ME, now=now, out_trade_no="t-2")
+    return Scene("/my/s01/c01?tab=back", ME, "")
+
+
 def wall(now: datetime) -> Scene:
     offer_at(now)
     team_at(now - 2 * MINUTE, NAMES[3], paid=1)
@@ -505,4 +521,9 @@ def poster(now: datetime) -> Scene:
     return Scene(f"{at.path}/poster", at.user_id, "")
 
 
-OTHERS = {"orders": many_orders, "wall": wall, "poster": poster}
+OTHERS = {
+    "orders": many_orders,
+    "orders_given_back": orders_given_back,
+    "wall": wall,
+    "poster": poster,
+}
