@@ -12,6 +12,7 @@ from unfold.admin import TabularInline
 
 from activity.models import Offer, Sku
 from activity.warnings import price_of
+from groupbuy.proposal_admin import ALONE
 
 
 class SkuSelect(AutocompleteSelect):
@@ -36,9 +37,18 @@ class OfferForm(forms.ModelForm):
             getattr(widget, "widget", widget).known = self.instance.sku
 
 
+class OfferFormSet(forms.BaseInlineFormSet):
+    def clean(self) -> None:
+        """Offers are checked with the activity's new rules, so they cannot change before these."""
+        super().clean()
+        if getattr(self.instance, "is_proposed", False) and self.has_changed():
+            raise forms.ValidationError(ALONE)
+
+
 class OfferInline(TabularInline):
     model = Offer
     form = OfferForm
+    formset = OfferFormSet
     extra = 1
     autocomplete_fields = ["sku"]
     readonly_fields = ["prices"]

@@ -77,6 +77,8 @@ def change_switch(
         switches.validate(key, value)
     except ValidationError as exc:
         raise ToolError("; ".join(exc.messages)) from exc
+    if switches.needs_second(key):
+        raise ToolError(f"Refused: {switches.NEEDS_SECOND}.")
     before = switches.text(switches.Key(key))
     if not dry_run:
         switches.change(key, value, by=operator, reason=reason)

@@ -32,6 +32,7 @@ from groupbuy.checks import channels_without_refunds
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.history import KeepsValues, log_act
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
+from groupbuy.proposal_admin import NEEDS_SECOND, Proposes
 
 admin.site.index_title = _("Overview")
 
@@ -135,6 +136,8 @@ class SwitchForm(forms.ModelForm):
             setting = switches.SWITCHES[self.instance.key]
             expects = _("Expected: %(form)s.") % {"form": setting.expects}
             self.fields["value"].help_text = f"{setting.means} {expects}"
+            if switches.needs_second(self.instance.key):
+                self.fields["reason"].help_text = NEEDS_SECOND
 
     def clean_value(self) -> str:
         value: str = switches.tidy(self.cleaned_data["value"])
@@ -150,7 +153,7 @@ class SwitchChangeInline(TabularInline):
     extra = 0
     per_page = 25
     hide_title = True
-    fields = ["at", "by", "before", "after", "reason"]
+    fields = ["at", "by", "before", "after", "reason", "confirmed_by"]
     readonly_fields = fields
     ordering = ["-id"]
 
@@ -165,7 +168,7 @@ class SwitchChangeInline(TabularInline):
 
 
 @admin.register(Switch)
-class SwitchAdmin(ModelAdmin):
+class SwitchAdmin(Proposes, ModelAdmin):
     """Every switch has a row (migration 0002), so none can be added or deleted."""
 
     verbs = ("view", "change")
@@ -199,9 +202,13 @@ class SwitchAdmin(ModelAdmin):
         """The changes stand below the switch, also those made by API."""
         return HttpResponseRedirect(reverse("admin:groupbuy_switch_change", args=[object_id]))
 
+    def proposed(self, form: Any) -> set[str]:
+        return {"value"} if switches.needs_second(form.instance.key) else set()
+
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
-        by, reason = request.user.get_username(), form.cleaned_data["reason"]
-        switches.change(obj.key, obj.value, by=by, reason=reason)
+        if not self.propose(request, form):
+            by, reason = request.user.get_username(), form.cleaned_data["reason"]
+            switches.change(obj.key, obj.value, by=by, reason=reason)
 
     def has_unblock_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("groupbuy.unblock_switch")

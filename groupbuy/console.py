@@ -19,7 +19,10 @@ GROUPS = (
         "activity.activity activity.offer trade.forecast activity.sku activity.discount",
     ),
     (gettext_noop("Crowds"), "tag.crowdtag tag.crowdmember tag.crowdjob"),
-    (gettext_noop("Channels and switches"), "groupbuy.channel groupbuy.apikey groupbuy.switch"),
+    (
+        gettext_noop("Channels and switches"),
+        "groupbuy.channel groupbuy.apikey groupbuy.switch groupbuy.proposal",
+    ),
     (
         gettext_noop("Console"),
         "auth.user auth.group axes.accessattempt django_celery_beat.periodictask"

@@ -45,6 +45,7 @@ ORIGIN = Format(
     "origins with scheme and without path, such as https://shop.example.com",
 )
 TRUSTED_ORIGIN = Format(ORIGIN.pattern.replace("://", r"://(\*\.)?"), ORIGIN.expected)
+CHANGES = Format("price|target|switches|blacklist", "some of price,target,switches,blacklist")
 AMQP = "amqp://user:password@host:5672/"
 MYSQL = "mysql://user:password@host:3306/groupbuy"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

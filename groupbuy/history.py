@@ -24,6 +24,7 @@ SAID = {  # by buttons, which keep one word
     "send again": gettext_noop("sent again"),
     "send a range again": gettext_noop("a range was sent again"),
     "because": gettext_noop("reason"),
+    "confirmed by": gettext_noop("confirmed by"),
     "give back": gettext_noop("given back by an operator"),
     "complete the team": gettext_noop("completed by an operator"),
     "fail the team": gettext_noop("ended by an operator, the money goes back"),

@@ -6,6 +6,7 @@ import re
 import secrets
 from typing import Self
 
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
@@ -127,13 +128,8 @@ class Channel(models.Model):
 
     def clean(self) -> None:
         if self.refund_notify_url and not self.allows(self.refund_notify_url):
-            raise ValidationError(
-                {
-                    "refund_notify_url": _(
-                        "Its scheme, host and port are not among the callback hosts."
-                    )
-                }
-            )
+            text = _("Its scheme, host and port are not among the callback hosts.")
+            raise ValidationError({"refund_notify_url": text})
 
     def allows(self, url: str) -> bool:
         """Is this URL's scheme, host and port on the allow-list? Unreadable URLs are not."""
@@ -227,6 +223,7 @@ class SwitchChange(models.Model):
     at = models.DateTimeField(_("changed at"), auto_now_add=True)
     by = models.CharField(_("changed by"), max_length=150)
     reason = models.CharField(_("reason"), max_length=200, blank=True, db_default="")
+    confirmed_by = models.CharField(_("confirmed by"), max_length=150, blank=True, db_default="")
 
     class Meta:
         verbose_name = _("change of a switch")
@@ -234,6 +231,44 @@ class SwitchChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.before} → {self.after}"
+
+
+class Proposal(models.Model):
+    """A change of a row that waits for a second person (groupbuy/proposals.py)."""
+
+    class State(models.IntegerChoices):
+        WAITING = 0, _("waiting")
+        CONFIRMED = 1, _("confirmed")
+        REJECTED = 2, _("rejected")
+        WITHDRAWN = 3, _("withdrawn")
+
+    model = models.CharField(max_length=100)
+    key = models.CharField(max_length=64)
+    name = models.CharField(max_length=200)
+    before = models.JSONField()  # the texts of all its fields
+    after = models.JSONField()  # of those that change
+    reason = models.CharField(_("reason"), max_length=200)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, "proposals", verbose_name=_("proposed by")
+    )
+    at = models.DateTimeField(_("proposed at"))
+    state = models.PositiveSmallIntegerField(choices=State.choices, default=State.WAITING)
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, "decisions", null=True)
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("proposed change")
+        verbose_name_plural = _("proposed changes")
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(state=1, decided_by=models.F("user")),
+                name="proposal_is_confirmed_by_another",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{apps.get_model(self.model)._meta.verbose_name} {self.name}"
 
 
 class Export(models.Model):

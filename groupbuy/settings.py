@@ -45,6 +45,9 @@ SECRET_KEY = env.secret_key("SECRET_KEY", VAR_DIR / "secret_key" if EMBEDDED els
 # Callbacks go to public addresses; a mall inside one's own network needs that network here.
 CALLBACK_NETWORKS = env.networks("CALLBACK_NETWORKS", "127.0.0.0/8" if EMBEDDED else "")
 
+# Changes in the console that wait until a second operator confirms them.
+SECOND_PERSON = env.words("SECOND_PERSON", env.CHANGES)
+
 WEB_THREADS = env.number("WEB_THREADS", 4, at_least=1, at_most=99)  # of each web process
 
 # Metrics and health are answered there, and the metrics of this host's processes are kept here.

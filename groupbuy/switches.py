@@ -13,6 +13,7 @@ from datetime import timedelta
 from math import inf
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.functional import Promise
@@ -20,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from groupbuy import metrics
+from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.models import Switch, SwitchChange
 from groupbuy.snapshots import Snapshot
 
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 Key = Switch.Key
 MOST_HOLDS = 30_000  # the limit while holdLimit is off; Order.hold_no has room for it
 EVENTS_KEPT = timedelta(days=90)  # the lower bound that the integration guide promises
+NEEDS_SECOND = _("two people decide on this switch: propose its change in the console")
 OTHER_SPELLINGS = {"scBlackList": Key.BLACKLIST}
 SLOWED = _("A shopper above the limit gets 429; further requests block the shopper, ever longer.")
 SLOWED_TOGETHER = _(
@@ -167,17 +170,32 @@ def tidy(value: str) -> str:
     return value.replace(" ", "").replace("，", ",")
 
 
-def change(key: str, value: str, *, by: str, reason: str) -> None:
-    """Change a switch and log who did and why. Raises ValidationError; nothing has changed then."""
+def needs_second(key: str) -> bool:
+    """Does a change of this switch wait for a second person?"""
+    return ("blacklist" if key == Key.BLACKLIST else "switches") in settings.SECOND_PERSON
+
+
+def change(key: str, value: str, *, by: str, reason: str, confirmed_by: str = "") -> None:
+    """Change a switch and log who did and why; nothing has changed when it raises.
+
+    Raises ValidationError, and GroupBuyError where a second person is needed and missing.
+    """
     key = OTHER_SPELLINGS.get(key, key)
     value = tidy(value)
     validate(key, value)
+    if needs_second(key) and not confirmed_by:
+        raise GroupBuyError(ErrorCode.FORBIDDEN, NEEDS_SECOND)
     with transaction.atomic():
         switch, _created = Switch.objects.select_for_update().get_or_create(
             key=key, defaults={"value": SWITCHES[Key(key)].default}
         )
         SwitchChange.objects.create(
-            switch=switch, before=switch.value, after=value, by=by, reason=reason
+            switch=switch,
+            before=switch.value,
+            after=value,
+            by=by,
+            reason=reason,
+            confirmed_by=confirmed_by,
         )
         switch.value, switch.changed_by = value, by
         switch.save()

@@ -24,6 +24,7 @@ from django_celery_beat.models import (
 )
 
 from activity.models import Activity, Offer
+from groupbuy import proposals
 from groupbuy.models import ApiKey, Switch, SwitchChange
 from tag.crowd import add_members
 from tag.models import CrowdTag
@@ -87,6 +88,7 @@ def _grow_accounts(n: int) -> None:
     SwitchChange.objects.create(switch=switch, before="1", after="2", by="x")
     ApiKey.issue(channel=make_channel(f"s{n}", "c01"), name=f"key {n}")[0].save()
     user = User.objects.create_user(f"user{n}", is_staff=True)
+    proposals.propose(switch, ["value"], "r", by=user, now=NOW)
     user.groups.add(*Group.objects.all()[: n + 1])
     Group.objects.create(name=f"group {n}")
     AccessAttempt.objects.create(username=f"x{n}", ip_address="10.0.0.1", failures_since_start=9)

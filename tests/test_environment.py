@@ -34,6 +34,7 @@ RUBBISH = [
     ("DEMO", "2", BOOLEAN),
     ("BEHIND_HTTPS_PROXY", "https", BOOLEAN),
     ("GALERA", "https", BOOLEAN),
+    ("SECOND_PERSON", "yes", "expected some of price,target,switches,blacklist"),
     ("QUORUM_QUEUES", "https", BOOLEAN),
     ("TRUSTED_PROXIES", "one", "expected a number from 0 to 99"),
     ("TRUSTED_PROXIES", "-1", "expected a number from 0 to 99"),

@@ -418,6 +418,17 @@ def test_a_block_is_lifted(writing: Any, ada: str, redis: redis_py.Redis, log: L
     assert "not blocked" in failure(writing, "lift_block", **who, dry_run=False)
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_switch_that_needs_two_people_is_refused(
+    writing: Any, ada: str, settings: Any, dry_run: bool
+) -> None:
+    settings.SECOND_PERSON = ["switches"]
+    change = {"key": "holdLimit", "value": "7", "reason": "r", "dry_run": dry_run}
+
+    assert "two people decide on this switch" in failure(writing, "change_switch", **change)
+    assert switches.text(Switch.Key.HOLDS) == "5"
+
+
 @pytest.mark.parametrize("key", ["", "gbm_0_0", "mall"])
 def test_without_an_operators_key_nothing_is_changed(writing: Any, settings: Any, key: str) -> None:
     if key == "mall":

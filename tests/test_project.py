@@ -38,6 +38,7 @@ def test_rows_are_locked_where_the_order_of_locks_is_known() -> None:
     assert lockers == {
         "trade/rowlocks.py",
         "groupbuy/switches.py",
+        "groupbuy/proposals.py",  # the proposal before the row that it changes
         "tag/jobs.py",  # job before crowd before part before slice
         "trade/retention.py",
     }
@@ -52,6 +53,7 @@ def test_only_use_cases_open_transactions_and_all_are_durable() -> None:
     # The console saves these within a transaction of its own.
     assert found.pop("tag/crowd.py") == ["", "", ""]
     assert found.pop("groupbuy/switches.py") == [""]
+    assert found.pop("groupbuy/proposals.py") == ["durable=True"] * 2
     assert found.pop("tag/jobs.py") == ["", "", *["durable=True"] * 4]
     use_cases = {
         "acts",

@@ -14,7 +14,8 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from activity.models import Offer
-from groupbuy.models import ApiKey, Channel
+from groupbuy import proposals
+from groupbuy.models import ApiKey, Channel, Switch
 from tag import crowd
 from tag.models import CrowdMember, CrowdTag
 from tests.factories import lock, make_activity, make_channel, make_promise
@@ -49,7 +50,9 @@ def _data() -> None:
     CrontabSchedule.objects.get_or_create(hour="4")
     every = IntervalSchedule.objects.create(every=1, period="hours")
     PeriodicTask.objects.create(name="sweep", task="trade.tasks.sweep", interval=every)
-    User.objects.create_superuser("root")
+    root = User.objects.create_superuser("root")
+    switch = Switch(key="cutRange", value="30")
+    proposals.propose(switch, ["value"], "r", by=root, now=timezone.now())
     User.objects.create_user("colleague")
 
 
@@ -141,6 +144,9 @@ TRIES: dict[str, Try] = {
     "Preview what a shopper sees": lambda client: opens(
         f"preview/100123/{Offer.objects.get().pk}/page/"
     )(client),
+    "See changes that wait for a second person": opens(
+        "groupbuy/proposal/", "groupbuy/proposal/*/change/"
+    ),
     "Send notifications again": opens("trade/notifytask/replay/", "trade/notifytask/*/send-again/"),
     "Give orders back": opens("trade/order/*/give-back/"),
     "Unblock clients": opens("groupbuy/switch/blocked/"),
@@ -161,6 +167,12 @@ TRIES: dict[str, Try] = {
         and opens("tag/crowdjob/*/watch/")(client)
     ),
     "Change switches": changes("groupbuy/switch", verbs=("change",)),
+    "Confirm and reject what others propose": lambda client: agreed(
+        [
+            client.post(url_of("groupbuy/proposal/*/change/"), {"decision": each}).status_code
+            for each in ("confirm", "reject")
+        ]
+    ),
     "Check the data": opens("trade/team/invariants/"),
     "See and change channels' secrets": secrets,
     "Issue and switch off API keys": changes("groupbuy/apikey"),

@@ -10,9 +10,9 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from groupbuy import gcra, switches, throttling
+from groupbuy import gcra, proposals, switches, throttling
 from groupbuy.checks import channels_without_refunds
-from groupbuy.models import Switch
+from groupbuy.models import Proposal, Switch
 from trade import lists
 from trade.models import NotifyTask, Order, Team, Transport
 from trade.notify import outbox
@@ -34,6 +34,7 @@ def problems(now: datetime) -> list[Problem]:
         *_nobody_works(now),
         *_failing(),
         *_blocked(),
+        *_proposed(now),
     ]
 
 
@@ -144,6 +145,17 @@ def _blocked() -> Iterator[Problem]:
             count,
         )
         yield Problem(text % {"count": count}, reverse("admin:groupbuy_switch_blocked"))
+
+
+def _proposed(now: datetime) -> Iterator[Problem]:
+    if count := Proposal.objects.filter(proposals.waiting(now)).count():
+        text = ngettext(
+            "%(count)d change waits until a second person confirms it.",
+            "%(count)d changes wait until a second person confirms them.",
+            count,
+        )
+        link = reverse("admin:groupbuy_proposal_changelist") + "?state=waiting"
+        yield Problem(text % {"count": count}, link)
 
 
 def _by_endpoint(tasks: QuerySet[NotifyTask]) -> QuerySet[NotifyTask, tuple[str, int]]:

@@ -1,23 +1,39 @@
 """The reason (修改原因) that a form demands for a change of price or people per team.
 
-It is demanded once shoppers can see the activity.
+It is demanded once shoppers can see the activity. Where SECOND_PERSON says so, the change then
+waits until somebody else confirms it.
 """
 
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from activity.models import PUBLISHED, Activity, Discount, Offer, Sku
+from groupbuy.proposal_admin import ALONE, NEEDS_SECOND, Proposes
 
-ASKED = {"discount", "target_count", "plan", "expression", "original_price"}
+ASKED = {  # and the words of SECOND_PERSON
+    "discount": "price",
+    "plan": "price",
+    "expression": "price",
+    "original_price": "price",
+    "target_count": "target",
+}
 
 
-class AsksWhy:
+class AsksWhy(Proposes):
     """For the pages of activities, discounts and goods."""
+
+    def proposed(self, form: Any) -> set[str]:
+        return form.proposed() if hasattr(form, "proposed") else set()
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if not self.propose(request, form):
+            super().save_model(request, obj, form, change)  # type: ignore[misc]
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -64,13 +80,22 @@ def _asking(form: type[forms.ModelForm]) -> type[forms.ModelForm]:
             max_length=200,
             required=False,
             widget=UnfoldAdminTextInputWidget,
+            help_text=NEEDS_SECOND if set(ASKED.values()) & set(settings.SECOND_PERSON) else "",
         )
+
+        def proposed(self) -> set[str]:
+            """Fields whose change waits for a second person."""
+            words = settings.SECOND_PERSON
+            return {name for name in self.changed_data if ASKED.get(name) in words}
 
         def clean(self) -> Any:
             cleaned = super().clean()
-            if ASKED & set(self.changed_data) and not self.cleaned_data.get("reason"):
+            if ASKED.keys() & set(self.changed_data) and not self.cleaned_data.get("reason"):
                 text = _("Say why the price or the number of people per team changes.")
                 self.add_error("reason", text)
+            self.instance.is_proposed = bool(self.proposed())
+            if self.instance.is_proposed and set(self.changed_data) - self.proposed() - {"reason"}:
+                self.add_error(None, ALONE)
             return cleaned
 
     return Asking

@@ -1,0 +1,178 @@
+"""Proposals (双人复核): changes that wait until a second person confirms them.
+
+The setting SECOND_PERSON says which changes wait. A proposal keeps the row as it was and the new
+values of some of its fields. Confirming locks the row and writes these values; if the row is not as
+it was, nothing happens.
+"""
+
+import json
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.apps import apps
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Model, Q
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from groupbuy import rows, switches
+from groupbuy.models import Proposal, Switch
+
+State = Proposal.State
+WAITS = timedelta(days=7)  # then the proposal has expired
+
+
+def waiting(now: datetime) -> Q:
+    return Q(state=State.WAITING, at__gt=now - WAITS)
+
+
+def expired(now: datetime) -> Q:
+    return Q(state=State.WAITING, at__lte=now - WAITS)
+
+
+def state_of(proposal: Proposal, now: datetime) -> tuple[str, str | Promise]:
+    """The state as a key and as a label."""
+    state = State(proposal.state)
+    if state == State.WAITING and proposal.at <= now - WAITS:
+        return "expired", gettext_lazy("expired")
+    return state.name.lower(), state.label
+
+
+def propose(
+    row: Model, names: Collection[str], reason: str, *, by: User, now: datetime
+) -> Proposal:
+    """Keep what these fields of the row would become; the row itself is not written."""
+    new = _texts(row)
+    return Proposal.objects.create(
+        model=row._meta.label,
+        key=str(row.pk),
+        name=str(row)[:200],
+        before=_texts(type(row)._default_manager.get(pk=row.pk)),
+        after={name: new[name] for name in sorted(names)},
+        reason=reason,
+        user=by,
+        at=now,
+    )
+
+
+def confirm(proposal_id: int, *, by: User, now: datetime) -> None:
+    """Make the proposed change. Raises ValidationError if that is no longer possible."""
+    rows.retry(lambda: _confirm(proposal_id, by, now))
+
+
+def decline(proposal_id: int, *, by: User, now: datetime) -> None:
+    """Withdraw one's own proposal, reject another's. Raises ValidationError if it is decided."""
+    rows.retry(lambda: _decline(proposal_id, by, now))
+
+
+def is_stale(proposal: Proposal) -> bool:
+    """Has the row changed since, so that the proposal cannot be confirmed?"""
+    row = apps.get_model(proposal.model)._default_manager.filter(pk=proposal.key).first()
+    return row is None or _texts(row) != proposal.before
+
+
+def fields(proposal: Proposal) -> list[Any]:
+    """The fields of the model that it changes."""
+    meta = apps.get_model(proposal.model)._meta
+    return [meta.get_field(name) for name in proposal.after]
+
+
+def shown(proposal: Proposal) -> Iterator[tuple[str, str, str]]:
+    """Name, value before and value after of each field, for people."""
+    for field in fields(proposal):
+        before, after = (
+            dict(field.flatchoices).get(text, text) or "–" for text in _values(proposal, field)
+        )
+        yield str(field.verbose_name), str(before), str(after)
+
+
+def _confirm(proposal_id: int, by: User, now: datetime) -> None:
+    with transaction.atomic(durable=True):
+        proposal = _lock(proposal_id, now)
+        if proposal.user_id == by.pk:
+            raise ValidationError(_("Somebody else has to confirm what you propose."))
+        row = rows.lock(apps.get_model(proposal.model), pk=proposal.key)
+        if row is None or _texts(row) != proposal.before:
+            text = _("The row has changed since, so nothing was done: propose the change again.")
+            raise ValidationError(text)
+        _write(row, proposal, by)
+        _decide(proposal, State.CONFIRMED, by, now)
+
+
+def _decline(proposal_id: int, by: User, now: datetime) -> None:
+    with transaction.atomic(durable=True):
+        proposal = _lock(proposal_id, now)
+        is_own = proposal.user_id == by.pk
+        _decide(proposal, State.WITHDRAWN if is_own else State.REJECTED, by, now)
+
+
+def _lock(proposal_id: int, now: datetime) -> Proposal:
+    """The proposal, locked and waiting."""
+    proposal = rows.lock(Proposal, pk=proposal_id)
+    assert proposal is not None  # none is ever deleted
+    name, label = state_of(proposal, now)
+    if name != "waiting":
+        text = _("The proposal is “%(state)s” by now, so nothing was done.")
+        raise ValidationError(text % {"state": label})
+    return proposal
+
+
+def _decide(proposal: Proposal, state: State, by: User, now: datetime) -> None:
+    proposal.state, proposal.decided_by_id, proposal.decided_at = state, by.pk, now
+    rows.update(proposal, "state", "decided_by", "decided_at")
+
+
+def _write(row: Model, proposal: Proposal, by: User) -> None:
+    if isinstance(row, Switch):
+        switches.change(
+            row.key,
+            proposal.after["value"],
+            by=proposal.user.get_username(),
+            reason=proposal.reason,
+            confirmed_by=by.get_username(),
+        )
+        return
+    for field in fields(proposal):
+        setattr(row, field.attname, field.to_python(proposal.after[field.name]))
+    row.full_clean()
+    row.save(update_fields=list(proposal.after))
+    _log(row, proposal, by)
+
+
+def _log(row: Model, proposal: Proposal, by: User) -> None:
+    """As the form would have logged it, with the reason and the second person."""
+    label = row._meta.label
+    values = [[field.name, field.name, *_values(proposal, field)] for field in fields(proposal)]
+    parts = [
+        {"changed": {"model": label, "values": values}},
+        {"acted": {"model": label, "act": "because", "reason": proposal.reason}},
+        {"acted": {"model": label, "act": "confirmed by", "reason": by.get_username()}},
+    ]
+    LogEntry.objects.create(
+        user_id=proposal.user_id,
+        content_type=ContentType.objects.get_for_model(row),
+        object_id=str(row.pk),
+        object_repr=str(row)[:200],
+        action_flag=CHANGE,
+        change_message=json.dumps(parts, ensure_ascii=False),
+    )
+
+
+def _texts(row: Model) -> dict[str, str]:
+    columns: Any = row._meta.concrete_fields
+    return {field.name: str(field.value_to_string(row)) for field in columns}
+
+
+def _values(proposal: Proposal, field: Any) -> list[str]:
+    """The texts before and after; of a row that the field refers to, its name."""
+    texts = [proposal.before[field.name], proposal.after[field.name]]
+    if not field.is_relation:
+        return texts
+    named = field.related_model._default_manager.in_bulk(texts)
+    return [str(named.get(field.target_field.to_python(text), text)) for text in texts]

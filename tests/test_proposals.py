@@ -1,0 +1,411 @@
+"""Changes that wait for a second person: proposed, looked at, confirmed once or not at all."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, transaction
+from django.test import Client
+from django.utils import translation
+from rest_framework.test import APIClient
+
+from activity.models import Activity, Discount, Offer, Sku
+from groupbuy import proposals, rows
+from groupbuy.history import told
+from groupbuy.models import Proposal, Switch, SwitchChange
+from tests.factories import NOW, make_activity, make_channel
+from tests.racing import meet_after, overtake, race
+from tests.test_console_pages import Fields
+from trade.inbox import problems
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
+ALL = ["price", "target", "switches", "blacklist"]
+STATES = Proposal.State
+
+
+@pytest.fixture(autouse=True)
+def _second_person(settings: Any) -> Iterator[None]:
+    settings.SECOND_PERSON = ALL
+    make_activity()
+    Discount.objects.create(name="other", plan="ZJ", expression="30")
+    with translation.override("en"):
+        yield
+
+
+@pytest.fixture
+def second() -> Client:
+    """Another operator."""
+    return member("second", "operator")
+
+
+def member(name: str, role: str) -> Client:
+    user = User.objects.create_user(name, is_staff=True)
+    user.groups.set([Group.objects.get(name=role)])
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(user)
+    return client
+
+
+def switch(key: str) -> Any:
+    return Switch.objects.get(pk=key)
+
+
+def activity() -> Activity:
+    return Activity.objects.get()
+
+
+CHANGES: dict[str, tuple[Callable[[], Any], str, Callable[[], str], str]] = {
+    "switch": (lambda: switch("cutRange"), "value", lambda: "30", "100 → 30"),
+    "blacklist": (lambda: switch("scBlacklist"), "value", lambda: "s09c09", "s02c02 → s09c09"),
+    "original price": (Sku.objects.get, "original_price", lambda: "120", "100.00 → 120"),
+    "target": (activity, "target_count", lambda: "5", "3 → 5"),
+    "expression": (lambda: activity().discount, "expression", lambda: "30", "20 → 30"),
+    "discount": (
+        activity,
+        "discount",
+        lambda: str(Discount.objects.get(name="other").pk),
+        "discount → other",
+    ),
+}
+
+
+def url_of(row: Any) -> str:
+    return f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/change/"
+
+
+def send(client: Client, row: Any, **values: str) -> str:
+    """Change these fields in the row's form; the page that follows."""
+    url = url_of(row)
+    sent = Fields(client.get(url).content.decode()).values | {"description": ""}
+    return client.post(url, sent | values, follow=True).content.decode()
+
+
+def propose(client: Client, what: str) -> Proposal:
+    find, name, value, _shown = CHANGES[what]
+    page = send(client, find(), reason="a sale", **{name: value()})
+    assert "Nothing has changed yet: somebody else has to confirm it." in page
+    return Proposal.objects.latest("pk")
+
+
+def decide(client: Client, proposal: Proposal, decision: str) -> str:
+    response = client.post(url_of(proposal), {"decision": decision}, follow=True)
+    return response.content.decode()
+
+
+def everything() -> list[Any]:
+    return [
+        list(model._default_manager.order_by("pk").values())
+        for model in (Switch, Sku, Activity, Discount, Offer, SwitchChange, LogEntry)
+    ]
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_waits_until_somebody_else_confirms_it(
+    operator: Client, second: Client, what: str
+) -> None:
+    find, name, value, shown = CHANGES[what]
+    before = everything()
+    proposal = propose(operator, what)
+
+    assert everything() == before
+    page = second.get(url_of(proposal)).content.decode()
+    old, new = shown.split(" → ")
+    assert f"<td>{old}</td><td>{new}</td>" in page
+    assert "a sale" in page
+    assert "The change was made." in decide(second, proposal, "confirm")
+    field = find()._meta.get_field(name)
+    assert getattr(find(), field.attname) == field.to_python(value())
+    proposal.refresh_from_db()
+    assert (proposal.state, proposal.decided_at) == (STATES.CONFIRMED, NOW)
+    assert str(proposal.decided_by) == "second"
+
+
+def test_the_history_has_both_names_and_the_reason(operator: Client, second: Client) -> None:
+    for what in ("target", "discount", "switch"):
+        decide(second, propose(operator, what), "confirm")
+
+    assert [(str(each.user), told(each)) for each in LogEntry.objects.order_by("pk")] == [
+        ("operator", f"{change}; reason: “a sale”; confirmed by: “second”")
+        for change in ("people per team: 3 → 5", "discount: discount → other")
+    ]
+    change = SwitchChange.objects.get()
+    assert (change.before, change.after, change.reason) == ("100", "30", "a sale")
+    assert (change.by, change.confirmed_by) == ("operator", "second")
+    page = operator.get("/admin/groupbuy/switch/cutRange/change/").content.decode()
+    assert "confirmed by" in page.lower()
+    assert "second" in page
+
+
+def test_nobody_confirms_what_they_propose(operator: Client) -> None:
+    before = everything()
+    proposal = propose(operator, "target")
+    page = operator.get(url_of(proposal)).content.decode()
+
+    assert 'value="confirm"' not in page
+    assert "Somebody else has to confirm what you propose." in decide(operator, proposal, "confirm")
+    assert everything() == before
+    assert Proposal.objects.get().state == STATES.WAITING
+
+
+@pytest.mark.parametrize("what", ["target", "switch", "original price"])
+def test_what_has_changed_since_is_not_confirmed(
+    operator: Client, second: Client, what: str
+) -> None:
+    find, name, _value, _shown = CHANGES[what]
+    proposal = propose(operator, what)
+    find()._meta.model.objects.filter(pk=find().pk).update(**{name: "9"})
+    before = everything()
+
+    page = second.get(url_of(proposal)).content.decode()
+    assert "The row has changed since this was proposed: it can no longer be confirmed." in page
+    assert 'value="confirm"' not in page
+    page = decide(second, proposal, "confirm")
+    assert "so nothing was done: propose the change again." in page
+    assert everything() == before
+    assert Proposal.objects.get().state == STATES.WAITING
+
+
+def test_any_field_of_the_row_counts(operator: Client, second: Client) -> None:
+    """An expression of 30 that was proposed as an amount off may not become a price."""
+    proposal = propose(operator, "expression")
+    Discount.objects.update(plan="N")
+    before = everything()
+
+    assert "so nothing was done: propose the change again." in decide(second, proposal, "confirm")
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("who", "decision", "state"),
+    [("second", "reject", STATES.REJECTED), ("operator", "withdraw", STATES.WITHDRAWN)],
+)
+def test_it_is_rejected_or_withdrawn(
+    operator: Client, second: Client, who: str, decision: str, state: Any
+) -> None:
+    before = everything()
+    proposal = propose(operator, "switch")
+    client = second if who == "second" else operator
+
+    assert f'value="{decision}"' in client.get(url_of(proposal)).content.decode()
+    assert "Nothing was changed." in decide(client, proposal, decision)
+    page = decide(second, proposal, "confirm")
+    assert f"The proposal is “{state.label}” by now, so nothing was done." in page
+    assert everything() == before
+    proposal.refresh_from_db()
+    assert (proposal.state, str(proposal.decided_by)) == (state, who)
+
+
+def test_it_expires(operator: Client, second: Client, clock: Any) -> None:
+    proposal = propose(operator, "switch")
+    end = NOW + proposals.WAITS
+    before_end = [each.text for each in problems(end - timedelta(seconds=1))]
+    assert before_end == ["1 change waits until a second person confirms it."]
+    clock.move_to(end)
+    second.force_login(User.objects.get(username="second"))
+    page = second.get(url_of(proposal)).content.decode()
+    assert "status: expired" in page
+    assert 'name="decision"' not in page
+    with pytest.raises(ValidationError, match="“expired” by now"):
+        proposals.confirm(proposal.pk, by=User.objects.get(username="second"), now=end)
+    assert problems(end) == []
+    assert switch("cutRange").value == "100"
+
+
+def test_it_must_still_be_valid(operator: Client, second: Client) -> None:
+    """A discount of 30 that is confirmed when the goods cost 25 would leave nothing to pay."""
+    proposal = propose(operator, "expression")
+    Sku.objects.update(original_price=25)
+    before = everything()
+
+    assert "leaves nothing of the price 25.00" in decide(second, proposal, "confirm")
+    assert everything() == before
+
+
+@pytest.mark.parametrize("word", ALL)
+def test_only_the_changes_that_are_set_wait(operator: Client, settings: Any, word: str) -> None:
+    settings.SECOND_PERSON = [word]
+    waits = {
+        "price": {"original price", "expression", "discount"},
+        "target": {"target"},
+        "switches": {"switch"},
+        "blacklist": {"blacklist"},
+    }
+    for what, (find, name, value, _shown) in CHANGES.items():
+        send(operator, find(), reason="a sale", **{name: value()})
+        assert Proposal.objects.exists() == (what in waits[word]), what
+        Proposal.objects.all().delete()
+
+
+def test_without_the_setting_and_for_drafts_nothing_waits(operator: Client, settings: Any) -> None:
+    Activity.objects.update(status=Activity.Status.CREATED)
+    send(operator, activity(), target_count="5")
+    assert activity().target_count == 5
+    settings.SECOND_PERSON = []
+    send(operator, switch("cutRange"), value="30", reason="r")
+
+    assert switch("cutRange").value == "30"
+    assert SwitchChange.objects.get().confirmed_by == ""
+    assert not Proposal.objects.exists()
+
+
+def test_a_change_that_waits_is_made_alone(operator: Client) -> None:
+    alone = "This change needs a second person: save the other changes first, then this one alone."
+    Sku.objects.create(goods_id="tea", name="tea", original_price=Decimal(9))
+    before = everything()
+    offer = {
+        "offers-1-channel": str(make_channel("s01", "c01").pk),
+        "offers-1-sku": str(Sku.objects.get(goods_id="tea").pk),
+    }
+    before = everything()
+
+    assert alone in send(operator, activity(), target_count="5", name="x", reason="r")
+    assert alone in send(operator, activity(), target_count="5", reason="r", **offer)
+    assert everything() == before
+    assert not Proposal.objects.exists()
+
+
+def test_support_sees_proposals_and_decides_nothing(operator: Client) -> None:
+    proposal = propose(operator, "switch")
+    support = member("support", "support")
+
+    page = support.get(url_of(proposal)).content.decode()
+    assert 'name="decision"' not in page
+    for decision in ("confirm", "reject"):
+        assert support.post(url_of(proposal), {"decision": decision}).status_code == 403
+    assert Proposal.objects.get().state == STATES.WAITING
+    assert switch("cutRange").value == "100"
+
+
+@pytest.mark.parametrize("key", ["cutRange", "scBlackList"])
+def test_the_api_cannot_change_what_needs_two(operator_api: APIClient, key: str) -> None:
+    before = everything()
+    answer = operator_api.get(f"/api/v1/gbm/dcc/update_config?key={key}&value=1")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "0403")
+    assert "propose its change in the console" in answer.json()["info"]
+    assert everything() == before
+
+
+def test_the_list_shows_what_waits(operator: Client, second: Client) -> None:
+    for what in ("switch", "target"):
+        propose(operator, what)
+    decide(second, Proposal.objects.latest("pk"), "reject")
+
+    page = second.get("/admin/groupbuy/proposal/").content.decode()
+    assert "switch cutRange" in page
+    assert "activity 100123" in page
+    page = second.get("/admin/groupbuy/proposal/?state=waiting").content.decode()
+    assert "switch cutRange" in page
+    assert "activity 100123" not in page
+    home = second.get("/admin/").content.decode()
+    assert "1 change waits until a second person confirms it." in home
+
+
+def users(*names: str) -> list[User]:
+    return [User.objects.create_superuser(name) for name in names]
+
+
+def proposal_of(user: User, target: int) -> Proposal:
+    row = activity()
+    row.target_count = target
+    return proposals.propose(row, ["target_count"], "r", by=user, now=NOW)
+
+
+Decide = Callable[..., None]
+CONFIRM, DECLINE = proposals.confirm, proposals.decline
+
+
+def targets() -> tuple[int, int]:
+    """The number of people per team, and how often it has changed."""
+    return activity().target_count, LogEntry.objects.count()
+
+
+def test_the_database_knows_that_two_people_are_needed() -> None:
+    [ada] = users("ada")
+    proposal = proposal_of(ada, 5)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Proposal.objects.filter(pk=proposal.pk).update(state=STATES.CONFIRMED, decided_by=ada)
+    Proposal.objects.filter(pk=proposal.pk).update(state=STATES.WITHDRAWN, decided_by=ada)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("other", "name", "state"),
+    [
+        (CONFIRM, "eve", STATES.CONFIRMED),
+        (DECLINE, "eve", STATES.REJECTED),
+        (DECLINE, "ada", STATES.WITHDRAWN),
+    ],
+)
+def test_of_two_who_decide_at_once_one_does(other: Decide, name: str, state: Any) -> None:
+    people = {each.username: each for each in users("ada", "bob", "eve")}
+    key = proposal_of(people["ada"], 5).pk
+
+    results = race(
+        partial(CONFIRM, key, by=people["bob"], now=NOW),
+        partial(other, key, by=people[name], now=NOW),
+    )
+
+    assert sum(isinstance(each, ValidationError) for each in results) == 1
+    assert results.count(None) == 1
+    decided = Proposal.objects.get()
+    assert decided.decided_by == people["bob" if results[0] is None else name]
+    assert decided.state == (STATES.CONFIRMED if results[0] is None else state)
+    assert targets() == ((5, 1) if decided.state == STATES.CONFIRMED else (3, 0))
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("slow", "quick", "name", "state"),
+    [
+        (CONFIRM, CONFIRM, "eve", STATES.CONFIRMED),
+        (CONFIRM, DECLINE, "ada", STATES.WITHDRAWN),
+        (DECLINE, CONFIRM, "eve", STATES.CONFIRMED),
+    ],
+)
+def test_the_faster_decision_stands(
+    monkeypatch: pytest.MonkeyPatch, slow: Decide, quick: Decide, name: str, state: Any
+) -> None:
+    """Mutation: _lock() reads the proposal without its lock, or does not look at its state."""
+    people = {each.username: each for each in users("ada", "bob", "eve")}
+    key = proposal_of(people["ada"], 5).pk
+
+    results = overtake(
+        monkeypatch,
+        partial(slow, key, by=people["bob"], now=NOW),
+        partial(quick, key, by=people[name], now=NOW),
+    )
+
+    assert isinstance(results[0], ValidationError)
+    assert results[1] is None
+    decided = Proposal.objects.get()
+    assert (decided.state, decided.decided_by) == (state, people[name])
+    assert targets() == ((5, 1) if state == STATES.CONFIRMED else (3, 0))
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+@pytest.mark.django_db(transaction=True)
+def test_of_two_proposals_for_one_row_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have locked their proposal before either reads the row.
+
+    Mutation: _confirm() reads the row without its lock.
+    """
+    ada, bob = users("ada", "bob")
+    keys = [proposal_of(ada, target).pk for target in (5, 6)]
+    meet_after(monkeypatch, rows, "lock", parties=2)
+
+    results = race(*[partial(CONFIRM, key, by=bob, now=NOW) for key in keys])
+
+    assert sum(isinstance(each, ValidationError) for each in results) == 1
+    assert targets() == (5 if results[0] is None else 6, 1)
+    states = list(Proposal.objects.order_by("pk").values_list("state", flat=True))
+    assert sorted(states) == [STATES.WAITING, STATES.CONFIRMED]
+    assert states[results.index(None)] == STATES.CONFIRMED
