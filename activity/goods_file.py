@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, override
@@ -177,6 +178,9 @@ def _change(made: Plan, change: Change, record: dict[str, str]) -> None:
                 continue
             values = [None if each in (None, "") else str(each) for each in (before, record[name])]
             change.values.append([name, str(LABELS[name]), *values])
+    if change.is_on_sale and change.changes_price and "price" in settings.SECOND_PERSON:
+        text = _("This price needs a second person: change it on the page of the goods.")
+        made.add_fault(change.row, "original_price", text)
     try:
         sku.full_clean(validate_unique=False, validate_constraints=False)
     except ValidationError as exc:

@@ -108,6 +108,18 @@ def test_a_price_on_sale_asks_why(operator: Client) -> None:
     assert goods() == [("old", "a book", Decimal("120.5"), None)]
 
 
+def test_a_price_that_needs_a_second_person_is_not_imported(settings: Any) -> None:
+    settings.SECOND_PERSON = ["price"]
+    make_activity(1, goods_id="old")
+    dearer = csv_of("old,,120.5,,,,,")
+
+    text = "This price needs a second person: change it on the page of the goods."
+    assert faults(dearer) == [(2, "original price", text)]
+    assert faults(csv_of("old,,100,5,,,,", "new,tea,9,,,,,")) == []
+    Activity.objects.update(status=Activity.Status.CREATED)  # no shopper sees the price
+    assert faults(dearer) == []
+
+
 def test_the_same_file_a_second_time_changes_nothing(operator: Client) -> None:
     make_activity(1, goods_id="old")
     content = csv_of("new,tea,29.90,4,green,s01,c01,1")
