@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.db.models import Model
 from prometheus_client import REGISTRY
 
+from activity.models import Activity
 from tests.checks import broken_invariants
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
 from trade import invariants, tasks
@@ -69,13 +70,17 @@ def test_a_broken_row_is_found(
 
 
 @pytest.mark.usefixtures("_trade")
-def test_a_limit_that_was_passed_is_found() -> None:
-    lock("e", out_trade_no="second")
-    activity = Order.objects.filter(user_id="e")[0].activity
-    activity.take_limit = 1
-    activity.save()
+@pytest.mark.parametrize(("kept", "broken"), [(1, ["6."]), (2, []), (None, ["6."])])
+def test_the_limit_of_the_moment_of_the_lock_counts(kept: int | None, broken: list[str]) -> None:
+    """None: a row of an older release, judged by the limit of today."""
+    second = lock("e", out_trade_no="second")
+    assert (second.take_no, second.take_limit) == (2, 9)
+    Activity.objects.update(take_limit=1)
+    assert broken_invariants() == {}
 
-    assert broken_numbers() == ["6."]
+    Order.objects.filter(pk=second.pk).update(take_limit=kept)
+
+    assert broken_numbers() == broken
 
 
 def test_what_is_late_is_found() -> None:

@@ -149,11 +149,13 @@ def test_a_hold_that_timed_out_is_seated_again_while_a_seat_is_free() -> None:
     make_activity()
     order = lock("a")
     close(order, Order.CloseReason.HOLD_TIMEOUT)
+    Activity.objects.update(take_limit=2)
 
     again = settle("a")
 
     again.refresh_from_db()
     assert (again.status, again.take_no, again.seat_of) == (Order.Status.PAID, 1, "a")
+    assert again.take_limit == 2  # of the moment at which the seat was taken
     assert (again.closed_at, again.close_reason) == (None, "")
     team = Team.objects.get()
     assert (team.locked_count, team.paid_count) == (1, 1)

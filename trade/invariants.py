@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import NamedTuple, TypeVar
 
 from django.db.models import Count, F, Model, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils.functional import Promise as LazyText
 from django.utils.translation import gettext_lazy as _
 
@@ -101,10 +102,14 @@ def closings_are_promised(now: datetime | None = None) -> Iterator[str]:
 
 
 def turns_within_limit() -> Iterator[str]:
-    """Turns are unique, so a shopper above the limit has a turn above the limit."""
+    """Turns are unique, so a shopper above the limit has a turn above the limit.
+
+    The limit is that of the moment at which the order took its turn: operators may lower it later.
+    """
     for orders in _pages(Order):
         live = orders.exclude(status=Order.Status.CLOSED)
-        for order in live.exclude(take_no__gte=1, take_no__lte=F("activity__take_limit")):
+        limit = Coalesce("take_limit", "activity__take_limit")
+        for order in live.exclude(take_no__gte=1, take_no__lte=limit):
             yield f"order {order.pk}: turn {order.take_no} of user {order.user_id}"
         for order in live.exclude(seat_of=F("user_id")):
             yield f"order {order.pk}: user {order.user_id} sits on the seat of {order.seat_of}"

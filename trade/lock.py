@@ -235,6 +235,7 @@ def _create_order(ctx: LockContext, team: Team) -> Order:
         original_price=team.original_price,
         pay_price=team.pay_price if ctx.trial.discounted else team.original_price,
         take_no=_free_turn(ctx),
+        take_limit=ctx.offer.activity.take_limit,
         seat_of=command.user_id,
         hold_no=_free_hold(ctx),
         created_at=ctx.now,

@@ -24,7 +24,7 @@ from trade.rowlocks import lock_team_of
 from trade.turns import free_turn, live_seats
 
 CLOCK_SKEW = timedelta(minutes=5)  # how far a mall's clock may be ahead of ours
-SEAT_FIELDS = ("take_no", "seat_of", "hold_no", "closed_at", "close_reason")
+SEAT_FIELDS = ("take_no", "take_limit", "seat_of", "hold_no", "closed_at", "close_reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,8 @@ def _take_seat_again(team: Team, order: Order) -> bool:
     turn = free_turn(seats.values(), order.activity.take_limit)
     if turn is None or team.pk in seats:
         return False
-    order.take_no, order.seat_of = turn, order.user_id
+    order.take_no, order.take_limit = turn, order.activity.take_limit
+    order.seat_of = order.user_id
     order.closed_at, order.close_reason = None, ""
     team.locked_count += 1
     return True

@@ -26,7 +26,8 @@ class RefundType(models.TextChoices):
 class Order(models.Model):
     """One shopper's seat in a team.
 
-    take_no numbers a shopper's live orders in an activity; seat_of is the shopper while the order
+    take_no numbers a shopper's live orders in an activity, up to take_limit, the activity's limit
+    when the seat was taken (NULL in rows of older releases); seat_of is the shopper while the order
     has a seat in the team. Both are NULL once the order is closed, which releases them. hold_no
     numbers the unpaid seats of a shopper on the channel; NULL once paid or closed. code is the end
     of the shopper's invitation link. refund_amount and refund_at are NULL until the mall has
@@ -69,6 +70,7 @@ class Order(models.Model):
         _("status"), choices=Status.choices, default=Status.LOCKED
     )
     take_no = models.PositiveSmallIntegerField(_("turn"), null=True)
+    take_limit = models.PositiveSmallIntegerField(_("limit per person at that time"), null=True)
     seat_of = models.CharField(_("seat of"), max_length=64, null=True)  # noqa: DJ001  NULL is free
     hold_no = models.PositiveSmallIntegerField(_("unpaid seat"), null=True)
     created_at = models.DateTimeField(_("locked at"))
