@@ -1,4 +1,4 @@
-"""Four journeys of an operator through the console, in both languages."""
+"""Journeys of operators through the console, in both languages."""
 
 import re
 from collections.abc import Callable
@@ -57,14 +57,24 @@ class Desk:
 
 
 @pytest.fixture(params=LANGUAGES)
-def desk(request: Any, phone: Callable[..., Page], live_server: Any) -> Desk:
-    client = Client()
-    client.force_login(User.objects.create_superuser("operator"))
-    page = phone(language=request.param, viewport=DESKTOP)
-    session = client.cookies["sessionid"].value
-    cookie: Any = {"name": "sessionid", "value": session, "url": live_server.url}
-    page.context.add_cookies([cookie])
-    return Desk(page, request.param)
+def desk_of(request: Any, phone: Callable[..., Page], live_server: Any) -> Callable[[User], Desk]:
+    """The desk of this user."""
+
+    def sit_down(user: User) -> Desk:
+        client = Client()
+        client.force_login(user)
+        page = phone(language=request.param, viewport=DESKTOP)
+        session = client.cookies["sessionid"].value
+        cookie: Any = {"name": "sessionid", "value": session, "url": live_server.url}
+        page.context.add_cookies([cookie])
+        return Desk(page, request.param)
+
+    return sit_down
+
+
+@pytest.fixture
+def desk(desk_of: Callable[[User], Desk]) -> Desk:
+    return desk_of(User.objects.create_superuser("operator"))
 
 
 def test_launch_a_campaign_from_nothing(desk: Desk) -> None:
@@ -160,3 +170,27 @@ def test_close_a_campaign_early(desk: Desk) -> None:
     desk.sees("closed, the money goes back")
     activity.refresh_from_db()
     assert activity.status == Activity.Status.ABANDONED
+
+
+def test_a_price_waits_for_a_second_person(
+    desk: Desk, desk_of: Callable[[User], Desk], settings: Any
+) -> None:
+    settings.SECOND_PERSON = ["price"]
+    make_activity()
+    second = desk_of(User.objects.create_superuser("second"))
+
+    desk.open(f"activity/sku/{Sku.objects.get().pk}/change/")
+    desk.page.locator("[name=original_price]").fill("120")
+    desk.page.locator("[name=reason]").fill("dearer coffee")
+    desk.save()
+    desk.sees("Nothing has changed yet: somebody else has to confirm it.")
+    expect(desk.page.get_by_role("button", name=desk.say("Confirm"), exact=True)).to_have_count(0)
+    assert Sku.objects.get().original_price == 100
+
+    second.open("")
+    second.page.locator("a[href*='groupbuy/proposal/?state=waiting']").first.click()
+    second.page.locator("#result_list tbody a").first.click()
+    expect(second.page.locator("body")).to_contain_text("dearer coffee")
+    second.press("Confirm")
+    second.sees("The change was made.")
+    assert Sku.objects.get().original_price == 120
