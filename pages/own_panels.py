@@ -184,9 +184,14 @@ def _late(view: TeamView) -> Panel:
 
 
 def _blocked(view: TeamView) -> Panel:
-    lead = _("%(shop)s does not sell by teams at the moment.") % {"shop": view.channel.name}
-    return ways.elsewhere(
-        view, _("Your payment could not be taken"), [lead, ways.money_back(view)], mine=True
+    """No way leads to another team: its payment would not be taken either."""
+    lead = _("%(shop)s did not sell by teams when your payment came.") % {"shop": view.channel.name}
+    return Panel(
+        _("Your payment could not be taken"),
+        [lead, ways.money_back(view)],
+        ways.alone(view),
+        [ways.my_order(view)],
+        tone=Tone.OVER,
     )
 
 

@@ -123,6 +123,16 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
     assert f'value="t-{ME}"' in page
 
 
+@pytest.mark.parametrize("name", ["my_payment_blocked", "order_my_payment_blocked"])
+def test_a_payment_that_was_not_taken_leads_to_no_other_team(name: str, look: Look) -> None:
+    page = look(SCENES[name](NOW))
+
+    assert re.findall(r'class="main" data-key="main" href="([^"]+)"', page) == [
+        f"/o/s01/c01/{GOODS}/buy/alone"
+    ]
+    assert "buy/open" not in page
+
+
 @pytest.mark.parametrize("name", [name for name in SCENES if name.endswith("_is_back")])
 def test_money_that_is_back_is_said_with_amount_and_moment(name: str, look: Look) -> None:
     at = SCENES[name](NOW)
