@@ -52,7 +52,9 @@ def test_the_shippers_read_our_files_and_write_to_our_index() -> None:
     rsyslog = (ELK / "rsyslog.conf").read_text("utf-8")
     path = f"/var/lib/groupbuy/log/{logs.FILE}"
 
-    assert filebeat["filebeat.inputs"][0]["paths"] == [f"{path}*"]
+    [files] = filebeat["filebeat.inputs"]
+    assert files["paths"] == [f"{path}*"]
+    assert files["parsers"][0]["ndjson"]["expand_keys"]  # trace.id is a field of the object trace
     assert f'file="{path}"' in rsyslog
     assert 'searchIndex="logs-groupbuy-default"' in rsyslog
     assert filebeat["output.elasticsearch"]["index"] == "logs-groupbuy-default"
