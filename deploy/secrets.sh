@@ -6,7 +6,9 @@ set -eu
 mkdir -p "$1" && chmod 700 "$1" && cd "$1"
 umask 022
 random() { python3 -c 'import secrets; print(secrets.token_urlsafe(32))'; }
-make() { [ -s "$1" ] || { cat >"$1.new" && [ -s "$1.new" ] && mv "$1.new" "$1"; }; }
+make() { # from standard input, which is read to its end in any case
+  if [ -s "$1" ]; then cat >/dev/null; else cat >"$1.new" && [ -s "$1.new" ] && mv "$1.new" "$1"; fi
+}
 
 random | make secret_key
 random | make database_password
@@ -30,3 +32,5 @@ xpack.encryptedSavedObjects.encryptionKey: "$(random)"
 telemetry.optIn: false
 S
 echo '{"api_key": "", "webhook_secret": "", "page_secret": ""}' | make mall_credentials.json
+echo "# Further variables of the platform: .env.example" | make platform.env
+echo "# Further variables of the mall, such as MALL_ALIPAY_APP_ID: examples/mall/README.md" | make mall.env

@@ -7,6 +7,7 @@ import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +73,20 @@ def test_only_nginx_can_be_reached_from_other_hosts() -> None:
         "kibana": ["127.0.0.1:5601:5601"],
     }
     assert COMPOSE["networks"]["data"]["internal"] is True
+
+
+def test_the_script_makes_every_file_that_is_named_and_keeps_it(tmp_path: Path) -> None:
+    script = [str(ROOT / "deploy/secrets.sh"), str(tmp_path)]
+    subprocess.run(script, check=True)
+    made = {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    again = subprocess.run(script, check=True, capture_output=True, text=True)
+
+    assert again.stderr == ""
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == made
+    named = [secret["file"] for secret in COMPOSE["secrets"].values()]
+    named += [service["env_file"] for service in SERVICES.values() if "env_file" in service]
+    assert {each.removeprefix("./var/secrets/") for each in named} <= set(made)
 
 
 # --- The commands -----------------------------------------------------------------------------
