@@ -6,7 +6,7 @@
 set -eu
 socket=$1
 rm -f "$socket" # of a server that was killed
-granian --interface rsgi --http 1 --http1-header-read-timeout 5000 --http1-buffer-size 65536 \
+granian --interface rsgi --loop uvloop --http 1 --http1-header-read-timeout 5000 --http1-buffer-size 65536 \
   --backlog 4096 --backpressure 512 --no-ws \
   --uds "$socket" --uds-permissions "0${WEB_SOCKET_MODE:-660}" --workers "${WEB_WORKERS:-2}" \
   --respawn-failed-workers --workers-kill-timeout 30s --log-level warning groupbuy.rsgi:application &
