@@ -123,7 +123,7 @@ class ApiKeyAdmin(KeepsValues):
 
 
 class SwitchForm(forms.ModelForm):
-    reason = forms.CharField(label=_("reason"), max_length=200, widget=UnfoldAdminTextInputWidget)
+    reason = forms.CharField(label=_("Reason"), max_length=200, widget=UnfoldAdminTextInputWidget)
 
     class Meta:
         model = Switch

@@ -98,6 +98,8 @@ class ProposalAdmin(ReadOnly, ModelAdmin):
         is_waiting, is_own = state == "waiting", proposal.user_id == request.user.pk
         context: dict[str, Any] = self.admin_site.each_context(request) | {
             "title": str(proposal),
+            "opts": self.opts,
+            "original": proposal,
             "proposal": proposal,
             "state": label,
             "values": list(proposals.shown(proposal)),

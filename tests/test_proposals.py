@@ -242,6 +242,22 @@ def test_only_the_changes_that_are_set_wait(operator: Client, settings: Any, wor
         Proposal.objects.all().delete()
 
 
+def test_a_form_names_the_fields_whose_change_waits(operator: Client, settings: Any) -> None:
+    def pages() -> list[str]:
+        rows = (activity(), activity().discount, Sku.objects.get())
+        return [operator.get(url_of(row)).content.decode() for row in rows]
+
+    text = "A second person confirms a change of: "
+    of_activity, of_discount, of_goods = pages()
+    assert f"{text}Discount, People per team." in of_activity
+    assert f"{text}Plan, Expression." in of_discount
+    assert f"{text}Original price." in of_goods
+    settings.SECOND_PERSON = ["target"]
+    of_activity, of_discount, of_goods = pages()
+    assert f"{text}People per team." in of_activity
+    assert text not in of_discount + of_goods
+
+
 def test_without_the_setting_and_for_drafts_nothing_waits(operator: Client, settings: Any) -> None:
     Activity.objects.update(status=Activity.Status.CREATED)
     send(operator, activity(), target_count="5")

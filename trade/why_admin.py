@@ -4,17 +4,19 @@ It is demanded once shoppers can see the activity. Where SECOND_PERSON says so, 
 waits until somebody else confirms it.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from activity.models import PUBLISHED, Activity, Discount, Offer, Sku
-from groupbuy.proposal_admin import ALONE, NEEDS_SECOND, Proposes
+from groupbuy.proposal_admin import ALONE, Proposes
 
 ASKED = {  # and the words of SECOND_PERSON
     "discount": "price",
@@ -73,20 +75,29 @@ def _is_shown(row: Model) -> bool:
     raise TypeError(row)
 
 
+def _waiting(names: Iterable[str]) -> list[str]:
+    """Those of these fields whose change waits for a second person."""
+    return [name for name in names if ASKED.get(name) in settings.SECOND_PERSON]
+
+
 def _asking(form: type[forms.ModelForm]) -> type[forms.ModelForm]:
     class Asking(form):  # type: ignore[misc, valid-type]
         reason = forms.CharField(
-            label=_("reason of a change of price or people per team"),
+            label=_("Reason of a change of price or people per team"),
             max_length=200,
             required=False,
             widget=UnfoldAdminTextInputWidget,
-            help_text=NEEDS_SECOND if set(ASKED.values()) & set(settings.SECOND_PERSON) else "",
         )
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            if labels := [str(self.fields[name].label) for name in _waiting(self.fields)]:
+                text = _("A second person confirms a change of: %(fields)s.")
+                self.fields["reason"].help_text = text % {"fields": gettext(", ").join(labels)}
 
         def proposed(self) -> set[str]:
             """Fields whose change waits for a second person."""
-            words = settings.SECOND_PERSON
-            return {name for name in self.changed_data if ASKED.get(name) in words}
+            return set(_waiting(self.changed_data))
 
         def clean(self) -> Any:
             cleaned = super().clean()
