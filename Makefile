@@ -46,9 +46,9 @@ services-stop: ## Stop them
 translations: $(VENV)/dev ## Collect new texts into locale/ and compile the catalogs
 	@bin/translations.sh update
 
-screenshots: $(VENV)/dev ## Take docs/screenshots/ of the shopper pages, with Chromium
+screenshots: $(VENV)/dev ## Take docs/screenshots/ of the shopper pages and the console, with Chromium
 	@bin/chromium.sh
-	@$(BIN)/pytest -q tests/browser/screenshots.py
+	@SCREENSHOTS=1 $(BIN)/pytest -q tests/browser/screenshots.py tests/browser/test_operators.py
 
 clean: ## Remove what the commands above have made, data included
 	@bin/services.sh stop

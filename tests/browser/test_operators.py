@@ -1,8 +1,13 @@
-"""Journeys of operators through the console, in both languages."""
+"""Journeys of operators through the console, in both languages.
 
+With the variable SCREENSHOTS, as make screenshots sets it, they leave pictures for docs/.
+"""
+
+import os
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +26,7 @@ from trade.models import NotifyTask, Order, Team
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LANGUAGES = {"en": "en", "zh-CN": "zh-hans"}
+SHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 
 
 class Desk:
@@ -54,6 +60,11 @@ class Desk:
 
     def save(self) -> None:
         self.page.locator("[name=_save]").first.click()
+
+    def keep(self, name: str) -> None:
+        if "SCREENSHOTS" in os.environ:
+            self.page.wait_for_load_state("networkidle")
+            self.page.screenshot(path=SHOTS / f"journey-{name}-{self._language[:2]}-1280.png")
 
 
 @pytest.fixture(params=LANGUAGES)
@@ -108,6 +119,8 @@ def test_launch_a_campaign_from_nothing(desk: Desk) -> None:
     desk.open(f"activity/activity/{Activity.objects.get().pk}/change/")
     expect(page.locator("body")).to_contain_text("100.00 → 80.00")
     desk.follow("Publish")
+    desk.page.wait_for_url("**/publish/")
+    desk.keep("publish")
     page.locator("main button[type=submit], .tool button[type=submit]").last.click()
     page.wait_for_url("**/change/")
 
@@ -131,6 +144,7 @@ def test_find_out_why_a_customer_did_not_get_the_goods(desk: Desk) -> None:
     desk.page.wait_for_url("**/trade/order/*/change/")
     desk.sees("closed, the money goes back")
     desk.sees("Why could somebody not join?")
+    desk.keep("order")
     desk.follow("All orders of this shopper")
     expect(desk.page.locator("#result_list")).to_contain_text("Mall-77")
 
@@ -145,6 +159,8 @@ def test_a_mall_is_down(desk: Desk) -> None:
     desk.page.locator("a[href*=replay]").first.click()
     desk.page.locator("[name=reason]").fill("the mall is back")
     desk.press("Count")
+    expect(desk.page.get_by_role("button", name=desk.say("Send them again"))).to_be_visible()
+    desk.keep("mall-down")
     desk.press("Send them again")
 
     desk.page.wait_for_url("**/trade/notifytask/")
@@ -161,6 +177,7 @@ def test_close_a_campaign_early(desk: Desk) -> None:
     desk.page.locator("a[href$='/close-now/']").first.click()
     expect(desk.page.locator("body")).to_contain_text(re.compile("¥80.00"))
     desk.page.locator("[name=reason]").fill("sold out")
+    desk.keep("close")
     desk.press("Close the activity and give the money back now")
     desk.page.wait_for_url("**/change/")
     assert expire.fail_teams_of_closed(clock=timezone.now) == 1
@@ -191,6 +208,7 @@ def test_a_price_waits_for_a_second_person(
     second.page.locator("a[href*='groupbuy/proposal/?state=waiting']").first.click()
     second.page.locator("#result_list tbody a").first.click()
     expect(second.page.locator("body")).to_contain_text("dearer coffee")
+    second.keep("second-person")
     second.press("Confirm")
     second.sees("The change was made.")
     assert Sku.objects.get().original_price == 120
