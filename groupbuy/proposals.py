@@ -8,6 +8,7 @@ it was, nothing happens.
 import json
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.apps import apps
@@ -165,8 +166,14 @@ def _log(row: Model, proposal: Proposal, by: User) -> None:
 
 
 def _texts(row: Model) -> dict[str, str]:
-    columns: Any = row._meta.concrete_fields
-    return {field.name: str(field.value_to_string(row)) for field in columns}
+    return {field.name: _text(row, field) for field in row._meta.concrete_fields}
+
+
+def _text(row: Model, field: Any) -> str:
+    value = field.value_from_object(row)
+    if isinstance(value, Decimal):
+        return f"{value:.{field.decimal_places}f}"  # 120.00, also before it is saved
+    return str(field.value_to_string(row))
 
 
 def _values(proposal: Proposal, field: Any) -> list[str]:

@@ -63,7 +63,7 @@ def activity() -> Activity:
 CHANGES: dict[str, tuple[Callable[[], Any], str, Callable[[], str], str]] = {
     "switch": (lambda: switch("cutRange"), "value", lambda: "30", "100 → 30"),
     "blacklist": (lambda: switch("scBlacklist"), "value", lambda: "s09c09", "s02c02 → s09c09"),
-    "original price": (Sku.objects.get, "original_price", lambda: "120", "100.00 → 120"),
+    "original price": (Sku.objects.get, "original_price", lambda: "120", "100.00 → 120.00"),
     "target": (activity, "target_count", lambda: "5", "3 → 5"),
     "expression": (lambda: activity().discount, "expression", lambda: "30", "20 → 30"),
     "discount": (
