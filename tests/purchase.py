@@ -22,11 +22,18 @@ class Shopper:
     def __init__(self, user_id: str, mall: str, product: Product) -> None:
         self.user_id, self.number = user_id, ""
         self._product = product
-        self._api = f"{mall}/api/v1/alipay"
         self._browser = direct_session()
+        self.move_to(mall)
+
+    def move_to(self, mall: str) -> None:
+        """Go on at another address of the mall."""
+        self._api = f"{mall}/api/v1/alipay"
 
     def order(self, team_id: str | None) -> None:
-        """Post the form that the mall answers with, and confirm on the pretend Alipay's page."""
+        self.pay(self.place(team_id))
+
+    def place(self, team_id: str | None) -> str:
+        """Returns the payment form."""
         goods_id, activity_id = self._product
         form = self._post(
             "create_pay_order",
@@ -35,12 +42,16 @@ class Shopper:
             teamId=team_id,
             marketType=1,
         )
+        self.number = self.row()["orderId"]
+        return str(form)
+
+    def pay(self, form: str) -> None:
+        """Post the form that the mall answers with, and confirm on the pretend Alipay's page."""
         [action] = re.findall(r'action="(.*?)"', form)
         inputs = re.findall(r'name="(\w+)" value="(.*?)"', form)
         posted = {name: html.unescape(value) for name, value in inputs}
         page = self._browser.post(html.unescape(action), data=posted, timeout=10)
         self._browser.post(page.url, timeout=10, allow_redirects=False).raise_for_status()
-        self.number = self.row()["orderId"]
 
     def give_back(self) -> None:
         self._post("refund_order", orderId=self.number)

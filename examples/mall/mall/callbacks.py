@@ -32,9 +32,15 @@ def apply(notification: Notification, payload: Any, *, via: str, now: datetime) 
     return True
 
 
-def catch_up(*, now: datetime) -> int:
-    """Apply everything that was missed; how many of it was new. Raises GroupBuyError."""
+def catch_up(*, now: datetime, again: bool = False) -> int:
+    """Apply everything that was missed; how many of it was new. Raises GroupBuyError.
+
+    again: from the first event on. A platform restored from a backup numbers its events anew.
+    """
     cursor, _ = Cursor.objects.get_or_create(pk=1)
+    if again:
+        cursor.after = 0
+        cursor.save(update_fields=["after"])
     missed = 0
     for event in market.client().events(after=cursor.after):
         try:

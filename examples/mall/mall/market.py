@@ -7,13 +7,17 @@ from django.conf import settings
 from groupbuy_client import Client, Pages, Webhook
 
 TIMEOUT = 5  # seconds
+PAUSES = (0.5, 2.0, 10.0, 60.0)  # seconds before each repeat
 FINAL = ("E0104", "E0105", "E0106")  # at settlement: no seat, team_refund follows
 
 
-def client() -> Client:
-    """Repeats nothing: a shopper waits for the answer, and the loop tries again later."""
+def client(*, patient: bool = False) -> Client:
+    """Repeats nothing: a shopper waits for the answer, and the loop tries again later.
+
+    patient: repeats and waits where the platform asks to, for commands.
+    """
     key = (settings.PLATFORM_URL, settings.API_KEY, settings.SOURCE, settings.CHANNEL)
-    return _client(*key)
+    return _client(*key, pauses=PAUSES if patient else ())
 
 
 def webhook() -> Webhook:
@@ -37,5 +41,5 @@ def notify_url() -> str | None:
 
 
 @lru_cache
-def _client(url: str, key: str, source: str, channel: str) -> Client:
-    return Client(url, key or None, source=source, channel=channel, timeout=TIMEOUT, pauses=())
+def _client(url: str, key: str, source: str, channel: str, pauses: tuple[float, ...]) -> Client:
+    return Client(url, key or None, source=source, channel=channel, timeout=TIMEOUT, pauses=pauses)

@@ -94,6 +94,12 @@ def send(refund: Refund, *, now: datetime) -> datetime | None:
     return now + ASK_AFTER
 
 
+def report_again(order: Order, *, now: datetime) -> None:
+    """Have the loop report the refund of the order's own payment once more, if it is confirmed."""
+    own = Refund.objects.filter(trade_no=order.trade_no, state=Refund.State.CONFIRMED)
+    own.update(due_at=now, tries=0)
+
+
 def _confirm(refund: Refund, now: datetime) -> None:
     order = refund.order
     is_own = refund.trade_no == order.trade_no  # else it is a second payment
@@ -128,12 +134,22 @@ def _tell_why(order: Order, now: datetime) -> None:
     """Failed or cancelled: the wire's paid_unformed does not say, the platform's order does."""
     if order.status != Order.Status.WAIT_REFUND or order.close_reason:
         return
-    reason = "refunded"
-    if order.in_team:
-        reason = market.client().order(order.number).close_reason or reason
+    reason = _close_reason(order) or "refunded"
     failed = reason == "team_ended"
     with transaction.atomic(durable=True):
         if Order.objects.filter(pk=order.pk, close_reason="").update(close_reason=reason):
             kind = Message.Kind.FAILED if failed else Message.Kind.CANCELLED
             orders.tell(order, kind, now=now)
     order.close_reason = reason
+
+
+def _close_reason(order: Order) -> str:
+    """The platform's; "" for an order that it does not know."""
+    if not order.in_team:
+        return ""
+    try:
+        return market.client().order(order.number).close_reason
+    except GroupBuyError as error:
+        if error.code != UNKNOWN:
+            raise
+        return ""

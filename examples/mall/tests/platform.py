@@ -24,6 +24,7 @@ class Platform(ThreadingHTTPServer):
         self.prices = dict(PRICES)
         self.pay_deadline = datetime.now(UTC) + timedelta(minutes=15)
         self.close_reason = ""
+        self.order: dict[str, Any] = {}  # fields in which GET trade/orders differs
         self.events: list[dict[str, Any]] = []
         self.during: dict[str, Any] = {}  # what happens while a call is under way
         threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
@@ -60,7 +61,7 @@ class Platform(ThreadingHTTPServer):
         return {"outTradeNo": number, "userId": "u", "activityId": ACTIVITY, "orderId": "9001",
                 **self.prices, "tradeOrderStatus": 0, "closeReason": self.close_reason,
                 "payDeadline": self.pay_deadline.isoformat(), "teamId": TEAM, "teamStatus": 0,
-                "timeline": []}  # fmt: skip
+                "timeline": [], **self.order}  # fmt: skip
 
     def _market(self, goods: dict[str, Any]) -> dict[str, Any]:
         moment = self.pay_deadline.isoformat()

@@ -1,0 +1,110 @@
+"""The mall's paid orders beside the platform's (对账), after that was restored from a backup.
+
+compare() finds what differs, mend() does what the protocol asks for.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import Enum
+
+from groupbuy_client import GroupBuyError, OrderStatus, TeamStatus
+from groupbuy_client import Order as Theirs
+from mall import market, returning
+from mall.models import Order
+
+Status = Order.Status
+PAID = (Status.PAY_SUCCESS, Status.MARKET, Status.DEAL_DONE)
+RETURNED = (Status.WAIT_REFUND, Status.CLOSE)
+
+
+class Difference(Enum):
+    """What the two sides say, and what mend() does."""
+
+    UNSETTLED = "paid here, not paid there", "settled again"
+    UNKNOWN = "paid here, unknown there", "the money goes back"
+    SENT = "sent, not complete there", "left as it is"
+    SEATED = "given back here, paid there", "given back there"
+    UNREPORTED = "refunded here, not confirmed there", "confirmed again"
+
+    def __init__(self, found: str, mended: str) -> None:
+        self.found = found
+        self.mended = mended
+
+
+def compare(*, since: datetime) -> Iterator[tuple[Order, Difference]]:
+    """The paid orders in teams that differ, oldest first. Raises GroupBuyError."""
+    orders = Order.objects.filter(kind=Order.Kind.TEAM, created_at__gte=since)
+    # Others are not paid, or their settlement is under way.
+    paid = orders.exclude(trade_no="").exclude(
+        status=Status.PAY_SUCCESS, settled_at=None, settle_code=""
+    )
+    for order in paid.select_related("shopper").order_by("pk"):
+        if found := difference(order, _theirs(order.number)):
+            yield order, found
+
+
+def difference(order: Order, theirs: Theirs | None) -> Difference | None:
+    if order.status in PAID:
+        return _of_paid(order, theirs)
+    if theirs is None or order.status not in RETURNED:
+        return None
+    if theirs.trade_order_status == OrderStatus.PAID:
+        return Difference.SEATED
+    confirmed = theirs.refund_amount is not None or not _was_paid(theirs)
+    return None if confirmed or order.status != Status.CLOSE else Difference.UNREPORTED
+
+
+def mend(order: Order, difference: Difference, *, now: datetime) -> None:
+    """Twice it changes nothing more. Raises GroupBuyError."""
+    match difference:
+        case Difference.UNSETTLED:
+            _settle(order)
+        case Difference.UNKNOWN:
+            returning.owe_order(order, "unknown to the platform", now=now)
+        case Difference.SEATED:
+            returning.release(order)
+            returning.report_again(order, now=now)
+        case Difference.UNREPORTED:
+            returning.report_again(order, now=now)
+
+
+def _of_paid(order: Order, theirs: Theirs | None) -> Difference | None:
+    is_sent = order.status != Status.PAY_SUCCESS  # or is about to be
+    if theirs is None:
+        return Difference.SENT if is_sent else Difference.UNKNOWN
+    match theirs.trade_order_status:
+        case OrderStatus.LOCKED:
+            return Difference.UNSETTLED
+        case OrderStatus.PAID:
+            is_forming = theirs.team_status == TeamStatus.FORMING
+            return Difference.SENT if is_sent and is_forming else None
+        case _closed if is_sent:  # settled again, the platform would ask for the money back
+            return Difference.SENT
+        case _closed:
+            return None if _was_paid(theirs) else Difference.UNSETTLED
+
+
+def _was_paid(theirs: Theirs) -> bool:
+    return any(step.event == "paid" for step in theirs.timeline)
+
+
+def _theirs(number: str) -> Theirs | None:
+    try:
+        return market.client(patient=True).order(number)
+    except GroupBuyError as error:
+        if error.code != returning.UNKNOWN:
+            raise
+        return None
+
+
+def _settle(order: Order) -> None:
+    """A final refusal is an answer, too: team_refund follows."""
+    if order.paid_at is None:
+        raise ValueError(f"order {order.number} is paid, but nobody knows when")
+    try:
+        market.client(patient=True).settle(
+            user_id=order.shopper.user_id, out_trade_no=order.number, paid_at=order.paid_at
+        )
+    except GroupBuyError as error:
+        if error.code not in market.FINAL:
+            raise
