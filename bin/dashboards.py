@@ -209,6 +209,11 @@ DASHBOARDS: dict[str, tuple[Panel, ...]] = {
         ),
         lines("Requests to nginx", "reqps", rate("nginx_http_requests_total")),
         lines("Commands that Redis did not answer", "ops", rare(rate("gbm_redis_failures_total"))),
+        lines("Open circuit breakers to Redis", "none", "sum(gbm_redis_breaker_open)"),
+        response_time("Calls of the broker", "gbm_broker_seconds", "call"),
+        lines(
+            "Calls that the broker did not answer", "ops", rare(rate("gbm_broker_failures_total"))
+        ),
         lines(
             "Age of the oldest configuration",
             "s",

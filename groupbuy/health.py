@@ -5,6 +5,7 @@ it can, more slowly (docs/architecture.md, "When parts fail").
 """
 
 import ipaddress
+from time import monotonic
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import Http404, HttpRequest, HttpResponse
 from kombu.exceptions import KombuError
 
+from groupbuy import metrics
 from groupbuy.redis import try_redis
 from groupbuy.snapshots import Snapshot
 
@@ -98,6 +100,17 @@ def _are_applied() -> bool:
 
 
 def _queue() -> int | None:
+    """The tasks that wait, which times the broker as well."""
+    began = monotonic()
+    waiting = _waiting()
+    if waiting is None:
+        metrics.BROKER_FAILURES.labels("check").inc()
+    else:
+        metrics.BROKER_SECONDS.labels("check").observe(monotonic() - began)
+    return waiting
+
+
+def _waiting() -> int | None:
     limits = {"read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
     broker: Any = current_app.connection_for_read(transport_options=limits)
     try:

@@ -44,6 +44,17 @@ LIMIT_CHECKS = Counter("gbm_limit_checks", "Limits checked, by who decided.", ["
 GATED = Counter("gbm_gate_refusals", "Joiners of full teams refused by the gate.", ["by"])
 REDIS_SECONDS = Histogram("gbm_redis_seconds", "Commands to Redis.", buckets=CALL_SECONDS)
 REDIS_FAILURES = Counter("gbm_redis_failures", "Commands that Redis did not answer.")
+REDIS_BREAKER = Gauge(
+    "gbm_redis_breaker_open",
+    "Processes whose last command to Redis failed.",
+    multiprocess_mode="livesum",
+)
+BROKER_SECONDS = Histogram(
+    "gbm_broker_seconds", "Calls of a broker.", ["call"], buckets=CALL_SECONDS
+)
+BROKER_FAILURES = Counter(
+    "gbm_broker_failures", "Calls that a broker did not answer, or too late.", ["call"]
+)
 DATABASE_SECONDS = Histogram("gbm_database_seconds", "SQL statements.", buckets=CALL_SECONDS)
 DATABASE_FAILURES = Counter("gbm_database_failures", "SQL statements that failed.", ["error"])
 SNAPSHOT_LOADS = Counter("gbm_snapshot_loads", "Copies of configuration loaded.", ["outcome"])

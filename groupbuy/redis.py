@@ -28,7 +28,7 @@ _clients = threading.local()
 
 
 class Pause:
-    """The pause after a failure, in which this process sends Redis nothing."""
+    """The pause after a failure, in which this process sends Redis nothing: a circuit breaker."""
 
     def __init__(self) -> None:
         self._until = 0.0
@@ -39,6 +39,7 @@ class Pause:
     def start(self, reason: object, seconds: float) -> None:
         level = logging.DEBUG if self._until else logging.WARNING  # one line for an outage
         self._until = time.monotonic() + seconds
+        metrics.REDIS_BREAKER.set(1)
         logger.log(level, "Redis is away, the database answers: %s", reason)
 
     def end(self) -> None:
@@ -49,6 +50,7 @@ class Pause:
 
     def clear(self) -> None:
         self._until = 0.0
+        metrics.REDIS_BREAKER.set(0)
 
 
 pause = Pause()

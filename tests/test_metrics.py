@@ -15,8 +15,10 @@ from django.test import Client
 from django.utils import timezone
 from kombu import Connection
 from prometheus_client import REGISTRY
+from redis import RedisError
 from rest_framework.test import APIClient
 
+import groupbuy.redis
 import trade.tasks  # noqa: F401  registers the tasks
 from groupbuy import exporter, health, metrics, rows, sweeps
 from groupbuy.errors import GroupBuyError
@@ -238,11 +240,29 @@ def test_a_large_limit_is_checked_by_the_process(
     assert growth.of("gbm_limit") == {"gbm_limit_checks_total{process}": 3}
 
 
-def test_commands_that_redis_does_not_answer(growth: Growth) -> None:
+def test_commands_that_redis_does_not_answer() -> None:
     pause.clear()
+    growth = Growth()
 
     assert try_redis(lambda client: client.ping()) is None
-    assert growth.of("gbm_redis") == {"gbm_redis_failures_total{}": 1}
+    assert growth.of("gbm_redis_failures") == {"gbm_redis_failures_total{}": 1}
+
+
+@pytest.mark.usefixtures("redis")
+def test_the_breaker_is_open_until_redis_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groupbuy.redis, "PAUSE", 0.0)
+    pause.clear()
+    growth = Growth()
+
+    def fail(_redis: Any) -> None:
+        raise RedisError("too late")
+
+    try_redis(fail)
+    try_redis(fail)
+    assert growth.of("gbm_redis_breaker") == {"gbm_redis_breaker_open{}": 1}
+
+    try_redis(lambda client: client.ping())
+    assert growth.of("gbm_redis_breaker") == {}
 
 
 @pytest.mark.django_db
@@ -328,7 +348,7 @@ def test_what_waits_is_read_by_indexes(django_assert_max_num_queries: Any) -> No
 
 
 @committed
-def test_health_with_all_parts(redis: Any) -> None:
+def test_health_with_all_parts(redis: Any, growth: Growth) -> None:
     assert scrape("/internal/live") == ("200 -", '{"status":"live","version":"dev"}')
     status, body = scrape("/internal/ready")
     assert (status, json.loads(body)) == (
@@ -343,10 +363,14 @@ def test_health_with_all_parts(redis: Any) -> None:
         },
     )
     assert scrape("/internal/else")[0] == "404 -"
+    checks = growth.of("gbm_broker")["gbm_broker_seconds_count{check}"]
+    assert growth.of("gbm_broker") == {"gbm_broker_seconds_count{check}": checks}
 
 
 @committed
-def test_without_redis_and_broker_it_is_degraded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_and_broker_it_is_degraded(
+    growth: Growth, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def connect(**_options: Any) -> Connection:
         return Connection("redis://127.0.0.1:1/0")
 
@@ -358,6 +382,8 @@ def test_without_redis_and_broker_it_is_degraded(monkeypatch: pytest.MonkeyPatch
     assert (json.loads(body)["status"], json.loads(body)["redis"]) == ("degraded", "away")
     assert json.loads(body)["broker"] == "away"
     assert "gbm_queue_tasks" not in scrape()[1]
+    failures = growth.of("gbm_broker")["gbm_broker_failures_total{check}"]
+    assert growth.of("gbm_broker") == {"gbm_broker_failures_total{check}": failures}
 
 
 def test_without_database_it_is_down(django_db_blocker: Any) -> None:

@@ -19,6 +19,7 @@ from rest_framework.test import APIClient
 from tests import checks
 from tests.checks import send
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund
+from tests.test_metrics import Growth
 from trade.models import NotifyAttempt, NotifyTask, Team
 from trade.notify import endpoints, outbox, rabbitmq
 
@@ -214,6 +215,20 @@ def test_a_broker_that_is_away_is_a_failed_attempt(settings: Any) -> None:
     settings.AMQP_URL = f"amqp://guest:guest@127.0.0.1:{port}/%2F"
 
     assert failure(make_message()).startswith("ConnectionRefusedError")
+
+
+def test_batches_and_failures_are_measured(broker: Broker, settings: Any) -> None:
+    growth = Growth()
+    settings.AMQP_URL = "amqp://127.0.0.1:1/"
+    failure(make_message())
+    settings.AMQP_URL = AMQP_URL
+    send(make_message("team_success-2"))
+
+    assert broker.ids(SUCCESS) == ["team_success-2"]
+    assert growth.of("gbm_broker") == {
+        "gbm_broker_seconds_count{publish}": 1,
+        "gbm_broker_failures_total{publish}": 1,
+    }
 
 
 def test_a_wrong_password_is_a_failed_attempt(settings: Any) -> None:

@@ -15,7 +15,7 @@ import amqp
 import kombu
 from django.conf import settings
 
-from groupbuy import tracing
+from groupbuy import metrics, tracing
 from trade.models import NotifyTask
 
 EXCHANGE = "group_buy_market_exchange"
@@ -32,20 +32,13 @@ def publish(tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
 
     Raises one of ERRORS if the broker fails. Promises without an answer may have been published.
     """
-    while waiting := [task for task in tasks if task.key not in answers]:
-        close_idle()
-        kept = None
-        with suppress(IndexError):
-            kept = _kept.pop()
-        publisher = kept or _Publisher()
-        try:
-            publisher.publish(waiting, answers)
-        except ERRORS as exc:
-            publisher.connection.collect()
-            if not kept or isinstance(exc, TimeoutError):
-                raise
-        else:
-            _kept.append(publisher)
+    began = time.monotonic()
+    try:
+        _publish(tasks, answers)
+    except ERRORS:
+        metrics.BROKER_FAILURES.labels("publish").inc()
+        raise
+    metrics.BROKER_SECONDS.labels("publish").observe(time.monotonic() - began)
 
 
 def close_idle() -> None:
@@ -70,6 +63,23 @@ def connect() -> Any:
 def declare_exchange(channel: Any) -> None:
     """The exchange that malls bind their queues to; there already, it stays as it is."""
     channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
+
+
+def _publish(tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
+    while waiting := [task for task in tasks if task.key not in answers]:
+        close_idle()
+        kept = None
+        with suppress(IndexError):
+            kept = _kept.pop()
+        publisher = kept or _Publisher()
+        try:
+            publisher.publish(waiting, answers)
+        except ERRORS as exc:
+            publisher.connection.collect()
+            if not kept or isinstance(exc, TimeoutError):
+                raise
+        else:
+            _kept.append(publisher)
 
 
 class _Publisher:
