@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All tests on SQLite, again on a private MariaDB with RabbitMQ, then the short fault suite.
-# Arguments go to pytest, and then the fault suite is left out.
+# All tests on SQLite; all but those in a browser again on a private MariaDB with RabbitMQ; then the
+# short fault suite. Arguments go to pytest, and then the fault suite is left out.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export SERVICES_DIR=$PWD/var/test-services MARIADB_PORT=${MARIADB_PORT:-13406}
@@ -23,7 +23,9 @@ case $? in
 esac
 export DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy
 broker=amqp://guest:guest@127.0.0.1:$RABBITMQ_PORT/%2F
-AMQP_URL=$broker .venv/bin/pytest -q "$@" || exit 1
+chosen=("$@")
+[ $# -gt 0 ] || chosen=(--ignore=tests/browser)
+AMQP_URL=$broker .venv/bin/pytest -q "${chosen[@]}" || exit 1
 [ $# -gt 0 ] || (cd examples/mall && MALL_TEST_AMQP_URL=$broker ../../.venv/bin/pytest -q tests/test_rabbitmq.py) || exit 1
 bin/services.sh stop
 [ $# -eq 0 ] || exit 0
