@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 from unfold.widgets import (
@@ -200,7 +201,9 @@ class ActivityAdmin(UsedRowsStay):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if label := TIMES.get(db_field.name):
             kwargs |= {"form_class": MinutesField, "widget": UnfoldAdminTextInputWidget}
-            kwargs["label"] = label
+            kwargs["label"] = capfirst(label)
+        if db_field.name == "discount":
+            kwargs["help_text"] = _("⋮ beside a discount or goods adds one in a window of its own.")
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @display(description=_("status"), ordering="status", label=TONES)

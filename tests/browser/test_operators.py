@@ -18,7 +18,7 @@ from django.utils.translation import gettext, override
 from playwright.sync_api import Page, expect
 
 from activity.discounts import Plan
-from activity.models import Activity, Discount, Offer, Sku
+from activity.models import Activity, Offer, Sku
 from tests.browser.conftest import DESKTOP
 from tests.factories import lock, make_activity, make_channel, make_promise, settle
 from trade import expire
@@ -61,6 +61,18 @@ class Desk:
     def save(self) -> None:
         self.page.locator("[name=_save]").first.click()
 
+    def add_beside(self, field: str, **values: str) -> None:
+        """Add what a field refers to, in the window that the menu beside the field opens."""
+        self.page.locator(f"[data-id=related-widget-wrapper-{field}] [x-on\\:click]").click()
+        with self.page.expect_popup() as opened:
+            self.page.locator(f"#add_id_{field}").click()
+        window = opened.value
+        for name, value in values.items():
+            box = window.locator(f"[name={name}]")
+            box.select_option(value) if name == "plan" else box.fill(value)
+        with window.expect_event("close"):
+            window.locator("[name=_save]").first.click()
+
     def keep(self, name: str) -> None:
         if "SCREENSHOTS" in os.environ:
             self.page.wait_for_load_state("networkidle")
@@ -90,20 +102,9 @@ def desk(desk_of: Callable[[User], Desk]) -> Desk:
 
 def test_launch_a_campaign_from_nothing(desk: Desk) -> None:
     channel, page = make_channel(), desk.page
-    desk.open("activity/sku/add/")
-    for name, value in (("goods_id", "77001"), ("name", "Tea"), ("original_price", "100")):
-        page.locator(f"[name={name}]").fill(value)
-    desk.save()
-    page.wait_for_url("**/activity/sku/")
-    desk.open("activity/discount/add/")
-    page.locator("[name=name]").fill("20 less")
-    page.locator("[name=plan]").select_option(Plan.MINUS)
-    page.locator("[name=expression]").fill("20")
-    desk.save()
-    page.wait_for_url("**/activity/discount/")
     desk.open("activity/activity/add/")
     page.locator("[name=name]").fill("Tea in teams")
-    page.locator("[name=discount]").select_option(str(Discount.objects.get().pk))
+    desk.add_beside("discount", name="20 less", expression="20", plan=Plan.MINUS)
     now = timezone.localtime()
     for name, moment in (("start_at", now), ("end_at", now + timedelta(days=7))):
         page.locator(f"[name={name}_0]").fill(f"{moment:%Y-%m-%d}")
@@ -111,9 +112,7 @@ def test_launch_a_campaign_from_nothing(desk: Desk) -> None:
     page.locator("[name=target_count]").fill("2")
     page.locator("[name=valid_minutes]").fill("60")
     page.locator("[name=offers-0-channel]").select_option(str(channel.pk))
-    page.locator("[name=offers-0-sku]").evaluate(
-        "(field, pk) => { field.add(new Option('Tea', pk, true, true)) }", str(Sku.objects.get().pk)
-    )
+    desk.add_beside("offers-0-sku", goods_id="77001", name="Tea", original_price="100")
     desk.save()
     page.wait_for_url("**/activity/activity/")
     desk.open(f"activity/activity/{Activity.objects.get().pk}/change/")
