@@ -1,11 +1,13 @@
-"""What metrics cost: the processor time of a trial with them and without, on two servers in turn.
+"""What metrics and log cost: the processor time of a trial on four servers in turn.
 
-With: the middleware, and files that the processes share. Without: neither; METRICS_LISTEN is not
-set. The rate would also depend on what else runs on the machine. python -m benchmarks.metering does
-only this.
+bare: no middleware, METRICS_LISTEN is not set, no line of log. metered: the middleware, and files
+that the processes share. sampled: also LOG_FILES, with a line for one trial in a hundred, as by
+default. logged: with a line for every trial. The rate would also depend on what else runs on the
+machine. python -m benchmarks.metering does only this.
 """
 
 import statistics
+from contextlib import ExitStack
 
 import psutil
 
@@ -14,6 +16,13 @@ from benchmarks.stack import OUT, SECONDS, Row, print_table, row, stack, wrk
 from tests.stack import Processes, free_port, web
 
 ROUNDS = 15
+SILENT = {"LOG_LEVEL": "ERROR", "LOG_FILES": "false"}
+VARIABLES = {
+    "bare": SILENT | {"BENCHMARK_WITHOUT_METRICS": "on"},
+    "metered": SILENT,
+    "sampled": {"LOG_LEVEL": "INFO", "LOG_FILES": "true"},
+    "logged": {"LOG_LEVEL": "INFO", "LOG_FILES": "true", "LOG_ROUTINE": "1"},
+}
 
 
 def main() -> None:
@@ -23,23 +32,37 @@ def main() -> None:
 
 
 def measure(key: str) -> list[Row]:
-    print("metrics …", flush=True)
-    ports = free_port(), free_port()
-    variables = (
-        {"METRICS_LISTEN": f"127.0.0.1:{free_port()}"},
-        {"METRICS_LISTEN": "", "BENCHMARK_WITHOUT_METRICS": "on"},
-    )
-    metered, bare = (
-        Processes({"web": web(port, workers=2)}, each | {"VAR_DIR": str(OUT)}, OUT / "metering.log")
-        for port, each in zip(ports, variables, strict=True)
-    )
-    with metered.running(), bare.running():
-        metered.wait_until_up(ports[0])
-        bare.wait_until_up(ports[1])
-        pairs = [(_trial(key, ports[0]), _trial(key, ports[1])) for _ in range(ROUNDS)]
-    ours = statistics.median(ours for ours, _theirs in pairs)
-    ratio = statistics.median(theirs / ours for ours, theirs in pairs)
-    return [row("trial without metrics / with, processor time", ours, "µs", ratio, 0.95)]
+    print("metrics and log …", flush=True)
+    ports = {name: free_port() for name in VARIABLES}
+    with ExitStack() as servers:
+        for name, port in ports.items():
+            server = _server(name, port)
+            servers.enter_context(server.running())
+            server.wait_until_up(port)
+        rounds = [{name: _trial(key, port) for name, port in ports.items()} for _ in range(ROUNDS)]
+    line = statistics.median(each["logged"] - each["metered"] for each in rounds)
+    return [
+        _compared("trial without metrics / with, processor time", rounds, "bare", "metered", 0.95),
+        _compared(
+            "trial without log / with a line for one in 100", rounds, "metered", "sampled", 0.97
+        ),
+        row("one line of log, processor time", line, "µs"),
+    ]
+
+
+def _server(name: str, port: int) -> Processes:
+    listen = "" if name == "bare" else f"127.0.0.1:{free_port()}"
+    variables = VARIABLES[name] | {"METRICS_LISTEN": listen, "VAR_DIR": str(OUT / name)}
+    return Processes({"web": web(port, workers=2)}, variables, OUT / "metering.log")
+
+
+def _compared(
+    title: str, rounds: list[dict[str, float]], before: str, after: str, goal: float
+) -> Row:
+    """How much cheaper the server `before` is, by the median of the rounds."""
+    ours = statistics.median(each[after] for each in rounds)
+    ratio = statistics.median(each[before] / each[after] for each in rounds)
+    return row(title, ours, "µs", ratio, goal)
 
 
 def _trial(key: str, port: int) -> float:
