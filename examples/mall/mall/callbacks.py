@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from groupbuy_client import TeamRefund, TeamSuccess
 from mall import market, orders, returning
-from mall.models import Cursor, Message, Order, Received
+from mall.models import Cursor, Order, Received
 
 log = logging.getLogger(__name__)
 NIGHTLY = timedelta(days=1)
@@ -70,16 +70,10 @@ def _change(notification: Notification, now: datetime) -> None:
     match notification:
         case TeamSuccess(out_trade_no_list=numbers):
             for order in Order.objects.filter(number__in=numbers):
-                _complete(order, now)
+                orders.complete(order, now=now)
         case TeamRefund(out_trade_no=number):
             for order in Order.objects.filter(number=number):
                 _let_go(order, notification, now)
-
-
-def _complete(order: Order, now: datetime) -> None:
-    """Mark an order as complete, unless its refund came first: that one has left PAY_SUCCESS."""
-    if orders.take(orders.COMPLETE, order, due_at=now):
-        orders.tell(order, Message.Kind.COMPLETE, now=now)
 
 
 def _let_go(order: Order, refund: TeamRefund, now: datetime) -> None:

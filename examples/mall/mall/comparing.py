@@ -1,4 +1,4 @@
-"""The mall's paid orders beside the platform's (对账), after that was restored from a backup.
+"""The mall's paid orders beside the platform's (对账), after a backup of either was restored.
 
 compare() finds what differs, mend() does what the protocol asks for.
 """
@@ -9,7 +9,7 @@ from enum import Enum
 
 from groupbuy_client import GroupBuyError, OrderStatus, TeamStatus
 from groupbuy_client import Order as Theirs
-from mall import market, returning
+from mall import market, orders, returning
 from mall.models import Order
 
 Status = Order.Status
@@ -23,6 +23,8 @@ class Difference(Enum):
     UNSETTLED = "paid here, not paid there", "settled again"
     UNKNOWN = "paid here, unknown there", "the money goes back"
     SENT = "sent, not complete there", "left as it is"
+    COMPLETE = "not sent here, complete there", "sent"
+    DUE = "paid here, refunded there", "the money goes back"
     SEATED = "given back here, paid there", "given back there"
     UNREPORTED = "refunded here, not confirmed there", "confirmed again"
 
@@ -33,9 +35,9 @@ class Difference(Enum):
 
 def compare(*, since: datetime) -> Iterator[tuple[Order, Difference]]:
     """The paid orders in teams that differ, oldest first. Raises GroupBuyError."""
-    orders = Order.objects.filter(kind=Order.Kind.TEAM, created_at__gte=since)
+    in_teams = Order.objects.filter(kind=Order.Kind.TEAM, created_at__gte=since)
     # Others are not paid, or their settlement is under way.
-    paid = orders.exclude(trade_no="").exclude(
+    paid = in_teams.exclude(trade_no="").exclude(
         status=Status.PAY_SUCCESS, settled_at=None, settle_code=""
     )
     for order in paid.select_related("shopper").order_by("pk"):
@@ -59,8 +61,10 @@ def mend(order: Order, difference: Difference, *, now: datetime) -> None:
     match difference:
         case Difference.UNSETTLED:
             _settle(order)
-        case Difference.UNKNOWN:
-            returning.owe_order(order, "unknown to the platform", now=now)
+        case Difference.UNKNOWN | Difference.DUE:
+            returning.owe_order(order, difference.name.lower(), now=now)
+        case Difference.COMPLETE:
+            orders.complete(order, now=now)
         case Difference.SEATED:
             returning.release(order)
             returning.report_again(order, now=now)
@@ -76,12 +80,13 @@ def _of_paid(order: Order, theirs: Theirs | None) -> Difference | None:
         case OrderStatus.LOCKED:
             return Difference.UNSETTLED
         case OrderStatus.PAID:
-            is_forming = theirs.team_status == TeamStatus.FORMING
-            return Difference.SENT if is_sent and is_forming else None
+            is_complete = theirs.team_status != TeamStatus.FORMING
+            differs = Difference.SENT if is_sent else Difference.COMPLETE
+            return differs if is_sent != is_complete else None
         case _closed if is_sent:  # settled again, the platform would ask for the money back
             return Difference.SENT
         case _closed:
-            return None if _was_paid(theirs) else Difference.UNSETTLED
+            return Difference.DUE if _was_paid(theirs) else Difference.UNSETTLED
 
 
 def _was_paid(theirs: Theirs) -> bool:

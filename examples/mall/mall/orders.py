@@ -55,6 +55,12 @@ def close_unpaid(order: Order, reason: str, *, now: datetime) -> bool:
     return take(CLOSE_UNPAID, order, due_at=last_look, close_reason=reason)
 
 
+def complete(order: Order, *, now: datetime) -> None:
+    """Mark an order as complete, unless its refund came first: that one has left PAY_SUCCESS."""
+    if take(COMPLETE, order, due_at=now):
+        tell(order, Message.Kind.COMPLETE, now=now)
+
+
 def deliver(step: Step, order: Order) -> bool:
     """Send the goods: a parcel in a real mall, and here at least the key of a subscription."""
     key = "-".join(secrets.token_hex(2).upper() for _ in range(5)) if order.goods.is_key else ""

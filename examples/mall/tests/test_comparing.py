@@ -64,9 +64,10 @@ def left_paid(order: Order) -> None:
     ("here", "there", "found"),
     [
         (left_paid, says(PAID), None),
+        (left_paid, says(PAID, teamStatus=1), "not sent here, complete there"),
         (left_paid, says(LOCKED), "paid here, not paid there"),
         (left_paid, says(CLOSED), "paid here, not paid there"),
-        (left_paid, says(CLOSED, timeline=WAS_PAID), None),  # its team_refund is under way
+        (left_paid, says(CLOSED, timeline=WAS_PAID), "paid here, refunded there"),
         (left_paid, unknown, "paid here, unknown there"),
         (sent, says(PAID), "sent, not complete there"),
         (sent, says(PAID, teamStatus=1), None),
