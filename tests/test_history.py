@@ -1,5 +1,6 @@
 """The demo's history is played through the use cases, and nothing in it is out of place."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -76,6 +77,21 @@ def test_every_kind_of_end_is_there_and_a_mall_that_was_down() -> None:
     turns = Order.objects.values("user_id").annotate(n=Count("pk"))
     assert turns.filter(n__gte=2).exists()
     assert Order.objects.filter(user_id__startswith="shopper-").count() == Order.objects.count()
+
+    # Money is back where the notification was accepted, and under way where it was not.
+    returned = Order.objects.filter(close_reason__in=["late_payment", "refunded", "team_ended"])
+    returned = returned.exclude(paid_at=None)
+    assert returned.filter(refund_amount=F("pay_price")).exists()
+    undelivered = NotifyTask.objects.exclude(state=State.DELIVERED)
+    waiting = {
+        json.loads(each)["orderId"]
+        for each in undelivered.filter(event=NotifyTask.Event.TEAM_REFUND).values_list(
+            "payload", flat=True
+        )
+    }
+    assert {
+        str(pk) for pk in returned.filter(refund_at=None).values_list("pk", flat=True)
+    } <= waiting
 
     # A mall was down.
     failed = NotifyAttempt.objects.filter(status_code=503)

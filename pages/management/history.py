@@ -2,10 +2,11 @@
 
 play() opens teams, lets shoppers join, pay, cancel and give back, runs the sweeps when they are
 due, and delivers the notifications to malls of which one is down for a day, and again at the end.
-Nothing is sent. The seed decides everything but ids and invitation codes.
+The malls confirm their refunds. Nothing is sent. The seed decides all but ids and invitation codes.
 """
 
 import heapq
+import json
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +21,10 @@ from groupbuy import ids, rows
 from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from trade import expire, metrics
+from trade.confirm import ConfirmCommand, confirm_refund
 from trade.figures import sums
 from trade.lock import LockCommand, lock_order
-from trade.models import NotifyAttempt, NotifyTask, Order, Team, Transport
+from trade.models import NotifyAttempt, NotifyTask, Order, RefundType, Team, Transport
 from trade.notify import nudges, outbox
 from trade.notify.transports import Result
 from trade.refund import RefundCommand, refund_order
@@ -38,6 +40,7 @@ HOURS = (
     *(1.55, 1.35, 1.05, 1.0, 1.0, 1.1, 1.3, 1.6, 1.95, 2.1, 1.8, 1.1),
 )
 BIG_DAY = 12  # days ago
+REFUND_TAKES = timedelta(minutes=7)
 DOWN = {  # per channel: from how many days ago, for how many hours its mall answers 503
     "c01": [(3.2, 0.6)],
     "c03": [(8.5, 26.0), (0.3, 8.0)],
@@ -120,6 +123,7 @@ def play(
         _plan_day(played, day, days)
     with ids.made_by(played.clock), _quiet():
         played.run()
+    _confirm_refunds(played)
     _time_attempts(played)
     sums.keep(clock=lambda: now)
     refused.write()
@@ -257,6 +261,20 @@ def _receive(played: Played, tasks: Sequence[NotifyTask], *, now: datetime) -> M
     if is_down:
         return {task.key: Result("answered 503 'Service Unavailable'", status_code=503)}
     return {task.key: Result("no complete answer within 5 s")}
+
+
+def _confirm_refunds(played: Played) -> None:
+    """Each mall has returned money some minutes after it accepted the notification."""
+    channels = {each.pk: each for each in played.channels}
+    accepted = NotifyTask.objects.filter(
+        event=NotifyTask.Event.TEAM_REFUND, delivered_at__lt=played.end - REFUND_TAKES
+    ).exclude(key__endswith=RefundType.UNPAID_UNLOCK)
+    for task in accepted:
+        order = Order.objects.get(pk=json.loads(task.payload)["orderId"])
+        assert task.delivered_at is not None
+        mall, shopper = channels[task.channel_id], order.user_id
+        report = ConfirmCommand(mall, shopper, order.out_trade_no, order.pay_price)
+        confirm_refund(report, now=task.delivered_at + REFUND_TAKES)
 
 
 def _time_attempts(played: Played) -> None:
