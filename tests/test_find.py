@@ -10,9 +10,10 @@ from django.test import Client
 from django.utils import translation
 from django.utils.html import strip_tags
 
+from groupbuy.errors import GroupBuyError
 from tests.factories import GOODS, NOW, confirm, lock, make_activity, make_team, refund, settle
 from trade import timeline
-from trade.expire import end_overdue_teams
+from trade.expire import close_overdue_holds, end_overdue_teams
 from trade.find import find
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
 
@@ -167,3 +168,31 @@ def test_a_team_that_the_platform_completes_says_so() -> None:
     assert timeline.next_of_team(team, NOW) == ""
     what = [re.sub(r"\d", "", event.what) for event in timeline.of_team(team)]
     assert "team complete, by the platform at its end" in what
+
+
+def test_each_line_has_the_seats_of_the_team_after_it() -> None:
+    make_activity(hold_minutes=5)
+    team = make_team("a", "b", "c")
+    minute = [NOW + timedelta(minutes=n) for n in range(14)]
+    settle("a", now=minute[1])
+    close_overdue_holds(clock=lambda: minute[6])
+    settle("b", now=minute[7])  # seated again
+    lock("d", team_id=str(team.pk), now=minute[8])
+    with pytest.raises(GroupBuyError):
+        settle("c", now=minute[9])  # too late: the team is full; its closed_at moves
+    refund("a", now=minute[10])
+    close_overdue_holds(clock=lambda: minute[13])
+
+    assert {event.at: event.seats for event in timeline.of_team(Team.objects.get())} == {
+        minute[0]: "3 of 3 seats taken, 0 paid",
+        minute[1]: "3 of 3 seats taken, 1 paid",
+        minute[6]: "1 of 3 seats taken, 1 paid",
+        minute[7]: "2 of 3 seats taken, 2 paid",
+        minute[8]: "3 of 3 seats taken, 2 paid",
+        minute[9]: "3 of 3 seats taken, 2 paid",
+        minute[10]: "2 of 3 seats taken, 1 paid",
+        minute[13]: "1 of 3 seats taken, 1 paid",
+    }
+    first, *_, last = timeline.of_order(Order.objects.get(user_id="a"))
+    assert first.seats == "3 of 3 seats taken, 0 paid"
+    assert last.seats == "2 of 3 seats taken, 1 paid"

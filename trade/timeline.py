@@ -1,4 +1,8 @@
-"""What happened to an order or a team, oldest first, and what comes next; for the console."""
+"""What happened to an order or a team, oldest first, and what comes next; for the console.
+
+Each line has the seats of the team as they were after it, so the page shows the state as of any
+moment.
+"""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -25,6 +29,7 @@ class Happened(NamedTuple):
     what: str
     detail: str = ""
     url: str = ""
+    seats: str = ""  # of the team, after it
 
 
 def of_order(order: Order) -> list[Happened]:
@@ -36,7 +41,7 @@ def of_order(order: Order) -> list[Happened]:
         *_acts({str(order.team_id): order.team}, Team),
         *_closings(order.team),
     ]
-    return sorted(events, key=lambda event: event.at)
+    return _with_seats(events, order.team, list(order.team.orders.order_by("pk")[:MOST]))
 
 
 def of_team(team: Team) -> list[Happened]:
@@ -55,7 +60,39 @@ def of_team(team: Team) -> list[Happened]:
         *_acts({str(team.pk): team}, Team),
         *_closings(team),
     ]
-    return sorted(events, key=lambda event: event.at)
+    return _with_seats(events, team, orders)
+
+
+def _with_seats(events: list[Happened], team: Team, orders: list[Order]) -> list[Happened]:
+    """The events in their order; without seats if not all orders of the team are here."""
+    events = sorted(events, key=lambda event: event.at)
+    if len(orders) == MOST:
+        return events
+    keys = {NotifyTask.refund_key(each.pk, RefundType.UNPAID_UNLOCK): each.pk for each in orders}
+    promises = NotifyTask.objects.filter(key__in=keys).values_list("key", "created_at")
+    unlocked = {keys[key]: at for key, at in promises}
+
+    def seats(at: datetime) -> str:
+        seated = [each for each in orders if _is_seated(each, unlocked.get(each.pk), at)]
+        paid = sum(each.settled_at is not None and each.settled_at <= at for each in seated)
+        counts = {"taken": len(seated), "target": team.target_count, "paid": paid}
+        return _("%(taken)d of %(target)d seats taken, %(paid)d paid") % counts
+
+    return [event._replace(seats=seats(event.at)) for event in events]
+
+
+def _is_seated(order: Order, unlocked_at: datetime | None, at: datetime) -> bool:
+    """Had the order a seat then? unlocked_at: when it lost the seat because it was not paid.
+
+    A payment may have seated it again later. A late payment has moved closed_at.
+    """
+    if unlocked_at is None or at < unlocked_at:
+        since = order.created_at
+    elif order.settled_at:
+        since = order.settled_at
+    else:
+        return False
+    return since <= at and (order.closed_at is None or at < order.closed_at)
 
 
 def promises_of(order: Order) -> Iterable[NotifyTask]:
