@@ -2,7 +2,7 @@
 
 prometheus_client names the files after process ids, so they pile up with every restart. A slot is
 held by a lock that the kernel releases when its process ends, however it ends. The next process to
-start takes the slot over and counts on in the same files, so no counter ever falls.
+start takes the slot over and continues the counts in its files, so no counter ever falls.
 """
 
 import fcntl
