@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied, SuspiciousOperation, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -21,6 +21,11 @@ from groupbuy.models import Proposal
 
 ALONE = _("This change needs a second person: save the other changes first, then this one alone.")
 NEEDS_SECOND = _("A second person confirms this change before it is made.")
+DECISIONS = {
+    "confirm": proposals.confirm,
+    "reject": proposals.decline,
+    "withdraw": proposals.decline,
+}
 TONES = {
     "waiting": "warning",
     "confirmed": "success",
@@ -114,15 +119,17 @@ class ProposalAdmin(ReadOnly, ModelAdmin):
         user = cast("User", request.user)
         if not (_may_change(request, proposal) or proposal.user_id == user.pk):
             raise PermissionDenied
-        confirms = request.POST.get("decision") == "confirm"
+        decision = request.POST.get("decision", "")
+        if decision not in DECISIONS:
+            raise SuspiciousOperation("decision")
         try:
-            decide = proposals.confirm if confirms else proposals.decline
-            decide(proposal.pk, by=user, now=timezone.now())
+            DECISIONS[decision](proposal.pk, by=user, now=timezone.now())
         except ValidationError as exc:
             for text in exc.messages:
                 messages.error(request, text)
         else:
-            done = gettext("The change was made.") if confirms else gettext("Nothing was changed.")
+            was_made = decision == "confirm"
+            done = gettext("The change was made.") if was_made else gettext("Nothing was changed.")
             messages.success(request, done)
         return redirect(request.path)
 

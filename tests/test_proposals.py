@@ -201,6 +201,17 @@ def test_it_is_rejected_or_withdrawn(
     assert (proposal.state, str(proposal.decided_by)) == (state, who)
 
 
+@pytest.mark.parametrize("form", [{}, {"decision": ""}, {"decision": "maybe"}])
+def test_a_form_without_a_decision_decides_nothing(
+    operator: Client, second: Client, form: dict[str, str]
+) -> None:
+    proposal = propose(operator, "switch")
+
+    assert second.post(url_of(proposal), form).status_code == 400
+    proposal.refresh_from_db()
+    assert proposal.state == STATES.WAITING
+
+
 def test_it_expires(operator: Client, second: Client, clock: Any) -> None:
     proposal = propose(operator, "switch")
     end = NOW + proposals.WAITS
