@@ -7,6 +7,7 @@ its time and its webhook-id.
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.sink import HANG, SUCCESS, Request, Sink
@@ -25,7 +26,8 @@ def main(journal: Path, *ports: int) -> None:
 
     healthy, second, dead = ports
     _sinks = Sink(answer, healthy), Sink(answer, second), Sink(lambda request: HANG, dead)
-    threading.Event().wait()
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

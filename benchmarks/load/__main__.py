@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -103,8 +103,15 @@ def _run(target: Target, out: Path, *, page: bool) -> dict[str, object]:
     result.unlink(missing_ok=True)
     variables = {"LOAD_TARGET": json.dumps(asdict(target)), "LOAD_OUT": str(result)}
     command = [sys.executable, "-m", "locust", "-f", str(HERE / "journeys.py")]
-    command += [] if page else ["--headless", "--only-summary"]
-    subprocess.run(command, env=os.environ | variables, check=False)  # 1: there were faults
+    if page:
+        command += ["--autostart", "--web-host", "127.0.0.1"]
+        print("locust's page: http://127.0.0.1:8089; Ctrl-C ends a test, then writes the report")
+    else:
+        command += ["--headless", "--only-summary"]
+    with subprocess.Popen(command, env=os.environ | variables) as locust:  # 1: there were faults
+        while locust.poll() is None:
+            with suppress(KeyboardInterrupt):  # locust gets Ctrl-C, too, and writes its result
+                locust.wait()
     if not result.exists():
         sys.exit("locust has ended without a result")
     found: dict[str, object] = json.loads(result.read_text("utf-8"))
