@@ -13,7 +13,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from activity.models import Activity
 from groupbuy import switches
-from groupbuy.history import told
+from groupbuy.history import text_of
 from groupbuy.models import ApiKey, Switch, digest
 from tag import bitmaps, crowd
 from tag.crowd import members_of
@@ -91,7 +91,7 @@ def test_a_given_up_notification_is_sent_again(operator: Client) -> None:
     assert (task.state, task.attempts) == (NotifyTask.State.NEW, 0)
     logged = LogEntry.objects.get()
     with translation.override("en"):
-        assert (logged.object_id, told(logged)) == (str(task.pk), "sent again: “was down”")
+        assert (logged.object_id, text_of(logged)) == (str(task.pk), "sent again: “was down”")
 
 
 def test_a_viewer_cannot_send_again() -> None:

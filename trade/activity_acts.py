@@ -116,7 +116,7 @@ def _finish(activity: Activity) -> list[str]:
 class Step:
     """A change of an activity's status. means() tells what it does; ValidationError."""
 
-    name: str  # see history.SAID
+    name: str  # one of history.ACTS
     since: Sequence[Status]
     means: Callable[[Activity], list[str]]
     to: Status

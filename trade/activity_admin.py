@@ -21,7 +21,7 @@ from django.utils.translation import ngettext
 from activity import admin as pages
 from activity.models import Activity, Discount, Offer, Sku
 from activity.warnings import price_of, warnings
-from groupbuy.history import told
+from groupbuy.history import text_of
 from groupbuy.models import Channel
 from trade import labels
 from trade.activity_act_admin import ActivityActs
@@ -121,7 +121,7 @@ def panels(request: HttpRequest, activity: Activity, now: datetime) -> dict[str,
         "teams": _teams(activity, now) if may_see_trade else [],
         "all_teams": f"{reverse('admin:trade_team_changelist')}?activity__id__exact={key}",
         "all_orders": f"{reverse('admin:trade_order_changelist')}?activity__id__exact={key}",
-        "log": [(entry, told(entry)) for entry in log.order_by("-pk")[:SHOWN]],
+        "log": [(entry, text_of(entry)) for entry in log.order_by("-pk")[:SHOWN]],
     }
 
 

@@ -147,7 +147,7 @@ def _acts(rows: dict[str, Any], model: type[Model], **where: str) -> Iterator[Ha
     for act in acts.select_related("user")[:MOST]:
         row = rows[str(act.object_id)]
         detail = f"{row} · {act.user.get_username()}"
-        yield Happened(act.action_time, history.told(act), detail, _page(row))
+        yield Happened(act.action_time, history.text_of(act), detail, _page(row))
 
 
 def _closings(team: Team) -> Iterator[Happened]:
