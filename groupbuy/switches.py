@@ -176,9 +176,10 @@ def needs_second(key: str) -> bool:
 
 
 def change(key: str, value: str, *, by: str, reason: str, confirmed_by: str = "") -> None:
-    """Change a switch and log who did and why; nothing has changed when it raises.
+    """Change a switch and log who changed it and why.
 
-    Raises ValidationError, and GroupBuyError where a second person is needed and missing.
+    Raises ValidationError, and GroupBuyError if a second person is needed and missing; then nothing
+    has changed.
     """
     key = OTHER_SPELLINGS.get(key, key)
     value = tidy(value)
@@ -218,7 +219,7 @@ def in_cut_range(user_id: str) -> bool:
 
 
 def in_first(per_cent: int, name: str) -> bool:
-    """The same answer in every process; a name admitted at 30 is admitted at 40."""
+    """Whether this percentage admits the name. A name admitted at 30 is also admitted at 40."""
     return bucket(name) <= per_cent
 
 
