@@ -92,7 +92,7 @@ def test_a_dry_run_only_counts() -> None:
         (["--delivered"], "Name some keys, or a range"),
         (["team_success-1", "--endpoint", "mall:https"], "Name some keys, or a range"),
         (["team_success-1", "team_success-9"], "There is no notification team_success-9."),
-        (["--since", "yesterday"], "--since: 'yesterday' is no ISO-8601 time"),
+        (["--since", "yesterday"], "--since: 'yesterday' is not an ISO-8601 time"),
     ],
 )
 def test_a_wrong_choice_is_named_and_nothing_is_sent(args: list[str], error: str) -> None:

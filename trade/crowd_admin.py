@@ -133,15 +133,15 @@ class CrowdJobAdmin(KeepsValues):
 
     @action(description=_("Why is this user in?"), url_path="why", permissions=["view"])
     def why(self, request: HttpRequest) -> HttpResponse:
-        """A GET, because it changes nothing."""
+        """Show why a user is in a crowd. The form uses GET, because it changes nothing."""
         form = WhyForm(request.GET or None)
         context: dict[str, Any] = self.admin_site.each_context(request) | {
             "title": _("Why is this user in?"),
             "form": form,
         }
         if form.is_valid():
-            asked = form.cleaned_data
-            reasons = history.why(asked["tag"], asked["user_id"], now=timezone.now())
+            tag, shopper = form.cleaned_data["tag"], form.cleaned_data["user_id"]
+            reasons = history.why(tag, shopper, now=timezone.now())
             context |= {"reasons": reasons, "inside": any(each.inside for each in reasons)}
         return render(request, "admin/why.html", context)
 

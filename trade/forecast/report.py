@@ -24,7 +24,7 @@ UNSEATED = (Order.CloseReason.LATE_PAYMENT, Order.CloseReason.BLACKLISTED)
 
 
 class Campaign(NamedTuple):
-    """What a campaign came to, simulated or real. Seats are paid orders, money is in yuan."""
+    """The result of a campaign, simulated or real. Seats are paid orders, money is in yuan."""
 
     opened: int  # teams
     full: int
@@ -52,9 +52,9 @@ FIGURES = (*COUNTS, "completion", *MONEY)
 
 
 def fill(forecast: Forecast) -> None:
-    """Take the rules that are in force from the offer, and simulate.
+    """Copy the present rules of the offer to the forecast, and simulate.
 
-    Raises ValidationError for guesses that would take too long.
+    Raises ValidationError for guesses whose simulation would take too long.
     """
     forecast.starts_at = max(forecast.offer.activity.start_at, forecast.created_at)
     _take_rules(forecast)
