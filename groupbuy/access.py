@@ -17,6 +17,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from groupbuy import metrics, tracing
+from groupbuy.bodies import BodyError
 from groupbuy.errors import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -118,5 +119,5 @@ def _subject(request: HttpRequest, response: Any) -> dict[str, Any]:
 def _body(request: Request) -> Any:
     try:
         return request.data
-    except APIException:  # a media type without a parser
+    except (APIException, BodyError):  # refused before its body was read, which is unreadable
         return {}
