@@ -98,8 +98,10 @@ def _sweep(
                 team_id = team.pk
                 end(team, now=clock())
             ended += 1
-        except Exception as exc:  # noqa: BLE001  one team's failure blocks no other
-            _skip(team_id, failed, collided, exc)
+        except Exception as exc:
+            if not team_id and not isinstance(exc, OperationalError):
+                raise  # the look-up failed, and would fail again until the sweep stops
+            _skip(team_id, failed, collided, exc)  # one team's failure blocks no other
     _report(collided)
     return ended
 
