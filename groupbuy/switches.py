@@ -37,6 +37,10 @@ SLOWED_TOGETHER = _(
     "The shoppers of one address share this limit. Above it they get 429; further requests block"
     " the address, ever longer."
 )
+SLOWED_PAGES = _(
+    "The shoppers of one address share this limit. Above it they see a page that asks them to wait;"
+    " no address is blocked."
+)
 UNSEEN = _("Shoppers notice nothing. Older rows are deleted and cannot be restored.")
 
 
@@ -130,7 +134,7 @@ SWITCHES: Mapping[Key, Setting] = {
     ),
     Key.INDEX_USER: _rate("30/10", SLOWED),
     Key.INDEX_ADDRESS: _rate("300/10", SLOWED_TOGETHER),
-    Key.PAGE_ADDRESS: _rate("3000/10", SLOWED_TOGETHER),
+    Key.PAGE_ADDRESS: _rate("3000/10", SLOWED_PAGES),
     Key.TRADE_USER: _rate("60/10", SLOWED),
     Key.TRADE_CHANNEL: _rate(
         "2000/1",

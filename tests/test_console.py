@@ -180,6 +180,17 @@ def test_a_switch_says_before_saving_what_it_does_to_shoppers(operator: Client, 
         assert f"Expected: {setting.expects}." in page
 
 
+def test_the_limit_of_the_pages_announces_no_block() -> None:
+    """pages/frame.py blocks nobody."""
+    with translation.override("en"):
+        page, index = (
+            str(switches.SWITCHES[key].means)
+            for key in (Switch.Key.PAGE_ADDRESS, Switch.Key.INDEX_ADDRESS)
+        )
+    assert "no address is blocked" in page
+    assert "block the address" in index
+
+
 def test_members_are_added_to_a_crowd(operator: Client) -> None:
     body = {"tag_id": "RQ", "name": "crowd", "new_members": "a b\na,，\nc；d"}
     operator.post(reverse("admin:tag_crowdtag_add"), body)
