@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, override
 
 from activity.models import LIVE, PUBLISHED, Activity, Offer, Sku, refuse_giving_away
+from groupbuy.fields import read_id
 from groupbuy.models import Channel
 from groupbuy.tables import ACTIVE
 from tag import files
@@ -194,8 +195,8 @@ def _plan_offers(
     made: Plan, goods: dict[str, Change], rows: Sequence[tuple[int, dict[str, str]]]
 ) -> None:
     channels = {(each.source, each.channel): each for each in Channel.objects.all()}
-    asked = {row["activity_id"] for _n, row in rows if row["activity_id"].isdecimal()}
-    found = Activity.objects.select_related("discount").filter(pk__in=asked)
+    numbers = {read_id(row["activity_id"]) for _n, row in rows}
+    found = Activity.objects.select_related("discount").filter(pk__in=numbers)
     activities = {str(each.pk): each for each in found}
     there = set(
         Offer.objects.filter(activity__in=found).values_list("channel", "activity", "sku__goods_id")

@@ -178,6 +178,7 @@ def test_an_exported_list_can_be_imported_after_it_was_edited(operator: Client) 
         ("new,tea,9,,,s09,c01,1", "channel", "There is no such channel."),
         ("new,tea,9,,,s01,c01,2", "activity id", "There is no such activity."),
         ("new,tea,9,,,s01,c01,one", "activity id", "There is no such activity."),
+        (f"new,tea,9,,,s01,c01,{'9' * 20}", "activity id", "There is no such activity."),
         ("new,tea,20,,,s01,c01,1", "activity id",
          "The discount “discount” leaves nothing of the price 20."),
         ("old,,15,,,,,", "original price",
