@@ -223,11 +223,13 @@ class ActivityAdmin(UsedRowsStay):
 
     @action(description=_("Calendar"), url_path="calendar", permissions=["view"])
     def calendar(self, request: HttpRequest) -> HttpResponse:
-        """The calendar page. Without readable dates in the query it starts a week before today."""
+        """The calendar page. Without a date of FIRST_YEARS in the query it starts a week ago."""
         days = next((each for each in calendar.DAYS if str(each) == request.GET.get("days")), None)
         try:
             first = parse_date(request.GET.get("first", ""))
         except ValueError:
+            first = None
+        if first and first.year not in calendar.FIRST_YEARS:
             first = None
         shown = calendar.read(first=first, days=days or calendar.DAYS[0], now=timezone.now())
         names = (_("6 weeks"), _("half a year"))

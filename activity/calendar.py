@@ -19,6 +19,7 @@ WIDTH = 1000  # of the whole calendar, in the units of its bars
 MOST = 200  # activities shown, the earliest ones
 DAYS = (42, 182)  # choices of the length
 BEFORE = timedelta(days=7)  # how far before today the calendar starts by default
+FIRST_YEARS = range(2000, 2100)  # in which a calendar may start
 STEP = {42: 7, 182: 26}  # days between two marks: equal parts
 DAY = timedelta(days=1)
 
@@ -67,7 +68,7 @@ class Calendar:
 
 
 def read(*, first: date | None, days: int, now: datetime) -> Calendar:
-    """The activities whose windows overlap these days, in three queries."""
+    """The activities whose windows overlap these days, in two queries."""
     first = first or timezone.localdate(now) - BEFORE
     start, end = _midnight(first), _midnight(first + days * DAY)
     offers = Prefetch("offers", Offer.objects.select_related("channel", "sku"))
