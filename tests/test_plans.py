@@ -169,3 +169,8 @@ def test_the_page_lists_open_teams_that_keep_old_rules(operator: Client) -> None
     page = operator.get(f"{BASE}/change/").content.decode()
     assert "9890001: 3 people, 80.00 each · teams: 1" in page
     assert "9890001: 4 people" not in page
+
+
+@pytest.mark.parametrize("step", ["copy", "extend"])
+def test_an_id_that_is_no_number_is_not_found(operator: Client, step: str) -> None:
+    assert operator.get(f"/admin/activity/activity/abc/{step}/").status_code == 404

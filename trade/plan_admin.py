@@ -16,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from activity.models import Activity
 from activity.plans import copy_activity, extend
 from groupbuy.admin import MomentInput
+from groupbuy.fields import read_id
 from trade.models import Team
 
 MINUTE = timedelta(minutes=1)
@@ -89,7 +90,8 @@ class CopiesAndExtends:
     def _get(self, request: HttpRequest, object_id: str) -> Activity:
         if not request.user.has_perm("activity.view_activity"):
             raise PermissionDenied
-        return get_object_or_404(Activity.objects.select_related("discount"), pk=object_id)
+        activities = Activity.objects.select_related("discount")
+        return get_object_or_404(activities, pk=read_id(object_id))
 
     def _plan_page(
         self, request: HttpRequest, activity: Activity, form: forms.Form, title: str, said: Any
