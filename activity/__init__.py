@@ -1,1 +1,1 @@
-"""What and how much: goods, discounts, activities, and the trial (试算)."""
+"""Goods, discounts, activities, and the trial (试算)."""

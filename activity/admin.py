@@ -191,7 +191,7 @@ class ActivityAdmin(UsedRowsStay):
     actions_list = ["calendar", "explain"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Activity | None = None) -> Any:
-        """Accounts that may only look see the times in words."""
+        """Accounts that may only view see the times in words."""
         if obj is None or self.has_change_permission(request, obj):
             return self.fieldsets
         first, team, *others = self.fieldsets
@@ -223,11 +223,13 @@ class ActivityAdmin(UsedRowsStay):
 
     @action(description=_("Calendar"), url_path="calendar", permissions=["view"])
     def calendar(self, request: HttpRequest) -> HttpResponse:
-        """When each activity sells. Unreadable days are those around today."""
+        """The calendar page. Without a date of FIRST_YEARS in the query it starts a week ago."""
         days = next((each for each in calendar.DAYS if str(each) == request.GET.get("days")), None)
         try:
             first = parse_date(request.GET.get("first", ""))
         except ValueError:
+            first = None
+        if first and first.year not in calendar.FIRST_YEARS:
             first = None
         shown = calendar.read(first=first, days=days or calendar.DAYS[0], now=timezone.now())
         names = (_("6 weeks"), _("half a year"))
@@ -245,7 +247,7 @@ class ActivityAdmin(UsedRowsStay):
         return render(request, "admin/calendar.html", context)
 
     def explain_more(self, form: Any, trial: Trial, at: datetime) -> dict[str, Any]:
-        """What trade/joining_admin.py adds to the explanation."""
+        """Further context of the page; trade/joining_admin.py adds the checks of a lock."""
         return {}
 
     def explain_back(self, request: HttpRequest) -> list[tuple[str, str]]:
@@ -253,9 +255,9 @@ class ActivityAdmin(UsedRowsStay):
 
     @action(description=_("Explain a trial"), url_path="explain", permissions=["view"])
     def explain(self, request: HttpRequest) -> HttpResponse:
-        """Why a user may join, or not. A GET, because it changes nothing."""
-        asked = request.GET if "user_id" in request.GET else None
-        form = self.trial_form(asked, initial=request.GET.dict())
+        """The page that explains a trial. The form uses GET, because it changes nothing."""
+        entered = request.GET if "user_id" in request.GET else None
+        form = self.trial_form(entered, initial=request.GET.dict())
         context = self.admin_site.each_context(request) | {
             "title": _("Explain a trial"),
             "form": form,

@@ -1,4 +1,4 @@
-"""The calendar of activities (活动日历): when each sells, and which get in each other's way.
+"""The calendar of activities (活动日历): when each sells, and which of them conflict.
 
 Two live activities conflict where they offer the same goods on the same channel at the same time:
 the trial then takes the newer one.
@@ -16,9 +16,10 @@ from django.utils import timezone
 from activity.models import LIVE, Activity, Offer
 
 WIDTH = 1000  # of the whole calendar, in the units of its bars
-MOST = 200  # activities shown; the first to start
+MOST = 200  # activities shown, the earliest ones
 DAYS = (42, 182)  # choices of the length
-BEFORE = timedelta(days=7)  # that a calendar of today shows of the past
+BEFORE = timedelta(days=7)  # how far before today the calendar starts by default
+FIRST_YEARS = range(2000, 2100)  # in which a calendar may start
 STEP = {42: 7, 182: 26}  # days between two marks: equal parts
 DAY = timedelta(days=1)
 
@@ -50,7 +51,7 @@ class Calendar:
     days: int
     rows: Sequence[Row]
     marks: Sequence[tuple[float, date]]
-    now: float | None  # where it is; None outside these days
+    now: float | None  # x of the present moment; None outside these days
     more: bool  # there are more than MOST
 
     @property
@@ -67,7 +68,7 @@ class Calendar:
 
 
 def read(*, first: date | None, days: int, now: datetime) -> Calendar:
-    """The activities that have a moment in these days, in three queries."""
+    """The activities whose windows overlap these days, in two queries."""
     first = first or timezone.localdate(now) - BEFORE
     start, end = _midnight(first), _midnight(first + days * DAY)
     offers = Prefetch("offers", Offer.objects.select_related("channel", "sku"))
@@ -85,8 +86,8 @@ def read(*, first: date | None, days: int, now: datetime) -> Calendar:
     _mark_conflicts(rows)
     marks = [(at(_midnight(day)), day) for day in (
         first + n * DAY for n in range(0, days, STEP[days]))]  # fmt: skip
-    seen = at(now) if start <= now < end else None
-    return Calendar(first, days, rows, marks, seen, len(activities) > MOST)
+    x_of_now = at(now) if start <= now < end else None
+    return Calendar(first, days, rows, marks, x_of_now, len(activities) > MOST)
 
 
 def _mark_conflicts(rows: Sequence[Row]) -> None:

@@ -1,4 +1,4 @@
-"""Which offers exist: an in-process copy of activities, discounts and goods."""
+"""The offers, from an in-process copy of activities, discounts and goods."""
 
 import logging
 from collections import defaultdict
@@ -51,21 +51,25 @@ class LiveOffer:
 def find_offer(
     *, source: str, channel: str, goods_id: str, activity_id: int | None, now: datetime
 ) -> LiveOffer | None:
-    """The offer of this activity in any state; without activity_id, the one that is open."""
-    offers = _offers.get().get((source, channel, goods_id), ())
-    for offer in offers:
-        if offer.activity.pk == activity_id if activity_id else offer.activity.is_open(now):
+    """The offer of this activity in any state; without activity_id, the newest one that is open.
+
+    An activity that ended more than LONGEST_TEAM ago has no offer here.
+    """
+    for offer in offers_of(source=source, channel=channel, goods_id=goods_id):
+        activity = offer.activity
+        matches = activity.pk == activity_id if activity_id else activity.is_open(now)
+        if matches:
             return offer
     return None
 
 
 def offers_of(*, source: str, channel: str, goods_id: str) -> Sequence[LiveOffer]:
-    """Every offer of these goods on the channel that is not long over, the newest first."""
+    """The offers of these goods on the channel, newest activity first, none LONGEST_TEAM over."""
     return _offers.get().get((source, channel, goods_id), ())
 
 
 def open_offers(*, source: str, channel: str, now: datetime) -> list[LiveOffer]:
-    """What the channel sells in teams now, one offer for each goods, the newest first."""
+    """The open offers of the channel, one for each goods, newest activity first."""
     first = {
         goods: next((each for each in offers if each.activity.is_open(now)), None)
         for (of_source, of_channel, goods), offers in _offers.get().items()
@@ -89,7 +93,7 @@ def _load() -> Mapping[tuple[str, str, str], Sequence[LiveOffer]]:
 
 
 def live_offer(row: Offer) -> LiveOffer:
-    """The row, read with its sku and its activity's discount."""
+    """The offer of a row that was read with its channel, sku and activity's discount."""
     return LiveOffer(
         channel_id=row.channel_id,
         goods_id=row.sku.goods_id,

@@ -1,6 +1,6 @@
 """A trial explained (试算解释): every rule in order, its inputs, and what would change its verdict.
 
-For operators. Every verdict is read from the Trial; only inputs and advice are added.
+For operators. The verdicts are those of the Trial; this module adds inputs and advice.
 """
 
 from collections.abc import Iterator

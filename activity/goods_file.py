@@ -1,8 +1,8 @@
 """Read goods and offers from a file (商品导入), and work out what it would change.
 
-A row is a goods id with its fields; with a channel and an activity it also offers the goods there.
-Empty cells change nothing. plan() reads everything and writes nothing; a fault names its row and
-its column. The columns are found by their names, in any order, in English or Chinese.
+A row has a goods id and the fields of the goods; with a channel and an activity it also offers the
+goods there. Empty cells change nothing. plan() reads the whole file and writes nothing; a fault
+names its row and column. Columns are found by their names, in any order, in English or Chinese.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, override
 
 from activity.models import LIVE, PUBLISHED, Activity, Offer, Sku, refuse_giving_away
+from groupbuy.fields import read_id
 from groupbuy.models import Channel
 from groupbuy.tables import ACTIVE
 from tag import files
 from tag.workbooks import Unreadable
 
 MOST_ROWS = 5_000
-MOST_FAULTS = 100  # that are shown
+MOST_FAULTS = 100  # faults listed
 FIELDS = ("name", "original_price", "cost_price", "description")
 OFFER = ("source", "channel", "activity_id")
 LABELS = {
@@ -79,7 +80,7 @@ class Plan:
 
 
 def plan(content: bytes) -> Plan:
-    """Raises ValidationError for a file that cannot be read."""
+    """What the file would change, and its faults. Raises ValidationError for an unreadable file."""
     made = Plan()
     goods: dict[str, Change] = {}
     rows = list(_records(content, made))
@@ -103,7 +104,7 @@ def plan(content: bytes) -> Plan:
 
 
 def _records(content: bytes, made: Plan) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each row that is not empty, by the names of its columns."""
+    """Number and cells of each row with a goods id; the cells by the names of their columns."""
     columns: list[str | None] | None = None
     with files.table(content) as (_encoding, rows):
         for number, row in enumerate(rows, 1):
@@ -146,7 +147,7 @@ def _names() -> dict[str, str]:
 
 
 def _cell(made: Plan, row: int, name: str, cell: str) -> str:
-    """The text; an apostrophe before a formula, as exports write it, is no part of it."""
+    """The text of a cell, without the apostrophe that exports put before a possible formula."""
     if isinstance(cell, Unreadable):
         made.add_fault(row, name, cell)
         return ""
@@ -166,7 +167,7 @@ def _differs(sku: Sku, name: str, text: str) -> bool:
 
 
 def _change(made: Plan, change: Change, record: dict[str, str]) -> None:
-    """Give the goods the fields of their row; each fault under its column."""
+    """Set the fields of the goods from their row; add a fault for each unacceptable one."""
     sku = change.sku
     for name in FIELDS:
         if _differs(sku, name, record[name]):
@@ -184,9 +185,9 @@ def _change(made: Plan, change: Change, record: dict[str, str]) -> None:
     try:
         sku.full_clean(validate_unique=False, validate_constraints=False)
     except ValidationError as exc:
-        said = {fault.column for fault in made.faults if fault.row == change.row}
+        reported = {fault.column for fault in made.faults if fault.row == change.row}
         for name, errors in exc.message_dict.items():
-            if str(LABELS.get(name, name)) not in said:
+            if str(LABELS.get(name, name)) not in reported:
                 made.add_fault(change.row, name, errors[0])
 
 
@@ -194,8 +195,8 @@ def _plan_offers(
     made: Plan, goods: dict[str, Change], rows: Sequence[tuple[int, dict[str, str]]]
 ) -> None:
     channels = {(each.source, each.channel): each for each in Channel.objects.all()}
-    asked = {row["activity_id"] for _n, row in rows if row["activity_id"].isdecimal()}
-    found = Activity.objects.select_related("discount").filter(pk__in=asked)
+    numbers = {read_id(row["activity_id"]) for _n, row in rows}
+    found = Activity.objects.select_related("discount").filter(pk__in=numbers)
     activities = {str(each.pk): each for each in found}
     there = set(
         Offer.objects.filter(activity__in=found).values_list("channel", "activity", "sku__goods_id")
@@ -218,7 +219,7 @@ def _plan_offers(
 
 
 def _check_offer(made: Plan, number: int, offer: Offer) -> None:
-    """What the form of an offer refuses, also between two rows of the file."""
+    """Add the offer, and a fault if the form of an offer or another row of the file forbids it."""
     try:
         if offer.sku.original_price is not None:
             refuse_giving_away(offer.activity.discount, offer.sku)

@@ -1,4 +1,4 @@
-"""Apply a file of goods and offers (商品导入): all of it or nothing; twice changes nothing more."""
+"""Apply a file of goods and offers (商品导入): all of it or nothing. A repeat changes nothing."""
 
 import json
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ def forget_old(now: datetime) -> None:
 
 
 def apply(file: GoodsFile, *, user: Any, reason: str) -> Plan:
-    """Plan the file on the rows as they are now, and write it.
+    """Plan the file again, on the present rows, and write it.
 
     Raises ValidationError, with the code "reason" if a price that shoppers see changes without one.
     """
@@ -71,7 +71,7 @@ def _log(made: Plan, user: Any, reason: str) -> list[LogEntry]:
 
 
 def _entry(change: Change, user: Any, kind: ContentType, reason: str) -> LogEntry:
-    """As the form of the goods would log it."""
+    """The log entry that the form of the goods would write."""
     label = Sku._meta.label
     parts: list[Any] = [{"changed": {"model": label, "values": change.values}}]
     if reason:

@@ -1,4 +1,4 @@
-"""Console pages that import goods and offers (商品导入): upload, look, confirm."""
+"""Console pages that import goods and offers (商品导入): upload, preview, confirm."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ class ImportsGoods:
         return render(request, "admin/import_upload.html", context)
 
     def confirm(self, request: HttpRequest, file_id: int) -> HttpResponse:
-        """Show what the file would change; write it once its uploader has agreed."""
+        """Show what the file would change; apply it when its uploader confirms."""
         if not self.has_import_permission(request):
             raise PermissionDenied
         by = request.user.get_username()
@@ -83,7 +83,7 @@ class ImportsGoods:
             if request.method == "POST":
                 reason = request.POST.get("reason", "").strip()[:200]
                 done = goods_import.apply(file, user=request.user, reason=reason)
-                return self._write(request, done)
+                return self._report(request, done)
             plan = goods_file.plan(bytes(file.content))
         except ValidationError as exc:
             self.message_user(request, f"{file.name}: {exc.messages[0]}", "error")  # type: ignore[attr-defined]
@@ -93,7 +93,7 @@ class ImportsGoods:
         context = self.admin_site.each_context(request) | _preview(plan) | {"file": file}
         return render(request, "admin/import_preview.html", context)
 
-    def _write(self, request: HttpRequest, plan: Plan) -> HttpResponse:
+    def _report(self, request: HttpRequest, plan: Plan) -> HttpResponse:
         text = _("Imported: %(new)d new goods, %(changed)d changed, %(offers)d offers added.")
         new = sum(each.is_new for each in plan.changes)
         counts = {"new": new, "changed": len(plan.changes) - new, "offers": len(plan.offers)}

@@ -67,7 +67,7 @@ class Sku(models.Model):
 
 
 class Discount(models.Model):
-    """How the team price comes from the original price."""
+    """A rule that calculates the team price from the original price."""
 
     name = models.CharField(_("name"), max_length=64)
     plan = models.CharField(_("plan"), max_length=4, choices=discounts.Plan.choices)
@@ -192,12 +192,12 @@ class Activity(models.Model):
                 refuse_giving_away(self.discount, offer.sku)
 
     def is_open(self, now: datetime) -> bool:
-        """May teams be opened at this moment?"""
+        """Whether teams may be opened at this moment."""
         return self.status == self.Status.IN_EFFECT and self.start_at <= now < self.end_at
 
 
 class Offer(models.Model):
-    """A channel sells goods under an activity."""
+    """Goods that a channel sells under an activity."""
 
     channel = models.ForeignKey(Channel, verbose_name=_("channel"), on_delete=models.PROTECT)
     sku = models.ForeignKey(Sku, verbose_name=_("goods"), on_delete=models.PROTECT)
@@ -224,7 +224,7 @@ class Offer(models.Model):
             refuse_giving_away(discount, self.sku)
 
     def refuse_overlap(self, activity: Activity) -> None:
-        """Two live activities of one channel and goods may not overlap in time.
+        """Refuse two live activities that sell the same goods on the same channel at the same time.
 
         This check gives the message. If two operators save at the same moment and both pass it,
         the trial takes the newer activity in every process.

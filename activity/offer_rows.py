@@ -1,4 +1,4 @@
-"""The offers in the form of an activity: its rows take no query each."""
+"""The rows of offers in the form of an activity, without queries for each row."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from groupbuy.proposal_admin import ALONE
 
 
 class SkuSelect(AutocompleteSelect):
-    """Knows the goods of its row, which Django's looks up for each row."""
+    """Gets the goods of its row from the form; Django's widget would query them for each row."""
 
     known: Sku | None = None
 
@@ -39,7 +39,7 @@ class OfferForm(forms.ModelForm):
 
 class OfferFormSet(forms.BaseInlineFormSet):
     def clean(self) -> None:
-        """Offers are checked with the activity's new rules, so they cannot change before these."""
+        """Refuse changes while the activity's new rules, which they must fit, are only proposed."""
         super().clean()
         if getattr(self.instance, "is_proposed", False) and self.has_changed():
             raise forms.ValidationError(ALONE)
@@ -73,7 +73,7 @@ class OfferInline(TabularInline):
 
 
 def prices(offer: Offer) -> str:
-    """What comes out: the original price and the team price."""
+    """The original price and the team price, for the list and the form."""
     if not offer.pk:
         return "–"
     price = price_of(offer.activity.discount, offer.sku)

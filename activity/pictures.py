@@ -29,7 +29,7 @@ SMALLEST = 300  # pixels of the shorter side; chats show no smaller picture of a
 LARGEST = 800  # pixels of the longer side, as kept
 KEPT = 60_000  # bytes, so that an offer's first view stays below 100 kB
 QUALITIES = (82, 70, 58, 46, 34)  # the first that is small enough, or the last
-# What Pillow raises for files that are not as their format has it.
+# What Pillow raises for files that violate their format.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error)
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 ORIENTATIONS = {  # of a camera, by its number in EXIF
@@ -60,9 +60,9 @@ def encode(upload: UploadedFile) -> bytes:
 
 
 def store(content: bytes) -> str:
-    """Keep the picture in MEDIA_ROOT; returns its path. Storing it again changes nothing.
+    """Store the picture in MEDIA_ROOT and return its path. A repeat changes nothing.
 
-    Raises OSError where MEDIA_ROOT cannot be written to.
+    Raises OSError if MEDIA_ROOT cannot be written to.
     """
     name = f"{blake2b(content, digest_size=16).hexdigest()}.webp"
     root = Path(settings.MEDIA_ROOT)
@@ -98,7 +98,7 @@ def find(picture: str) -> Path | None:
 
 
 def _require_fit(image: Image.Image) -> None:
-    """Judged by the header alone: nothing is decoded yet."""
+    """Check size and format by the header alone. Raises ValidationError."""
     width, height = image.size
     if width * height > MEGAPIXELS * 1_000_000:
         raise _too_many_pixels()

@@ -1,7 +1,7 @@
 """Copy an activity (复制活动) and extend one (延长活动).
 
-Both refuse what the form of an activity refuses, such as a second offer of the same goods on the
-same channel at that time: a copy that is made twice is refused the second time.
+Both refuse a second offer of the same goods on the same channel at the same time, as the form of an
+activity does. So a repeated copy of an activity with offers is refused.
 """
 
 from copy import copy

@@ -1,7 +1,7 @@
 """Trial (试算): may this user see and join the offer, and at what price?
 
-The order of the rules: switches, offer, price, crowd, time window. Every refusal is collected;
-callers decide which of them matter to them.
+The order of the rules: switches, offer, price, crowd, time window. A trial collects every refusal;
+callers decide which refusals matter to them.
 """
 
 from collections.abc import Collection
@@ -102,10 +102,12 @@ def judge(offer: LiveOffer, user_id: str, crowds: frozenset[str], *, now: dateti
 
 
 def _switches(user_id: str) -> tuple[bool, list[ErrorCode]]:
-    """Does cutRange admit the user, and what the switches refuse."""
+    """Whether cutRange admits the user, and the refusals of the switches."""
     in_cut_range = switches.in_cut_range(user_id)
-    refusals = [] if in_cut_range else [ErrorCode.OUTSIDE_CUT_RANGE]
-    return in_cut_range, [ErrorCode.DOWNGRADED, *refusals] if switches.is_downgraded() else refusals
+    refusals = [ErrorCode.DOWNGRADED] if switches.is_downgraded() else []
+    if not in_cut_range:
+        refusals.append(ErrorCode.OUTSIDE_CUT_RANGE)
+    return in_cut_range, refusals
 
 
 def activity_bucket(activity: Activity, user_id: str) -> int:

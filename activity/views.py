@@ -1,4 +1,4 @@
-"""Uploaded pictures of goods, where no proxy serves MEDIA_ROOT."""
+"""Serves uploaded pictures of goods, for stacks whose proxy does not serve MEDIA_ROOT."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""What an operator should look at before an activity is published (发布前提醒).
+"""Warnings before an activity is published (发布前提醒).
 
-Warnings, not refusals: each may be what the operator wants.
+They refuse nothing: each may be what the operator wants.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +20,12 @@ Check = Callable[[Activity, Sequence[Offer], datetime], Iterator[str]]
 
 
 def warnings(activity: Activity, now: datetime) -> list[str]:
-    """Empty for an activity that is over. Reads its offers and what overlaps with them."""
+    """The texts of all warnings, each once; none for an activity that is over."""
     if activity.status not in LIVE or activity.end_at <= now:
         return []
     offers = list(activity.offers.select_related("channel", "sku"))
-    said = [text for check in CHECKS for text in check(activity, offers, now)]
-    return list(dict.fromkeys(said))  # goods may be offered on several channels
+    texts = [text for check in CHECKS for text in check(activity, offers, now)]
+    return list(dict.fromkeys(texts))  # goods may be offered on several channels
 
 
 def price_of(discount: Discount, sku: Sku) -> Decimal | None:
@@ -37,7 +37,7 @@ def price_of(discount: Discount, sku: Sku) -> Decimal | None:
 
 
 def overlapping(activity: Activity, offers: Sequence[Offer]) -> dict[int, Offer]:
-    """Offers whose channel and goods another live activity has at the same time, by their key."""
+    """The keys of offers that conflict with another live activity -> that activity's offer."""
     clashes = Offer.objects.select_related("activity").filter(
         channel__in={offer.channel_id for offer in offers},
         sku__in={offer.sku_id for offer in offers},
@@ -78,7 +78,7 @@ def _overlap(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iter
 
 
 def _time(activity: Activity, offers: Sequence[Offer], now: datetime) -> Iterator[str]:
-    """Teams opened late outlive the activity; all of them do if it is shorter than a team."""
+    """Warn if every team opened from now on would outlive the activity, not only the last ones."""
     left = activity.end_at - max(now, activity.start_at)
     if left < timedelta(minutes=activity.valid_minutes):
         yield _(

@@ -170,7 +170,7 @@ def _configuration(since: datetime) -> Iterator[dict[str, str]]:
     for entry in entries.order_by("-action_time")[:KINDS]:
         yield {
             "at": entry.action_time.isoformat(),
-            "what": f"{entry.content_type} {entry.object_repr}: {history.told(entry)}"[:300],
+            "what": f"{entry.content_type} {entry.object_repr}: {history.text_of(entry)}"[:300],
             "by": entry.user.get_username(),
         }
 

@@ -1,7 +1,8 @@
 """What happens around each request: its trace, its metrics, its line of log (访问日志).
 
-Lines of routine answers would fill the disk and slow a trial down, so one in LOG_ROUTINE is
-written. Requests that were slow, refused or failed all have a line, up to PER_SECOND of a kind.
+A line for each routine answer would fill the disk and slow a trial down, so only one routine answer
+in LOG_ROUTINE gets a line. Each request that was slow, refused or failed gets one, up to PER_SECOND
+of a kind.
 """
 
 import logging
@@ -16,6 +17,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from groupbuy import metrics, tracing
+from groupbuy.bodies import BodyError
 from groupbuy.errors import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -93,26 +95,29 @@ def _is_allowed(endpoint: str, code: str) -> bool:
 
 
 def _subject(request: HttpRequest, response: Any) -> dict[str, Any]:
-    """What an API request was about: from its body, the answer and its path, in this order."""
-    asked: Request = response.renderer_context["request"]
-    found: dict[str, Any] = {"path": request.path[:LONGEST]}
-    for fields in (_body(asked), response.data.get("data")):
+    """Log fields that identify the subject of an API request.
+
+    They come from the body, the answer and the path; a later source overrides an earlier one.
+    """
+    api_request: Request = response.renderer_context["request"]
+    subject: dict[str, Any] = {"path": request.path[:LONGEST]}
+    for fields in (_body(api_request), response.data.get("data")):
         if isinstance(fields, Mapping):
-            named = fields.keys() & FIELDS.keys()
-            found |= {FIELDS[name]: str(fields[name])[:LONGEST] for name in named if fields[name]}
+            names = fields.keys() & FIELDS.keys()
+            subject |= {FIELDS[name]: str(fields[name])[:LONGEST] for name in names if fields[name]}
     match = request.resolver_match
     for name, field in (("out_trade_no", "order"), ("team_id", "team")):
         if match and name in match.kwargs:
-            found[field] = match.kwargs[name][:LONGEST]
-    if channel := getattr(asked.user, "channel", None):
-        found["channel"] = f"{channel.source}/{channel.channel}"
+            subject[field] = match.kwargs[name][:LONGEST]
+    if channel := getattr(api_request.user, "channel", None):
+        subject["channel"] = f"{channel.source}/{channel.channel}"
     if response.data["code"] not in ROUTINE:
-        found["info"] = str(response.data["info"])[:LONGEST]
-    return found
+        subject["info"] = str(response.data["info"])[:LONGEST]
+    return subject
 
 
 def _body(request: Request) -> Any:
     try:
         return request.data
-    except APIException:  # of a media type that is not read here
+    except (APIException, BodyError):  # refused before its body was read, which is unreadable
         return {}

@@ -54,7 +54,7 @@ class PermissionsField(ModelMultipleChoiceField):
 
 
 def meaningful() -> QuerySet[Permission]:
-    """The permissions that a page of the console asks for."""
+    """The permissions that some page of the console checks."""
     pages = admin.site._registry.values()
     codenames = {f"{verb}_{page.opts.model_name}" for page in pages for verb in verbs(page)}
     found = Permission.objects.filter(
@@ -102,7 +102,7 @@ class SecondStepInline(TabularInline):
 
 @admin.register(AccessAttempt)
 class AccessAttemptAdmin(ModelAdmin):
-    """Names that failed to sign in, by address. Deleting a row lets the name try again."""
+    """Failed sign-ins by name and address. Deleting a row unlocks the name at that address."""
 
     verbs = ("view", "delete")
     list_display = ["username", "ip_address", "failures_since_start", "attempt_time"]

@@ -132,7 +132,7 @@ class SwitchForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "value" in self.fields:  # not for those who may only look
+        if "value" in self.fields:  # absent for accounts that may only view
             setting = switches.SWITCHES[self.instance.key]
             expects = _("Expected: %(form)s.") % {"form": setting.expects}
             self.fields["value"].help_text = f"{setting.means} {expects}"
@@ -199,7 +199,7 @@ class SwitchAdmin(Proposes, ModelAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        """The changes stand below the switch, also those made by API."""
+        """Redirect to the switch, whose page lists its changes, those made by API too."""
         return HttpResponseRedirect(reverse("admin:groupbuy_switch_change", args=[object_id]))
 
     def proposed(self, form: Any) -> set[str]:
@@ -231,7 +231,7 @@ class SwitchAdmin(Proposes, ModelAdmin):
         return render(request, "admin/blocked.html", context)
 
     def _unblock(self, request: HttpRequest, scope: str, client: str, reason: str) -> None:
-        """Log first: a process that dies in between leaves no act without its entry."""
+        """End a block. Log it first: a crash then leaves no unblocked client without an entry."""
         named, user = f"{scope}: {client}", int(request.user.pk or 0)
         entry = log_act(Switch, "block lifted", reason, user_id=user, named=named)
         lifted = gcra.lift(scope, client)
@@ -259,7 +259,7 @@ for model in (
 
 
 class PeriodicTaskForm(beat.PeriodicTaskForm):
-    """A choice of the tasks that exist: a misspelt name would never run, without an error."""
+    """Offers the tasks that exist, because a misspelt task would silently never run."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -276,7 +276,7 @@ class PeriodicTaskForm(beat.PeriodicTaskForm):
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ModelAdmin):
     form = PeriodicTaskForm
-    date_hierarchy = None  # asks MySQL for time zone tables
+    date_hierarchy = None  # it needs the time zone tables of MySQL
 
 
 @admin.register(IntervalSchedule)

@@ -1,4 +1,4 @@
-"""The envelope, JSON both ways, and the one place where an exception becomes an answer.
+"""The envelope, the JSON parser and renderer, and the handler that turns exceptions into answers.
 
 Source: docs/contract.md, section 1.
 """
@@ -55,7 +55,7 @@ def refusal(error: ErrorCode, detail: Any = "", status: int | None = None) -> Re
 
 @lru_cache
 def _text(error: ErrorCode, language: str | None) -> str:
-    """The message in the language of this thread: gettext looks through every app's texts."""
+    """The message in the active language. Cached, because gettext searches every app's texts."""
     return str(error.message)
 
 
@@ -68,7 +68,7 @@ class RefusedAnswer(serializers.Serializer):
 
 
 def enveloped(name: str, data: serializers.Field, *, keyed: bool = True) -> Any:
-    """The schema of answer(data) and of what an endpoint may answer instead."""
+    """The schema of answer(data) and of the faults that an endpoint may answer instead."""
     envelope = {"code": serializers.CharField(), "info": serializers.CharField(), "data": data}
     faults = (400, 401, 403, 429, 503) if keyed else (400, 429, 503)
     return {200: inline_serializer(name, envelope), **dict.fromkeys(faults, RefusedAnswer)}

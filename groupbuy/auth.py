@@ -45,7 +45,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def caller_of(header: str) -> Caller | None:
-    """Who sends this Authorization header; None if it holds no active key."""
+    """The caller that an Authorization header identifies; None if it holds no active key."""
     scheme, _, text = header.partition(" ")
     prefix = text.strip().split("_")[1:2]
     known = _keys.get().get(prefix[0]) if prefix else None

@@ -1,7 +1,7 @@
 """Console lists of tables that grow with every order: every page of them is served by an index.
 
-Such a list counts no more than MOST rows, finds exact values only, has one order, and offers only
-those combinations of filters that one index serves. benchmarks/console.py measures all of them.
+Such a list counts at most MOST rows, searches for exact values only, has one order, and offers only
+combinations of filters that one index serves. benchmarks/console.py measures each combination.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +48,7 @@ class BoundedPaginator(Paginator):
 
 class BigChangeList(ChangeList):
     def apply_select_related(self, queryset: QuerySet) -> QuerySet:
-        """Prefetch: to join, MariaDB may start at the small table and sort the whole large one."""
+        """Prefetch: for a join MariaDB may start at the small table and sort the large one."""
         return queryset.prefetch_related(*self.list_select_related)
 
     def get_query_string(self, new_params: Any = None, remove: Any = None) -> str:
@@ -64,7 +64,7 @@ class BigChangeList(ChangeList):
 
 
 class ReadOnly:
-    """Read-only."""
+    """For pages of rows that nobody adds, changes or deletes in the console."""
 
     verbs = ("view",)
 
@@ -90,7 +90,7 @@ class BigListAdmin(KeepsValues):
     list_disable_select_all = True
 
     def exactly(self, term: str) -> Sequence[Q]:
-        """The conditions that the search tries, each served by an index."""
+        """The conditions that a search for the term tries, each served by an index."""
         raise NotImplementedError
 
     def get_search_results(

@@ -47,15 +47,15 @@ def announce() -> None:
 
 
 def announce_saved(sender: Any, **signal: Any) -> None:
-    """A row of a model was saved or deleted; connected in groupbuy/apps.py."""
+    """Receives post_save and post_delete of all models (groupbuy/apps.py)."""
     if sender._meta.label in MODELS:
         announce()
 
 
 def subscribe(channel: str, callback: Callable[[str], None]) -> None:
-    """Call callback with each message on the channel.
+    """Have the listener call callback with each message on the channel.
 
-    It is called with "" after (re)subscribing, when messages may have been missed. Call this
+    After (re)subscribing it calls callback with "", because messages may have been missed. Must run
     before start_listener(): at import, or in an AppConfig's ready().
     """
     _callbacks[channel] = callback

@@ -1,8 +1,8 @@
 """Channels (渠道) as the hot path knows them, from an in-process copy.
 
-find() by the wire's source and channel, KnownChannel.allows() for callback URLs. A lock, a
-settlement or a refund gets its channel from the permission check and looks it up no further;
-the worker takes what it needs to send a callback from here.
+find() takes the wire's source and channel, KnownChannel.allows() checks a callback URL. A lock, a
+settlement or a refund gets its channel from the permission check and does not look it up again. The
+worker reads from here what it needs to send a callback.
 """
 
 from collections.abc import Collection, Mapping

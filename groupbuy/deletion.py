@@ -1,7 +1,7 @@
-"""What the console refuses to delete: rows that others refer to.
+"""The console refuses to delete rows that other rows refer to.
 
-Django's own page first collects all of those, which takes a minute for a busy channel, and then
-speaks of missing permissions. Here each relation costs one query for one row.
+Django's own page first collects every referring row, which takes a minute for a busy channel, and
+then reports missing permissions. Here each relation costs one query that reads one row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -55,7 +55,7 @@ class UsedRowsStay(KeepsValues):
             return None
 
     def _refuse(self, request: HttpRequest, rows: Sequence[Model] | QuerySet) -> bool:
-        """Tell the operator what refers to these rows; False where nothing does."""
+        """Show the operator what refers to these rows; False if nothing does."""
         by_key = {row.pk: row for row in rows}
         used = dict(self._used(list(by_key)))
         if used:
@@ -68,7 +68,7 @@ class UsedRowsStay(KeepsValues):
         return bool(used)
 
     def _used(self, keys: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-        """What refers to rows with these keys, and the key of one that it refers to."""
+        """Each kind of rows that refers to one of these keys, with the first such key."""
         for relation in self._keeping():
             model, name = relation.related_model, relation.field.name
             referring = model._default_manager.order_by().filter(**{f"{name}__in": keys})

@@ -62,7 +62,7 @@ def read_file(path: Path) -> None:
 def text(name: str, default: str = "") -> str:
     """The variable, or the text of the file that NAME_FILE names, without surrounding spaces.
 
-    Not set and empty are the same.
+    An empty variable counts as not set.
     """
     return os.environ.get(name, "").strip() or _text_of_file(f"{name}_FILE") or default
 
@@ -176,7 +176,7 @@ def directory(name: str, default: Path, *, root: Path) -> Path:
 
 
 def require_directory(name: str, path: Path) -> None:
-    """Make the directory if need be; it has to be one that this process can write to."""
+    """Create the directory unless it exists. Exits if this process cannot write to it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         writable = os.access(path, os.W_OK | os.X_OK)
@@ -198,7 +198,7 @@ def secret_key(name: str, path: Path | None) -> str:
 
 
 def _key_in(path: Path) -> str:
-    """The first process writes the key while the others wait for the lock."""
+    """The key in the file. The first process writes it while the others wait for the lock."""
     try:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -212,10 +212,10 @@ def _key_in(path: Path) -> str:
 
 
 def _socket(var_dir: Path) -> Path:
-    """VAR_DIR/redis.sock; where that is too long for a socket, the same in a directory of /tmp.
+    """VAR_DIR/redis.sock; if that path is too long for a socket, redis.sock in a directory of /tmp.
 
-    That directory is named after VAR_DIR. Nobody but the owner of VAR_DIR may have made it, and
-    nobody else may enter it.
+    The directory's name is a hash of VAR_DIR. Exits unless the owner of VAR_DIR owns the directory
+    and nobody else may enter it.
     """
     path = var_dir / "redis.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH:
@@ -230,7 +230,7 @@ def _socket(var_dir: Path) -> Path:
 
 
 def _url(name: str, is_good: Callable[[str], bool], expected: str, default: str = "") -> str:
-    """Empty, or a URL that is_good; whatever it raises counts as not good."""
+    """Empty, or a URL that is_good() accepts; an exception of is_good() counts as a refusal."""
     url = text(name, default)
     try:
         good = not url or is_good(url)

@@ -20,7 +20,7 @@ from groupbuy.models import Export
 
 @require_POST
 def export(request: HttpRequest, app: str, model: str, kind: str) -> HttpResponse:
-    """The list with the filters of this address: a short one at once, a long one by the worker."""
+    """Export the list with this URL's filters: a short list at once, a long one by a worker."""
     try:
         listed = apps.get_model(app, model)
     except LookupError as exc:
@@ -45,7 +45,7 @@ def export(request: HttpRequest, app: str, model: str, kind: str) -> HttpRespons
 
 @require_safe
 def own(request: HttpRequest) -> HttpResponse:
-    """The exports of this user, each with how far it has come."""
+    """The exports of this user, each with its progress."""
     found = Export.objects.filter(user=request.user.pk).order_by("-pk")
     rows = [(each, _name(each), each.finished_at and each.finished_at + exports.KEPT)
             for each in found]  # fmt: skip
@@ -59,7 +59,7 @@ def own(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def download(request: HttpRequest, export_id: int) -> Any:
-    """The file, for the user who has had it made and may still see the list."""
+    """The file, for the user who requested the export and may still see the list."""
     mine = Export.objects.filter(user=request.user.pk, error="")
     found = get_object_or_404(mine.exclude(finished_at=None), pk=export_id)
     Listing(apps.get_model(found.model), "", request.user)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """The internal listener: metrics and health, on METRICS_LISTEN.
 
-Every web process and worker of a host tries to bind this address. One succeeds and answers for all,
-because they share the files of their metrics (groupbuy/metric_files.py). When it ends, another one
-binds the address within a second.
+Every web process and worker of a host tries to bind this address. The process that succeeds answers
+for all of them, because they share the files of their metrics (groupbuy/metric_files.py). When it
+ends, another process binds the address within a second.
 """
 
 import errno
@@ -65,7 +65,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 class Figures:
-    """A collector of what is read for a scrape: health, and figures from the database."""
+    """A collector of the metrics that each scrape reads: health, and figures from the database."""
 
     def collect(self) -> Iterable[Metric]:
         return _figures.get()
@@ -91,7 +91,7 @@ def _read() -> list[Metric]:
 
 
 def _read_database() -> Iterator[Metric]:
-    """Nothing, or as much as could be read: a scrape has the rest."""
+    """The figures of the database, up to the first that cannot be read."""
     try:
         for read in metrics.FIGURES:
             yield from read()
@@ -114,7 +114,7 @@ class _Handler(WSGIRequestHandler):
     timeout = SLOWEST
 
     def log_message(self, format: str, *args: Any) -> None:
-        """No line for each scrape."""
+        """Log nothing: each scrape would write a line."""
 
 
 def _serve(host: str, port: int) -> None:

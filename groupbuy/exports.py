@@ -1,8 +1,8 @@
-"""Exports (导出) of long lists: the worker writes each to a file, piece by piece.
+"""Exports (导出) of long lists: a worker writes each to a file, piece by piece.
 
-A worker claims an export with a lease and saves after each piece how far it has come, so that
-another one can go on after a crash: what the file has beyond that is written again. Between two
-pieces it rests REST times as long as the last one took.
+A worker claims an export with a lease and saves its progress after each piece. After a crash
+another worker continues from the saved progress and overwrites whatever the file has beyond it.
+Between two pieces a worker rests REST times as long as the last piece took.
 """
 
 import os
@@ -39,7 +39,7 @@ class TakenOverError(Exception):
 
 
 def start(user: Any, *, model: Any, query: str, kind: str, now: datetime) -> Export:
-    """Have the list written. The same list that is not finished yet is not started again."""
+    """Queue an export of the list. A repeat before the export has finished returns the same one."""
     asked = {"user": user, "model": model._meta.label, "query": query, "kind": kind}
     if running := Export.objects.filter(**asked, leased_until__isnull=False).first():
         return running
@@ -56,7 +56,7 @@ def start(user: Any, *, model: Any, query: str, kind: str, now: datetime) -> Exp
 
 
 def work(*, clock: Clock) -> bool:
-    """Write at an export for SECONDS. True: there is more to do."""
+    """Write one export for SECONDS; True if there is more to do."""
     export = _claim(clock())
     if export is None:
         return False
@@ -87,7 +87,7 @@ def forget(export: Export) -> None:
 
 
 def forget_old(now: datetime) -> None:
-    """Delete files a day after they were finished, and end what nobody has finished in time."""
+    """Delete exports that finished KEPT ago, and end those that have run longer than GIVE_UP."""
     for old in Export.objects.filter(leased_until=None, finished_at__lt=now - KEPT):
         forget(old)
     for late in Export.objects.filter(leased_until__lt=now, created_at__lt=now - GIVE_UP):
@@ -95,7 +95,7 @@ def forget_old(now: datetime) -> None:
 
 
 def _claim(now: datetime) -> Export | None:
-    """An export that no worker holds, the oldest first."""
+    """Lease an export that no worker holds; None if there is none."""
     for export in Export.objects.filter(leased_until__lte=now).select_related("user"):
         held = Export.objects.filter(pk=export.pk, leased_until=export.leased_until)
         if held.update(leased_until=now + LEASE):
@@ -105,7 +105,7 @@ def _claim(now: datetime) -> Export | None:
 
 
 def _advance(export: Export, clock: Clock) -> None:
-    """Write one piece, or make the file of all pieces."""
+    """Write one piece, or after the last one make the file of all pieces."""
     began = time.monotonic()
     if export.is_read:
         _finish(export, clock)
@@ -120,7 +120,7 @@ def _advance(export: Export, clock: Clock) -> None:
     content = tables.ENCODERS[export.kind](rows)
     if not export.size and export.kind == "csv":
         content = tables.MARK.encode() + content
-    _update(export, leased_until=clock() + LEASE)  # it is still ours
+    _update(export, leased_until=clock() + LEASE)  # raises unless this worker still holds it
     _write(path_of(export, kind="part"), export.size, content)
     _update(
         export,
@@ -156,7 +156,7 @@ def _end(export: Export, now: datetime, error: str = "") -> None:
 
 
 def _update(export: Export, **values: Any) -> None:
-    """Save this unless another worker holds the export by now."""
+    """Save these values. Raises TakenOverError if another worker holds the export by now."""
     held = Export.objects.filter(pk=export.pk, leased_until=export.leased_until)
     if not held.update(**values):
         raise TakenOverError

@@ -1,4 +1,4 @@
-"""Middleware: every fault below /api/ has the envelope, also where no view was reached.
+"""Middleware: every fault below /api/ has the envelope, even if no view was reached.
 
 Such faults come from the server (a body that never arrived), from other middleware (a wrong Host)
 and from Django itself (a bug in middleware).

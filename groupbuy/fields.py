@@ -1,4 +1,4 @@
-"""Serializer fields: they accept what Java clients send and refuse what cannot be read.
+"""Serializer fields: they accept all forms that Java clients send and refuse unreadable ones.
 
 Serializers are shared instances (trade/views.py), so a field must not cache a translated message.
 DRF's length and range validators do; the fields here check for themselves.
@@ -28,7 +28,7 @@ def read_id(text: str) -> int:
 
 
 class TextField(serializers.CharField):
-    """A trimmed string. An integer is read as its digits; a float may have lost some: refused."""
+    """A trimmed string. An integer counts as its digits; a float may have lost some: refused."""
 
     def __init__(self, *, longest: int, **kwargs: Any) -> None:
         self.longest = longest

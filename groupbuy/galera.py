@@ -1,7 +1,7 @@
 """Read after write on a Galera cluster, where a row reaches the other nodes a moment late.
 
-What two nodes change at once, certification at COMMIT decides (rows.retry). A node that lacks a row
-needs more: it would refuse what another node has just accepted.
+If two nodes change a row at once, certification at COMMIT refuses one of them (rows.retry). A node
+that lacks a row has to catch up first, or it would refuse an order that another node has accepted.
 """
 
 from django.conf import settings
@@ -9,10 +9,10 @@ from django.db import connection
 
 
 def catch_up() -> None:
-    """Wait until this node has what the cluster has committed so far. Not in a transaction.
+    """Wait until this node has everything that the cluster has committed. Not in a transaction.
 
-    Does nothing without GALERA=true. Raises DatabaseError if it takes longer than an answer of
-    the database may take.
+    Does nothing without GALERA=true. Raises DatabaseError if the wait exceeds the database's
+    read_timeout.
     """
     if not settings.GALERA:
         return

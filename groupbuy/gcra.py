@@ -7,7 +7,7 @@ So 30 requests pass at once, and then three a second.
 Small limits are always checked in Redis (gcra.lua). Under a large limit, a process admits a client
 by a local copy of free_at, and reports to Redis in batches; it asks Redis first when 1/20 of the
 limit is unreported. So a process is ahead of the others by at most 1/20; in the long run the limit
-is exact. Only Redis refuses. While it is away, every request passes.
+is exact. Only Redis refuses. While Redis is away, every request passes.
 
 Each refusal is a strike, except under limits that never block and during a block; strikes expire
 at the rate of the limit. A client with more than 20 of them is blocked for 10 seconds, and each
@@ -68,7 +68,7 @@ class Limiter:
         self._scopes: dict[str, LocalCounts] = {}
 
     def acquire(self, scope: str, limits: Iterable[Limit]) -> float:
-        """Take a request from each limit, or from none. The seconds to wait; 0: it may pass."""
+        """Count a request under each limit or none; return the seconds to wait, 0 if it passes."""
         local = self._scopes.get(scope) or self._scopes.setdefault(scope, LocalCounts())
         local.report_if_due()  # earlier requests first
         admitted, undecided = [], []
@@ -87,7 +87,7 @@ class Limiter:
         return wait
 
     def clear(self) -> None:
-        """Forget all local counts, those that are not reported too."""
+        """Forget all local counts, including unreported ones."""
         self._scopes.clear()
 
 
@@ -103,7 +103,7 @@ def blocks(scopes: Iterable[str]) -> list[Block] | None:
 def lift(scope: str, client: str) -> bool | None:
     """End a block and forget the client's requests and strikes.
 
-    False: it was not blocked. None: Redis has not answered, so the block may have ended or not.
+    False: the client was not blocked. None: Redis has not answered; the block may still be there.
     """
     key = limit_key(scope, client)
 
@@ -155,7 +155,7 @@ class LocalCount:
         self.unreported -= rate.interval
 
     def acknowledge(self, moved: float, state: Sequence[int] | None, now: float) -> None:
-        """Redis has counted this much, or is away. state: see report() in gcra.lua."""
+        """Mark `moved` as reported; take over the state that report() in gcra.lua has returned."""
         self.unreported -= moved
         if state:
             self.free_at = now + state[0] / 1e6 + self.unreported
@@ -163,7 +163,7 @@ class LocalCount:
 
 
 class Report(NamedTuple):
-    """What Redis is to count under one limit."""
+    """The requests that Redis has to count under one limit."""
 
     key: str
     local: LocalCount
@@ -180,7 +180,7 @@ class LocalCounts:
         self._unreported: dict[str, LocalCount] = {}  # the oldest first
 
     def acquire(self, key: str, rate: Rate) -> bool:
-        """Admit a request. False: Redis must decide, after this process's reports to it."""
+        """Admit a request; False if Redis must decide, which has this process's reports by then."""
         for _attempt in range(10):  # other threads may admit requests after each report
             if self._try(key, rate):
                 return True
@@ -221,14 +221,14 @@ class LocalCounts:
         return self._counts.setdefault(key, LocalCount())
 
     def _note(self, key: str, count: LocalCount, now: float) -> None:
-        """Note whether there is something to report."""
+        """Add the count to the unreported ones, or remove it if nothing is unreported."""
         if abs(count.unreported) <= ROUNDING:
             self._unreported.pop(key, None)
         elif key not in self._unreported:
             self._unreported[key], count.since = count, now
 
     def _report(self) -> None:
-        """One report at a time, so that a stale reply cannot overwrite a newer one."""
+        """Send one report at a time, so that a stale reply cannot overwrite a newer one."""
         with self._reporting:
             if reports := self._next_reports():
                 states = _report_to_redis(reports)
@@ -255,7 +255,7 @@ def _acquire_in_redis(scope: str, limits: Sequence[tuple[str, Limit]]) -> float:
 
 
 def _report_to_redis(reports: Sequence[Report]) -> Iterable[Sequence[int] | None]:
-    """The state of each limit after its report; nothing is known while Redis is away."""
+    """The state of each limit after its report; None for each while Redis is away."""
     keys = [report.key for report in reports]
     arguments = [(1000 * each.moved, 1000 * each.age, each.local.period) for each in reports]
     states = try_redis(lambda redis: _REPORT(redis, keys, *chain.from_iterable(arguments)))

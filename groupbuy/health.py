@@ -1,7 +1,7 @@
 """Health (健康检查): is this process alive, and can it trade?
 
-Without its database, or with one that waits for a migration, it cannot. Without Redis or the broker
-it can, more slowly (docs/architecture.md, "When parts fail").
+It cannot trade without its database, or before all migrations are applied. Without Redis or the
+broker it trades more slowly (docs/architecture.md, "When parts fail").
 """
 
 import ipaddress
@@ -72,7 +72,7 @@ def ready_view(request: HttpRequest) -> HttpResponse:
 
 
 def _require_inside(request: HttpRequest) -> None:
-    """Probes come from the same network and through no proxy; others find nothing here."""
+    """Raise Http404 unless the request comes from a private network and through no proxy."""
     address = request.META["REMOTE_ADDR"]  # empty on a Unix socket
     is_private = not address or ipaddress.ip_address(address).is_private
     if not is_private or "HTTP_X_FORWARDED_FOR" in request.META:
@@ -88,7 +88,7 @@ def _check() -> Health:
 
 
 def _are_applied() -> bool:
-    """Whether all migrations are. They are read from the disk until they are applied once."""
+    """Whether all migrations are applied. Once they are, only check that the database answers."""
     global _applied
     if _applied:
         with connection.cursor() as cursor:
@@ -100,7 +100,7 @@ def _are_applied() -> bool:
 
 
 def _queue() -> int | None:
-    """The tasks that wait, which times the broker as well."""
+    """How many tasks wait in the broker; None if it is away. Also measures its response time."""
     began = monotonic()
     waiting = _waiting()
     if waiting is None:

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_noop, override
 from unfold.admin import ModelAdmin
 
 HIDDEN = ("secret", "password")  # fields whose values are not kept
-SAID = {  # by buttons, which keep one word
+ACTS = {  # name of an act in the log -> its text
     "send again": gettext_noop("sent again"),
     "send a range again": gettext_noop("a range was sent again"),
     "because": gettext_noop("reason"),
@@ -41,7 +41,7 @@ SAID = {  # by buttons, which keep one word
 
 
 class KeepsValues(ModelAdmin):
-    """Keeps what each change replaced, and tells it on the page of the history."""
+    """Logs the values before and after each change, and shows them on the page of the history."""
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
@@ -55,20 +55,20 @@ class KeepsValues(ModelAdmin):
         response: HttpResponse = super().history_view(request, object_id, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data:
             for entry in response.context_data["action_list"]:
-                entry.get_change_message = partial(told, entry)
+                entry.get_change_message = partial(text_of, entry)
         return response
 
 
-def told(entry: LogEntry) -> str:
-    """The entry in the active language; entries of older releases as Django tells them."""
+def text_of(entry: LogEntry) -> str:
+    """The entry in the active language; Django's own text for entries of older releases."""
     try:
         parts = json.loads(entry.change_message)
     except ValueError:
         words = entry.change_message.split(", ") if entry.change_message else []
-        return _(", ").join(_(SAID.get(word, word)) for word in words)
+        return _(", ").join(_(ACTS.get(word, word)) for word in words)
     if any("model" not in part for each in parts for part in each.values()):
         return LogEntry.get_change_message(entry)
-    return _("; ").join(_tell(verb, part) for each in parts for verb, part in each.items())
+    return _("; ").join(_text_of_part(verb, part) for each in parts for verb, part in each.items())
 
 
 def log_act(
@@ -76,7 +76,7 @@ def log_act(
 ) -> LogEntry:
     """Log what an operator did to a row, or to the `named` rows of a model, and why.
 
-    name is one of SAID.
+    name is one of ACTS.
     """
     row = what if isinstance(what, Model) else None
     part = {"model": what._meta.label, "act": name, "reason": reason}
@@ -124,7 +124,7 @@ def _values(form: Any) -> list[Any]:
 
 
 def _plain(form: Any, name: str, value: Any) -> Any:
-    """The value as JSON can keep it; a row by its name."""
+    """The value in a form that JSON can hold; rows by their names."""
     if any(word in name for word in HIDDEN):
         return "…" if value else ""
     if isinstance(value, datetime):
@@ -140,17 +140,17 @@ def _plain(form: Any, name: str, value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _tell(verb: str, part: dict[str, Any]) -> str:
+def _text_of_part(verb: str, part: dict[str, Any]) -> str:
     if verb == "acted":
-        act = _(SAID.get(part["act"], part["act"]))
+        act = _(ACTS.get(part["act"], part["act"]))
         if not part["reason"]:
             return act
         return _("%(act)s: “%(reason)s”") % {"act": act, "reason": part["reason"]}
     model = apps.get_model(part["model"])
     row = f"{model._meta.verbose_name} {part['object']}" if "object" in part else ""
     if verb != "changed":
-        said = {"added": _("added: %(row)s"), "deleted": _("deleted: %(row)s")}
-        return said[verb] % {"row": row}
+        texts = {"added": _("added: %(row)s"), "deleted": _("deleted: %(row)s")}
+        return texts[verb] % {"row": row}
     changes = _(", ").join(_change(model, *each) for each in part["values"])
     return _("%(row)s: %(changes)s") % {"row": row, "changes": changes} if row else changes
 

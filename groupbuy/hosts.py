@@ -64,7 +64,8 @@ def is_allowed(url: str, callback_hosts: str) -> bool:
 def allowed_address(host: str, port: int) -> str:
     """Resolve the host and return an address that may be called, or raise OSError.
 
-    Public addresses may; private, loopback and link-local ones only inside CALLBACK_NETWORKS.
+    Public addresses may be called; private, loopback and link-local ones only if they are inside
+    CALLBACK_NETWORKS.
     """
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     for *_family, sockaddr in found:

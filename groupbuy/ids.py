@@ -20,7 +20,6 @@ _lock = threading.Lock()
 _latest = 0
 _clock: Callable[[], datetime] | None = None  # None: the machine's
 
-
 CODE_LETTERS = "23456789abcdefghijkmnpqrstuvwxyz"  # 32, no two of which look alike
 
 
@@ -41,10 +40,7 @@ def _first_id(unix_ms: int) -> int:
 
 @contextmanager
 def made_by(clock: Callable[[], datetime]) -> Iterator[None]:
-    """Take the time of new ids from `clock`, which may be long past.
-
-    This concerns all threads of the process.
-    """
+    """In all threads, take the time of new ids from `clock`, which may be long past."""
     global _clock, _latest
     latest, _clock, _latest = _latest, clock, 0
     try:

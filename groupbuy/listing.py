@@ -22,10 +22,10 @@ PIECE = 1000  # keys
 
 
 class Listing:
-    """What this user sees in the list of a model; query is that of its address."""
+    """The list of a model as this user sees it; query is the query string of the list's URL."""
 
     def __init__(self, model: type[Model], query: str, user: AbstractBaseUser) -> None:
-        """Raises PermissionDenied, and IncorrectLookupParameters for a filter there is not."""
+        """Raises PermissionDenied, and IncorrectLookupParameters for an unknown filter."""
         request = HttpRequest()
         request.method, request.GET = "GET", QueryDict(query)
         request.user = user  # type: ignore[assignment]
@@ -57,12 +57,12 @@ class Listing:
             yield [self._cell(row, name) for name in self.columns]
 
     def last_key(self) -> str:
-        """The largest key now; "" of an empty table."""
+        """The largest key now; "" for an empty table."""
         keys = self.model._default_manager.order_by("-pk").values_list("pk", flat=True)
         return str(next(iter(keys[:1]), ""))
 
     def piece(self, after: str, last: str) -> tuple[list[Row], str]:
-        """The rows of the next PIECE keys, and the key up to which they go; "" at the end."""
+        """The rows of the next PIECE keys, and the last of these keys; "" after the last piece."""
         keys = self.model._default_manager.order_by("pk").values_list("pk", flat=True)
         keys = keys.filter(pk__lte=last)
         rows = self.rows

@@ -1,6 +1,6 @@
 """Search the log (日志检索): its files in LOG_DIR, or Elasticsearch when ELASTICSEARCH_URL is set.
 
-Both answer the same question with the same lines: fields by their dotted names, newest lines last.
+Both return the same lines for the same query: fields by their dotted names, newest lines last.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ class SearchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What lines to find: all that have each of these values."""
+    """A search: it finds the lines that have each of these values."""
 
     trace: str = ""
     order: str = ""  # the mall's number or ours
@@ -44,7 +44,7 @@ class Query:
     most: int = 200  # lines, the newest ones
 
     def equal(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Values that a line must have, each with the fields of which one must have it."""
+        """Values that a line must have, each with the fields, one of which must have the value."""
         pairs = (
             (self.trace, ("trace.id",)),
             (self.order, ("gbm.order", "gbm.order_id")),
@@ -81,7 +81,7 @@ def _read(query: Query) -> Iterator[Line]:
 
 
 def _files(since: datetime | None) -> list[Path]:
-    """Those with lines since then, oldest first."""
+    """The log files that have lines since then, oldest first."""
     current = settings.LOG_DIR / logs.FILE
     paths = [logs.numbered(current, number) for number in range(logs.KEPT, 0, -1)] + [current]
     earliest = since.timestamp() if since else 0.0
@@ -89,7 +89,7 @@ def _files(since: datetime | None) -> list[Path]:
 
 
 def _parsed(text: bytes) -> Line | None:
-    """None for half a line: the disk was full, or its process died."""
+    """The fields of a line; None for a truncated line (full disk, or its process died)."""
     try:
         line = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -1,8 +1,8 @@
 """The log (日志): a line of JSON for each event, in the fields of the Elastic Common Schema.
 
 Lines go to standard error, as text or as JSON, and with LOG_FILES to VAR_DIR/log, where
-`manage.py logs` searches them (groupbuy/log_search.py). What a line may hold besides its message is
-listed in FIELDS, so nothing gets into the log by accident.
+`manage.py logs` searches them (groupbuy/log_search.py). FIELDS lists everything that a line may
+hold besides its message, so nothing gets into the log by accident.
 """
 
 import fcntl
@@ -44,12 +44,12 @@ FILE = "groupbuy.jsonl"
 LONGEST = 2000  # characters of a message or of an error; ten times as many of a stack
 SIZE = 10_000_000  # bytes of a file that is full
 KEPT = 10  # full files
-LOOK = 0.1  # seconds between two looks at the size of the file
+LOOK = 0.1  # seconds between two checks of the file size
 SECRETS = re.compile(
     r"gbm_[0-9a-f]{8}_[0-9a-f]+"  # API keys
     r"|whsec_[\w+/=]+"  # webhook secrets
     r'|(?<=://)[^/@\s"\\]+@'  # the password in a URL
-    r"|(?<=/out/)[\w:.=-]+"  # what a signed link of the pages says
+    r"|(?<=/out/)[\w:.=-]+"  # the token of a signed link to the pages
 )
 SIGNS = ("gbm_", "whsec_", "://", "/out/")  # only a text with one of these may hold a secret
 
@@ -123,7 +123,7 @@ class SharedFile(logging.Handler):
         super().close()
 
     def _is_full(self) -> bool:
-        """Look at the path: another process may have renamed the file that is open here."""
+        """Check the file at the path; reopen it if another process has renamed the open one."""
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -184,12 +184,12 @@ def configuration(*, level: str, files: Path | None, as_json: bool, version: str
 
 
 def numbered(path: Path, number: int) -> Path:
-    """The file that was full `number` renamings ago."""
+    """The path of a full log file; 1 is the newest."""
     return path.with_name(f"{path.name}.{number}")
 
 
 def without_secrets(text: str) -> str:
-    """The text, also a line of JSON, with stars for each secret."""
+    """The text with stars for each secret; a line of JSON stays valid."""
     return SECRETS.sub("***", text) if any(sign in text for sign in SIGNS) else text
 
 

@@ -58,13 +58,13 @@ def collect() -> CollectorRegistry | None:
 
 
 def _number() -> int:
-    """The slot of this process; prometheus_client asks at each change of a value."""
+    """The slot of this process; prometheus_client calls this at each change of a value."""
     assert _slot is not None
     return _slot[0]
 
 
 def _leave() -> None:
-    """A forked child counts nothing: the files are its parent's. Celery forks beat, no task."""
+    """Make a forked child count nothing: the files are its parent's. Celery forks only beat."""
     for method in ("__init__", "inc", "set"):
         setattr(values.ValueClass, method, lambda *_arguments, **_named: None)
     if _slot is not None:
@@ -85,7 +85,7 @@ def _claim(directory: Path) -> tuple[int, int]:
 
 
 def _allocate(directory: Path, number: int, held: int) -> None:
-    """Write the slot's files in full: a page that has no block on a full disk is a SIGBUS later."""
+    """Allocate the slot's files in full, because writing to a hole on a full disk is a SIGBUS."""
     try:
         for kind in KINDS:
             with (directory / f"{kind}_{number}.db").open("ab") as file:

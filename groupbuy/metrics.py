@@ -1,4 +1,4 @@
-"""Metrics (监控指标) of the server, its parts and its tasks; those of the trade: trade/metrics.py.
+"""Metrics (监控指标) of the server, its parts and its tasks; trade/metrics.py has the trade's.
 
 docs/monitoring.md lists them all. Labels take few values: endpoints, codes, tasks, switches; no
 label holds an id of a shopper, an order or a team.
@@ -85,7 +85,7 @@ def count_request(request: HttpRequest, code: str, status: int, seconds: float) 
 
 
 def endpoint_of(request: HttpRequest) -> str:
-    """The name of its view, once it was answered; "none" for an unknown path."""
+    """The name of the view that has answered the request; "none" for an unknown path."""
     match = request.resolver_match
     return _endpoint(match.func, match.app_name, match.url_name) if match else "none"
 
@@ -103,7 +103,7 @@ def time_statement(execute: Any, sql: str, params: Any, many: bool, context: Any
 
 
 def time_statements(connection: Any, **signal: Any) -> None:
-    """A connection was made, perhaps not for the first time; connected in groupbuy/apps.py."""
+    """Receives connection_created, which is also sent after a reconnection (groupbuy/apps.py)."""
     if time_statement not in connection.execute_wrappers:
         connection.execute_wrappers.append(time_statement)
 
@@ -113,7 +113,7 @@ def start_task(task: Any, **signal: Any) -> None:
 
 
 def end_task(task: Any, state: str, retval: Any, **signal: Any) -> None:
-    """retval: the rows that a sweep has changed, or None."""
+    """Count and time a task. retval: how many rows a sweep has changed, or None."""
     seconds = monotonic() - task.request.began
     TASKS.labels(task.name, state).inc()
     TASK_SECONDS.labels(task.name).observe(seconds)
@@ -132,7 +132,7 @@ def _log_rows(task: str, rows: int, seconds: float) -> None:
 
 @lru_cache(1000)
 def _endpoint(view: Any, app_name: str, url_name: str | None) -> str:
-    """The API's by its action, such as lock; a page's by its name; all of the console is one."""
+    """api_ACTION for a call of the API, page_NAME for a page, one name for the whole console."""
     actions = getattr(view, "actions", None) or {}
     for action in actions.values():
         return f"api_{action}"
@@ -141,5 +141,5 @@ def _endpoint(view: Any, app_name: str, url_name: str | None) -> str:
 
 @lru_cache(5000)
 def _children(endpoint: str, code: str, status: int) -> tuple[Counter, Histogram]:
-    """labels() costs as much as counting."""
+    """The labelled metrics. Cached, because labels() costs as much as counting."""
     return REQUESTS.labels(endpoint, code, str(status)), REQUEST_SECONDS.labels(endpoint)

@@ -137,7 +137,7 @@ class Channel(models.Model):
 
 
 class ApiKey(models.Model):
-    """gbm_<prefix>_<secret>. Only the prefix and a SHA-256 are stored."""
+    """An API key, gbm_<prefix>_<secret>, of which only the prefix and a SHA-256 are stored."""
 
     prefix = models.CharField(_("prefix"), max_length=16, unique=True, editable=False)
     digest = models.CharField(_("SHA-256"), max_length=64, editable=False)
@@ -163,7 +163,7 @@ class ApiKey(models.Model):
 
     @classmethod
     def issue(cls, *, channel: Channel | None, name: str) -> tuple[Self, str]:
-        """A new unsaved key and its text, which nobody can read again later."""
+        """A new unsaved key, and its text, which is stored nowhere."""
         text = f"gbm_{secrets.token_hex(4)}_{secrets.token_hex(24)}"
         return cls(prefix=text.split("_")[1], digest=digest(text), channel=channel, name=name), text
 
@@ -245,8 +245,8 @@ class Proposal(models.Model):
     model = models.CharField(max_length=100)
     key = models.CharField(max_length=64)
     name = models.CharField(max_length=200)
-    before = models.JSONField()  # the texts of all its fields
-    after = models.JSONField()  # of those that change
+    before = models.JSONField()  # the texts of all fields
+    after = models.JSONField()  # the texts of the fields that change
     reason = models.CharField(_("reason"), max_length=200)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, "proposals", verbose_name=_("proposed by")
@@ -274,9 +274,9 @@ class Proposal(models.Model):
 class Export(models.Model):
     """A list of the console that is written to a file (groupbuy/exports.py).
 
-    A worker may claim it once leased_until has passed; NULL: it is finished, or failed with an
-    error. after is the key up to which it has come, "" at the beginning; size is of the bytes
-    that the file has up to there.
+    A worker may claim it once leased_until has passed; NULL once it has finished, or failed with an
+    error. after is the last key that was written, "" at first; size is how many bytes the file has
+    up to that key.
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)

@@ -52,7 +52,7 @@ class Proposes:
         return bool(names)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Nothing has changed while it is a proposal."""
+        """Log nothing for a proposal: the row has not changed."""
         if not hasattr(obj, "proposal"):
             return super().log_change(request, obj, message)  # type: ignore[misc]
         return None
@@ -87,7 +87,7 @@ class ProposalAdmin(ReadOnly, ModelAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Before and after, and the buttons of those who may decide."""
+        """The values before and after, with buttons for users who may decide."""
         rows = Proposal.objects.select_related("user", "decided_by")
         proposal = rows.filter(pk=read_id(object_id)).first()
         if proposal is None:

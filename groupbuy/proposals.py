@@ -1,8 +1,8 @@
 """Proposals (双人复核): changes that wait until a second person confirms them.
 
-The setting SECOND_PERSON says which changes wait. A proposal keeps the row as it was and the new
-values of some of its fields. Confirming locks the row and writes these values; if the row is not as
-it was, nothing happens.
+The setting SECOND_PERSON says which changes wait. A proposal stores all values of the row and the
+new values of some fields. Confirming locks the row and writes the new values, unless the row has
+changed since the proposal.
 """
 
 import json
@@ -48,7 +48,7 @@ def state_of(proposal: Proposal, now: datetime) -> tuple[str, str | Promise]:
 def propose(
     row: Model, names: Collection[str], reason: str, *, by: User, now: datetime
 ) -> Proposal:
-    """Keep what these fields of the row would become; the row itself is not written."""
+    """Store the new values of these fields as a proposal; the row itself is not written."""
     new = _texts(row)
     return Proposal.objects.create(
         model=row._meta.label,
@@ -114,7 +114,7 @@ def _decline(proposal_id: int, by: User, now: datetime) -> None:
 
 
 def _lock(proposal_id: int, now: datetime) -> Proposal:
-    """The proposal, locked and waiting."""
+    """Lock the proposal. Raises ValidationError unless it is still waiting."""
     proposal = rows.lock(Proposal, pk=proposal_id)
     assert proposal is not None  # none is ever deleted
     name, label = state_of(proposal, now)
@@ -147,7 +147,7 @@ def _write(row: Model, proposal: Proposal, by: User) -> None:
 
 
 def _log(row: Model, proposal: Proposal, by: User) -> None:
-    """As the form would have logged it, with the reason and the second person."""
+    """Log the change as the form would have, with the reason and the second person."""
     label = row._meta.label
     values = [[field.name, field.name, *_values(proposal, field)] for field in fields(proposal)]
     parts = [
@@ -177,7 +177,7 @@ def _text(row: Model, field: Any) -> str:
 
 
 def _values(proposal: Proposal, field: Any) -> list[str]:
-    """The texts before and after; of a row that the field refers to, its name."""
+    """The texts before and after; for a foreign key, the names of the rows."""
     texts = [proposal.before[field.name], proposal.after[field.name]]
     if not field.is_relation:
         return texts

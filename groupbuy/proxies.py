@@ -1,8 +1,8 @@
-"""The address that a request comes from, when proxies of ours stand before the web server.
+"""The address that a request comes from, when our own proxies are in front of the web server.
 
 Each proxy appends to X-Forwarded-For the address that called it. The header is read from its end,
-and only as far as the address that wrote an entry is a proxy of ours: a client may have forged
-everything before.
+and only as long as a proxy of ours has written the entry: a client may have forged everything
+before.
 """
 
 from ipaddress import ip_address

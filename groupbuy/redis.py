@@ -73,7 +73,7 @@ def try_redis(command: Callable[[Redis], T]) -> T | None:
 
 
 class Script:
-    """A Lua script, sent whole only where Redis does not know it. Keys share one hash tag."""
+    """A Lua script, whose text is sent only if Redis lacks it. Its keys share one hash tag."""
 
     def __init__(self, text: str) -> None:
         self._text = text

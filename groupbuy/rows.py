@@ -31,10 +31,10 @@ class StaleRowError(DatabaseError):
 
 
 def retry(run: Callable[[], T]) -> T:
-    """Run a transaction, and again from the start where may_retry() says so.
+    """Run a transaction, and run it again from the start if may_retry() allows that.
 
-    It must be safe to repeat: a COMMIT whose answer was lost may have been carried out. Raises
-    TRY_AGAIN after TRIES.
+    The transaction must be safe to repeat: a COMMIT whose answer was lost may have been carried
+    out. Raises TRY_AGAIN after TRIES.
     """
     for _attempt in range(TRIES):
         try:
@@ -48,8 +48,8 @@ def retry(run: Callable[[], T]) -> T:
 def settled(run: Callable[[], T], *, certain: tuple[type[GroupBuyError], ...] = ()) -> T:
     """Run a use case; on a Galera cluster, after a refusal, catch up and run it once more.
 
-    The refusal may rest on a row that this node does not have yet. One of the `certain` classes
-    does not. It must be safe to repeat.
+    The refusal may rest on a row that this node does not have yet. A refusal of one of the
+    `certain` classes cannot, and is raised at once. The use case must be safe to repeat.
     """
     try:
         return run()
@@ -63,7 +63,7 @@ def settled(run: Callable[[], T], *, certain: tuple[type[GroupBuyError], ...] = 
 
 
 def may_retry(exc: DatabaseError) -> bool:
-    """Did it collide with another transaction, or lose its connection, which is closed here?"""
+    """Whether it collided with another transaction or lost its connection, which is then closed."""
     if exc.args and exc.args[0] in LOST:
         connections[DEFAULT_DB_ALIAS].close()
         return True
@@ -71,15 +71,15 @@ def may_retry(exc: DatabaseError) -> bool:
 
 
 def read(model: type[Row], **where: Any) -> Row | None:
-    """The row with these values, which must identify it; None where there is none."""
+    """The row with these values, which must identify it; None if there is none."""
     return _select(model, where, "")
 
 
 def lock(model: type[Row], *, skip_locked: bool = False, **where: Any) -> Row | None:
-    """read(), and nobody else may change the row until this transaction ends.
+    """read() the row and lock it until this transaction ends.
 
-    With skip_locked also None where somebody else has locked it. SQLite has no row locks and
-    needs none: its transactions are IMMEDIATE.
+    With skip_locked, also None if another transaction has locked the row. SQLite has no row locks
+    and needs none: its transactions are IMMEDIATE.
     """
     suffix = " FOR UPDATE SKIP LOCKED" if skip_locked else " FOR UPDATE"
     can_lock = connections[DEFAULT_DB_ALIAS].features.has_select_for_update
@@ -87,7 +87,7 @@ def lock(model: type[Row], *, skip_locked: bool = False, **where: Any) -> Row | 
 
 
 def is_collision(exc: DatabaseError) -> bool:
-    """Did two transactions get in each other's way, so that trying again is safe?"""
+    """Whether two transactions collided, so that one of them can be tried again."""
     reason = exc.args[0] if exc.args else None
     text = str(reason)
     return (
@@ -99,7 +99,7 @@ def is_collision(exc: DatabaseError) -> bool:
 
 
 def insert(row: models.Model) -> None:
-    """INSERT this new row; a key that counts up is taken from the database. IntegrityError."""
+    """INSERT this new row and set an auto-increment key. Raises IntegrityError."""
     sql, fields = _insert_sql(type(row))
     database = connections[DEFAULT_DB_ALIAS]
     with database.cursor() as cursor:
@@ -112,8 +112,8 @@ def insert(row: models.Model) -> None:
 def update(row: models.Model, *names: str, was: Mapping[str, Any] | None = None) -> None:
     """UPDATE these fields of a row that this transaction has locked.
 
-    A row that is not locked needs the values that its state had when it was read (was): the
-    UPDATE is conditional on them. Raises StaleRowError where they have changed.
+    For a row that is not locked, `was` has the values of its state when it was read: the UPDATE is
+    conditional on them. Raises StaleRowError if they have changed.
     """
     was = was or {}
     sql, fields = _update_sql(type(row), names, tuple(was))
@@ -139,7 +139,7 @@ class Param(models.Expression):
 
 
 class PreparedUpdate:
-    """A conditional UPDATE written as a queryset, which the ORM compiles once and not per call.
+    """A conditional UPDATE written as a queryset, which the ORM compiles once instead of per call.
 
     Call it with the values of its Params; it returns how many rows it has changed.
     """
@@ -189,7 +189,7 @@ def _values(row: models.Model, fields: list[Any], database: Any) -> list[Any]:
 def _select_sql(
     model: type[models.Model], where: tuple[str, ...]
 ) -> tuple[str, list[str], list[tuple[int, Any, Any]]]:
-    """The SQL, the names of what it selects, and what to convert as the ORM would."""
+    """The SQL, the names of its columns, and the converters that the ORM would apply."""
     fields: list[Any] = list(model._meta.concrete_fields)
     columns = ", ".join(_quote(field.column) for field in fields)
     conditions = " AND ".join(f"{_column(model, name)} = %s" for name in where)
@@ -236,5 +236,5 @@ def _table(model: type[models.Model]) -> str:
 
 
 def _quote(name: str) -> str:
-    """A column may be named key, which MySQL reserves."""
+    """Quote a name: a column may be called key, which MySQL reserves."""
     return connections[DEFAULT_DB_ALIAS].ops.quote_name(name)

@@ -96,7 +96,7 @@ class Application:
             raise BodyError(BodyFault.CUT_OFF) from None
 
     async def _read_parts(self, request: Request, length: int) -> None:
-        """Read a body that is long, or of unknown length, up to what is allowed there."""
+        """Read a body that is long or of unknown length, up to the limit of the request's path."""
         limit, fault = MAX_UPLOAD, BodyFault.UPLOAD_TOO_LARGE
         if request.scope.path.startswith("/api/"):
             limit, fault = MAX_BODY, BodyFault.TOO_LARGE
@@ -130,10 +130,10 @@ class Application:
                     request.task.cancel()
 
     def _end_answered(self) -> None:
-        """Let __rsgi__ go on after answers.
+        """Resume __rsgi__() for each request that a thread has answered.
 
-        The next request and the watch call this: to wake the loop for each answer takes 5 % of a
-        trial's processor time.
+        Called by the next request and by _watch(), because waking the loop for each answer takes
+        5 % of a trial's processor time.
         """
         while self._answered:
             self._answered.popleft().answered.set_result(None)
@@ -144,9 +144,9 @@ class Application:
             try:
                 body = bytes(request.body)
                 respond(request.scope, request.protocol, body, request.fault, request.complete_at)
-            except BaseException:  # also what granian raises: the thread has to go on
+            except BaseException:  # granian may raise anything, and the thread has to go on
                 logger.exception("no answer to %r", request.scope.path)
-            request.body = b""  # _held() counts what is not answered
+            request.body = b""  # so that _held() counts only unanswered requests
             self._answered.append(request)
 
 

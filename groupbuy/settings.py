@@ -28,8 +28,8 @@ if BEHIND_HTTPS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
-# With no variable set this is the embedded stack: for this machine only, with DEBUG, the demo and
-# a key of its own. Anything that looks like production has to bring its SECRET_KEY.
+# With no variable set this is the embedded stack: for this machine only, with DEBUG, the demo and a
+# generated key. A configuration that looks like production needs SECRET_KEY.
 EMBEDDED = (
     env.flag("DEBUG", default=True)
     and not env.text("DATABASE_URL")
@@ -42,7 +42,7 @@ if not (env.text("DATABASE_URL") and env.text("REDIS_URL")):  # both are in VAR_
     env.require_directory("VAR_DIR", VAR_DIR)
 SECRET_KEY = env.secret_key("SECRET_KEY", VAR_DIR / "secret_key" if EMBEDDED else None)
 
-# Callbacks go to public addresses; a mall inside one's own network needs that network here.
+# Callbacks go to public addresses; list the private networks in which malls run.
 CALLBACK_NETWORKS = env.networks("CALLBACK_NETWORKS", "127.0.0.0/8" if EMBEDDED else "")
 
 # Changes in the console that wait until a second operator confirms them.
@@ -50,7 +50,7 @@ SECOND_PERSON = env.words("SECOND_PERSON", env.CHANGES)
 
 WEB_THREADS = env.number("WEB_THREADS", 4, at_least=1, at_most=99)  # of each web process
 
-# Metrics and health are answered there, and the metrics of this host's processes are kept here.
+# METRICS_LISTEN serves metrics and health; METRICS_DIR holds the metrics of this host's processes.
 METRICS_LISTEN = env.address("METRICS_LISTEN")
 METRICS_DIR = VAR_DIR / "metrics"
 VERSION = env.text("BUILD_VERSION", "dev")
@@ -175,7 +175,7 @@ CACHES = {
         "OPTIONS": {
             "SOCKET_CONNECT_TIMEOUT": 0.2,
             "SOCKET_TIMEOUT": 0.5,
-            "IGNORE_EXCEPTIONS": True,  # the cache is speed, never truth
+            "IGNORE_EXCEPTIONS": True,  # the cache holds only copies
         },
     }
 }
@@ -227,7 +227,7 @@ CELERY_BEAT_SCHEDULE["check invariants"] = {
     "options": {"expires": 3600},
 }
 
-# --- RabbitMQ for callbacks; without it malls are refused notifyType MQ -----------------------
+# --- RabbitMQ for callbacks; without it a lock with notifyType MQ is refused ------------------
 
 AMQP_URL = env.amqp_url("AMQP_URL")
 

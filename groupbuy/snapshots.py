@@ -35,12 +35,12 @@ def confirm_subscription(until: float) -> None:
 
 
 def is_subscribed() -> bool:
-    """Would a change in another process reach this one?"""
+    """Whether this process receives the changes that other processes announce."""
     return time.monotonic() < _subscribed_until
 
 
 def is_fresh(made_at: float) -> bool:
-    """May what was made of copies at this moment (time.monotonic) still be shown?"""
+    """Whether a page that was made from copies at this time.monotonic() is still current."""
     return _invalidated_at < made_at and time.monotonic() < made_at + MAX_AGE
 
 

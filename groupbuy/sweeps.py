@@ -1,8 +1,8 @@
-"""Sweeps (定时任务) while the broker is away: time goes on without it.
+"""Sweeps (定时任务) while the broker is away.
 
-Celery beat sends the schedule through the broker. While a worker is not connected to it, the worker
-runs the scheduled tasks itself. Each has its own thread, so that a slow callback delays no hold.
-They claim their rows, so several workers may do this at once.
+Celery beat sends the schedule through the broker. While a worker is not connected to the broker, it
+runs the scheduled tasks itself, each in a thread of its own, so that a slow callback delays no
+hold. The tasks claim their rows, so several workers may do this at once.
 """
 
 import logging
@@ -24,7 +24,7 @@ _connected = threading.Event()
 
 
 class BrokerWatch(bootsteps.StartStopStep):
-    """The part of a worker that is started once it is connected, and stopped when that is lost."""
+    """A step that a worker starts when its broker connection is up, and stops when it is lost."""
 
     requires = ("celery.worker.consumer.connection:Connection",)
 
@@ -36,7 +36,7 @@ class BrokerWatch(bootsteps.StartStopStep):
 
 
 class BriefErrors(logging.Filter):
-    """One line instead of two stacks for each message that beat could not send."""
+    """Logs one line instead of two stack traces for each message that beat could not send."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -46,9 +46,9 @@ class BriefErrors(logging.Filter):
 
 
 def start() -> None:
-    """Call once in a worker, connected or not."""
+    """Start the threads, once in a worker, whether it is connected or not."""
     for name, entry in settings.CELERY_BEAT_SCHEDULE.items():
-        if not isinstance(entry["schedule"], timedelta):  # at a time of day: that can wait
+        if not isinstance(entry["schedule"], timedelta):  # a task for a time of day can wait
             continue
         period = entry["schedule"].total_seconds()
         threading.Thread(target=_sweep_alone, args=[name, period], daemon=True).start()

@@ -37,6 +37,10 @@ SLOWED_TOGETHER = _(
     "The shoppers of one address share this limit. Above it they get 429; further requests block"
     " the address, ever longer."
 )
+SLOWED_PAGES = _(
+    "The shoppers of one address share this limit. Above it they see a page that asks them to wait;"
+    " no address is blocked."
+)
 UNSEEN = _("Shoppers notice nothing. Older rows are deleted and cannot be restored.")
 
 
@@ -130,7 +134,7 @@ SWITCHES: Mapping[Key, Setting] = {
     ),
     Key.INDEX_USER: _rate("30/10", SLOWED),
     Key.INDEX_ADDRESS: _rate("300/10", SLOWED_TOGETHER),
-    Key.PAGE_ADDRESS: _rate("3000/10", SLOWED_TOGETHER),
+    Key.PAGE_ADDRESS: _rate("3000/10", SLOWED_PAGES),
     Key.TRADE_USER: _rate("60/10", SLOWED),
     Key.TRADE_CHANNEL: _rate(
         "2000/1",
@@ -176,9 +180,10 @@ def needs_second(key: str) -> bool:
 
 
 def change(key: str, value: str, *, by: str, reason: str, confirmed_by: str = "") -> None:
-    """Change a switch and log who did and why; nothing has changed when it raises.
+    """Change a switch and log who changed it and why.
 
-    Raises ValidationError, and GroupBuyError where a second person is needed and missing.
+    Raises ValidationError, and GroupBuyError if a second person is needed and missing; then nothing
+    has changed.
     """
     key = OTHER_SPELLINGS.get(key, key)
     value = tidy(value)
@@ -218,7 +223,7 @@ def in_cut_range(user_id: str) -> bool:
 
 
 def in_first(per_cent: int, name: str) -> bool:
-    """The same answer in every process; a name admitted at 30 is admitted at 40."""
+    """Whether this percentage admits the name. A name admitted at 30 is also admitted at 40."""
     return bucket(name) <= per_cent
 
 

@@ -38,7 +38,7 @@ class Writer(Protocol):
 
 
 def plain(value: Any) -> Any:
-    """A cell as files have it: text, a number, or nothing."""
+    """The value as a cell of a file: text or a number; None is an empty text."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -55,7 +55,7 @@ def plain(value: Any) -> Any:
 
 
 def inert(value: Any) -> Any:
-    """A text that no program takes for a formula."""
+    """The value; a text gets an apostrophe in front if a program could run it as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(ACTIVE) else value
 
 
@@ -92,5 +92,5 @@ ENCODERS: dict[str, Writer] = {"csv": as_csv, "xlsx": as_lines}
 
 
 def file_of(kind: str, rows: Iterable[Row]) -> bytes:
-    """A small file at once."""
+    """The content of a small file, made in this process."""
     return MARK.encode() + as_csv(rows) if kind == "csv" else small_book(rows)

@@ -1,4 +1,4 @@
-"""Rate limits (限流): which limits a request counts under. How they are counted: gcra.py.
+"""Rate limits (限流): which limits a request counts under; gcra.py counts them.
 
 The index query is public, so anyone can send any user id there. It counts that user id together
 with the address, or one client could use up the limit of another, or get it blocked. A channel is
@@ -23,7 +23,7 @@ INDEX = "index"  # the scope of the index query; each channel and the pages have
 
 
 class Throttle(BaseThrottle):
-    """Takes a request from each limit, or from none."""
+    """Counts a request under each of its limits, or under none."""
 
     _wait = 0.0
 
@@ -79,7 +79,7 @@ def scopes() -> list[str]:
 
 
 def client_address(ident: str) -> str:
-    """The address that limits count. An IPv6 network counts as one: a client can use all of it."""
+    """The address under which a client is counted: for IPv6 its /64, all of which it can use."""
     try:
         address = ipaddress.ip_address(ident)
     except ValueError:

@@ -2,7 +2,7 @@
 
 The id travels as the header `traceparent` of W3C Trace Context: in from the mall, to Celery's
 messages, into the row of each notification, and out with its callbacks. `tracestate` is dropped.
-Most requests need no id, so one is read or made when it is first asked for.
+Most requests need no id, so the header is parsed, or an id made, only at the first use.
 """
 
 import os
@@ -16,7 +16,7 @@ FORM = re.compile(rf"00-{SPAN}|(?!00|ff)[0-9a-f]{{2}}-{SPAN.replace('?P<', '?P<l
 
 
 class _Trace:
-    """The trace of a request or a task, as it came; its own header once that was asked for."""
+    """The trace of a request or a task: the header that came in, and its own, made at first use."""
 
     __slots__ = ("came", "own")
 
@@ -28,7 +28,7 @@ _current: ContextVar[_Trace | None] = ContextVar("trace", default=None)
 
 
 def begin(header: str = "") -> None:
-    """This thread works on the trace that the header names; on a new one if it names none."""
+    """Start the trace that the header names in this thread; a new trace if it names none."""
     _current.set(_Trace(header))
 
 
@@ -47,7 +47,7 @@ def current() -> str:
 
 
 def next_span(header: str) -> str:
-    """A traceparent of the same trace with a new span; of a new trace if the header is none."""
+    """A traceparent with a new span: of the header's trace, or of a new one if it has none."""
     match = FORM.fullmatch(header)
     trace, flags = (os.urandom(16).hex(), "01")
     if match:
@@ -67,7 +67,7 @@ def span_id(header: str) -> str:
 
 
 def mark_message(headers: dict[str, Any], **signal: Any) -> None:
-    """A message to Celery is about to leave; connected in groupbuy/apps.py."""
+    """Receives before_task_publish: adds the trace to a Celery message (groupbuy/apps.py)."""
     header = current()
     if header:
         headers.setdefault(HEADER, header)

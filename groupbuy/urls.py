@@ -22,7 +22,7 @@ handler404 = "pages.problems.page_not_found"
 handler500 = "pages.problems.server_error"
 console = admin.site.admin_view
 urlpatterns = [
-    *trade.urls.urlpatterns,  # first: malls ask more often than people
+    *trade.urls.urlpatterns,  # first, because malls send most of the requests
     *pages.urls.urlpatterns,
     re_path(r"^media/(?P<name>[0-9a-f]{32}\.webp)$", picture, name="picture"),
     path("internal/live", health.live_view, name="live"),

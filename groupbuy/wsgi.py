@@ -1,4 +1,4 @@
-"""Django's WSGI application, and how one of granian's RSGI requests runs through it."""
+"""Django's WSGI application, and the call that answers an RSGI request of granian with it."""
 
 import os
 import sys
@@ -34,7 +34,7 @@ exporter.start("web")
 def respond(
     scope: Scope, protocol: HTTPProtocol, body: bytes, fault: BodyError | None, complete_at: float
 ) -> None:
-    """Answer a request whose body is whole, or faulty; complete_at: monotonic() at that moment."""
+    """Answer a request whose body is complete or faulty, since complete_at (monotonic())."""
     head: list[tuple[int, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
@@ -66,7 +66,7 @@ def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
             environ[name] = f"{environ[name]},{value}" if name in environ else value
     environ["CONTENT_LENGTH"] = str(len(body))
     if PROTO in environ and not is_proxy(environ["REMOTE_ADDR"]):
-        del environ[PROTO]  # SECURE_PROXY_SSL_HEADER would believe it
+        del environ[PROTO]  # Django would trust it (SECURE_PROXY_SSL_HEADER)
     return environ
 
 

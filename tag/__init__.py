@@ -1,1 +1,1 @@
-"""Who: crowd tags (人群标签) and their members."""
+"""Crowd tags (人群标签) and their members."""

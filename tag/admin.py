@@ -41,7 +41,7 @@ class CrowdTagForm(forms.ModelForm):
         label=_("New members"),
         required=False,
         widget=UnfoldAdminTextareaWidget,
-        help_text=_("User ids, one per line or with commas. Who is in already stays in."),
+        help_text=_("User ids, one per line or with commas. Present members stay in the crowd."),
     )
 
     members_file = forms.FileField(
@@ -72,7 +72,7 @@ class CrowdTagForm(forms.ModelForm):
 
 
 def save_changed(obj: Model, form: Any, change: bool) -> None:
-    """Save only the fields that the form has changed: rules write these rows at the same time."""
+    """Save only the fields that the form has changed: jobs may write the other fields meanwhile."""
     columns = {field.name for field in obj._meta.concrete_fields}
     obj.save(update_fields=columns & set(form.changed_data) if change else None)
 
@@ -118,10 +118,10 @@ class CrowdTagAdmin(UsedRowsStay):
         return _to_file(obj) or super().response_change(request, obj)
 
     def confirm_file(self, request: HttpRequest, file_id: int) -> HttpResponse:
-        """Show what a file contains; add its members once its uploader has agreed.
+        """Show what a file contains; add its members when its uploader confirms.
 
-        The file is read here and not with the form, which is saved in a transaction: reading a
-        large workbook takes seconds.
+        The file is read here, not when the form is saved, because that runs in a transaction and
+        reading a large workbook takes seconds.
         """
         file = files.find(file_id, by=request.user.get_username(), now=timezone.now())
         if file is None:
@@ -144,7 +144,7 @@ class CrowdTagAdmin(UsedRowsStay):
         return render(request, "admin/crowd_file.html", context)
 
     def _add(self, request: HttpRequest, file: CrowdFile, user_ids: Collection[str]) -> None:
-        """Repeating it changes nothing."""
+        """Add the users of the file to its crowd, and log that. A repeat adds nobody."""
         count = crowd.add_members(file.tag, user_ids)
         text = ngettext(
             "Added %(count)d user of %(name)s.", "Added %(count)d users of %(name)s.", len(user_ids)

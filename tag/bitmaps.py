@@ -1,11 +1,11 @@
 """Bitmaps of crowds in Redis (人群位图): one bit for each numbered user, exact.
 
-A bitmap mirrors one version of the membership table and is immutable: every change of the crowd
-gives it a new version, and the bitmap of that version is missing until it has been built. While it
-is missing, or Redis is down, the table answers. So a bitmap is right or missing, whatever is
-interrupted, and each process can keep copies of the bitmaps that it uses.
+A bitmap mirrors one version of the membership table and is immutable: every change of a crowd gives
+the crowd a new version, and the bitmap of that version is missing until it has been built. While it
+is missing, or Redis is down, membership is read from the table. So a bitmap is right or missing,
+whatever is interrupted, and each process can keep copies of the bitmaps that it uses.
 
-Bit 0 belongs to no user and is always set: it tells an empty bitmap from a missing one.
+Bit 0 belongs to no user and is always set: it distinguishes an empty bitmap from a missing one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,12 +30,13 @@ _copies: dict[str, tuple[int, bytes]] = {}  # tag id -> version, bitmap
 def look_up(number: int, versions: Mapping[str, int]) -> frozenset[str] | None:
     """The crowds among these (tag id -> version) that the user with this number belongs to.
 
-    None if a bitmap is missing or Redis is down. One round trip, none for bitmaps copied here.
+    None if a bitmap is missing or Redis is down. Takes one round trip for the bits, one for each
+    bitmap to copy, and none if this process has copies of all of them.
     """
     found = {tag_id: _bit_of_copy(tag_id, version, number) for tag_id, version in versions.items()}
     missing = {tag_id: versions[tag_id] for tag_id, bit in found.items() if bit is None}
     if missing:
-        bits = try_redis(partial(_ask_bits, number, missing))
+        bits = try_redis(partial(_read_bits, number, missing))
         if bits is None:
             return None
         found |= bits
@@ -115,8 +116,8 @@ def _bit_of_copy(tag_id: str, version: int, number: int) -> bool | None:
     return index < len(bits) and bool(bits[index] & 0x80 >> (number & 7))
 
 
-def _ask_bits(number: int, versions: Mapping[str, int], redis: Redis) -> dict[str, bool] | None:
-    """The user's bit of each bitmap, or None if one is missing. Keeps copies of the bitmaps."""
+def _read_bits(number: int, versions: Mapping[str, int], redis: Redis) -> dict[str, bool] | None:
+    """The user's bit in each bitmap; None if one is missing. Copies the bitmaps to this process."""
     together = redis.pipeline(transaction=True)  # no bitmap expires between the commands
     for tag_id, version in versions.items():
         key = _key(tag_id, version)

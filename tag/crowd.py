@@ -58,7 +58,7 @@ def find(tag_id: str) -> CrowdTag:
 
 
 def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
-    """Add these users to the crowd; return its number of members. Repeating it changes nothing."""
+    """Add these users to the crowd; return its number of members. A repeat adds nobody."""
     for batch in batches(user_ids):
         with transaction.atomic():
             give_new_version(tag.pk)
@@ -81,7 +81,7 @@ def remove_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
 
 
 def discard(tag: CrowdTag) -> None:
-    """Delete the crowd at once; the rows of its members go bit by bit (tag/jobs.py).
+    """Delete the crowd at once; tag/jobs.py deletes the rows of its members in batches.
 
     Raises ProtectedError while a job, a discount or an activity refers to it.
     """
@@ -92,7 +92,7 @@ def discard(tag: CrowdTag) -> None:
 
 
 def members_of(tag_id: str) -> QuerySet[CrowdUser]:
-    """Distinct users."""
+    """The users in the crowd, each once."""
     live = CrowdMember.objects.filter(part__tag=tag_id, part__is_live=True)
     return CrowdUser.objects.filter(pk__in=live.values("user"))
 
@@ -104,9 +104,9 @@ def give_new_version(tag_id: str) -> None:
 
 
 def number_users(user_ids: Collection[str]) -> list[int]:
-    """The numbers of these users; a user without one gets the next.
+    """The numbers of these users; users without a number get the next ones.
 
-    Only users without a number are inserted, because MySQL spends a number on an ignored row.
+    Only users without a number are inserted, because MySQL uses up a number for an ignored row too.
     """
     users = CrowdUser.objects.values_list("user_id", "pk")
     numbers = dict(users.filter(user_id__in=user_ids))
@@ -117,7 +117,7 @@ def number_users(user_ids: Collection[str]) -> list[int]:
 
 
 def insert_members(part: CrowdPart, numbers: Iterable[int]) -> None:
-    """Existing members are kept. Call inside a transaction."""
+    """Insert the members that the part does not have yet. Call inside a transaction."""
     rows = [(part.pk, number) for number in numbers]
     for start in range(0, len(rows), BATCH):
         _insert_new(CrowdMember, ["part_id", "user_id"], rows[start : start + BATCH])

@@ -3,9 +3,9 @@
 A text is UTF-8, UTF-16, GB18030 (as Excel in Chinese saves it; GBK is a part of it) or Big5, with
 or without a byte order mark; commas, semicolons or tabs separate its columns. A workbook is .xlsx,
 and its first sheet is read (workbooks.py). The ids are in the column whose first cell says user_id
-or 用户ID, else in the first column. Empty cells are left out, and repeated ids.
+or 用户ID, else in the first column. Empty cells and repeated ids are left out.
 
-A file that cannot be read raises ValidationError, with the row and what to do about it.
+An unreadable file raises ValidationError, which names the row and what to do about it.
 """
 
 import csv
@@ -54,7 +54,7 @@ def check_size(size: int) -> None:
 
 
 def read(content: bytes, encoding: str = "") -> Contents:
-    """A text is read in the encoding if that is one of ALIKE, else in the likeliest one."""
+    """Read the user ids. A text is in `encoding` if that is one of ALIKE, else in the likeliest."""
     with table(content, encoding) as (found, rows):
         return _contents(found, rows)
 
@@ -73,7 +73,7 @@ def table(
 
 
 def other_readings(content: bytes, contents: Contents) -> Iterator[Contents]:
-    """The same text in other encodings, where that is possible and makes a difference."""
+    """The same text in other encodings that can decode it and give other user ids."""
     if contents.encoding not in ALIKE or content.startswith(BOM_UTF8):
         return
     for encoding in ALIKE:
@@ -101,7 +101,7 @@ def is_user_id(text: str) -> bool:
 
 
 def _guess(content: bytes) -> str:
-    """A text that is valid UTF-8 is very rarely anything else; GB18030 and Big5 look alike."""
+    """The likeliest encoding: a text that is valid UTF-8 is hardly ever anything else."""
     if marked := next((name for mark, name in MARKS.items() if content.startswith(mark)), ""):
         return marked
     if b"\0" in content:
@@ -163,12 +163,12 @@ def _contents(encoding: str, rows: Iterable[Sequence[str]]) -> Contents:
 
 
 def _header(row: Sequence[str]) -> int | None:
-    """The column that is called user_id."""
+    """The index of the column with a header for user ids; None if the row is no header."""
     return next((n for n, cell in enumerate(row) if HEADER.fullmatch(cell.strip())), None)
 
 
 def _user_id(row: Sequence[str], column: int, number: int) -> str:
-    """The user id in this row, "" for none."""
+    """The user id in this row, or "". Raises ValidationError for an unreadable cell."""
     cell = row[column] if column < len(row) else ""
     user_id = cell.strip()
     if fault := cell if isinstance(cell, Unreadable) else _fault(user_id):

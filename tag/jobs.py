@@ -1,10 +1,10 @@
 """Crowd jobs (人群任务): find a crowd's members in the trade history.
 
 start() creates a new part of the crowd that is not live yet; work() fills it from one slice of the
-shoppers at a time, so that any number of workers share a run and the slice of a dead worker
-returns when its lease ends. The last slice swaps the new part for the old one in one transaction;
-until then the old members count. stop() and resume() lose nothing. trade passes the history in:
-this app knows no orders.
+shoppers at a time, so that any number of workers share a run. A slice whose worker died can be
+claimed again when its lease ends. The last slice swaps the new part for the old one in one
+transaction; until then the old members count. A stopped run keeps its progress. trade passes the
+history in, because this app cannot import trade.
 """
 
 import time
@@ -104,9 +104,9 @@ def resume(job_id: int) -> bool:
 
 
 def drop_stopped_runs(before: datetime) -> int:
-    """Drop stopped runs that were started earlier; work() deletes their members.
+    """Drop the stopped runs that were started before this moment; return how many.
 
-    Their jobs are as new: they can be started, not resumed.
+    work() deletes their members. Their jobs are new again: they can be started, not resumed.
     """
     stopped = CrowdJob.objects.filter(status=Status.RESET)
     old = list(stopped.filter(run__started_at__lt=before).values_list("pk", "run"))
@@ -150,7 +150,7 @@ def progress(job: CrowdJob) -> Progress:
 
 
 def work(history: History, *, clock: Callable[[], datetime]) -> bool:
-    """Work on one slice of some run; False if there was nothing to do."""
+    """Fill one slice of a random run, or delete some retired members; False if nothing is to do."""
     for job in CrowdJob.objects.filter(status=Status.RUNNING).order_by("?"):
         if job.run is None:
             continue
@@ -166,7 +166,7 @@ def work(history: History, *, clock: Callable[[], datetime]) -> bool:
 
 
 def _plan(run: CrowdPart, history: History, *, now: datetime) -> bool:
-    """Cut the shoppers into slices; False while another worker does so."""
+    """Cut the shoppers into slices, unless that is done; False while another worker does it."""
     unplanned = CrowdPart.objects.filter(pk=run.pk, is_planned=False)
     free = unplanned.filter(Q(planning_until=None) | Q(planning_until__lte=now))
     if not free.update(planning_until=now + PLANNING):
@@ -212,7 +212,7 @@ def _fill(run: CrowdPart, claimed: CrowdSlice, history: History) -> None:
 
 
 def _finish(job_id: int, run_id: int, *, now: datetime) -> bool:
-    """Swap the new part for the job's old one once all slices are done."""
+    """Swap the new part for the job's old one if all slices are done; False if they are not."""
     if CrowdSlice.objects.filter(part=run_id).exclude(leased_until=None).exists():
         return False
     with transaction.atomic(durable=True):
@@ -232,17 +232,17 @@ def _finish(job_id: int, run_id: int, *, now: datetime) -> bool:
 
 
 def _delete_some() -> bool:
-    """Delete a batch of members of a retired part; then the part itself."""
-    kept = CrowdJob.objects.exclude(run=None).values("run")
-    over = CrowdPart.objects.filter(is_live=False).exclude(pk__in=kept).first()
-    if over is None:
+    """Delete a batch of members of a retired part, and with the last batch the part itself."""
+    runs = CrowdJob.objects.exclude(run=None).values("run")
+    retired = CrowdPart.objects.filter(is_live=False).exclude(pk__in=runs).first()
+    if retired is None:
         return False
     members = list(
-        CrowdMember.objects.filter(part=over).values_list("pk", flat=True)[:DELETE_BATCH]
+        CrowdMember.objects.filter(part=retired).values_list("pk", flat=True)[:DELETE_BATCH]
     )
     CrowdMember.objects.filter(pk__in=members).delete()
     if len(members) < DELETE_BATCH:
-        over.delete()
+        retired.delete()
     return True
 
 

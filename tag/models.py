@@ -225,8 +225,8 @@ class CrowdMember(models.Model):
 class CrowdSlice(models.Model):
     """A range of user ids, after < id ≤ upto ("": no bound), for one worker at a time.
 
-    A worker may claim it once leased_until has passed; the claim moves that to the end of its
-    lease. NULL: done.
+    A worker may claim it once leased_until has passed, and moves leased_until to the end of its own
+    lease. NULL: the slice is done.
     """
 
     part = models.ForeignKey(

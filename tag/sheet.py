@@ -6,8 +6,8 @@ imports nothing of the project.
 
     sheet.py MEMORY SECONDS < members.xlsx
 
-A cell is its text, or [fault, number] if the text would not be what people see. A number becomes
-the digits that Excel shows: 12345 and not 12345.0.
+A cell becomes its text, or [fault, number] if its text would differ from what people see. A number
+becomes the digits that Excel shows: 12345 and not 12345.0.
 """
 
 import json
@@ -56,7 +56,7 @@ def _text(cell: Any) -> str | list[str]:
 
 
 def _digits(number: float, number_format: str) -> str | list[str]:
-    """The format 00000 shows 42 as 00042."""
+    """The number as its format shows it: 00000 shows 42 as 00042."""
     if abs(number) >= EXACT:
         return ["rounded", f"{number:g}"]
     if number != int(number):

@@ -1,4 +1,4 @@
-"""The endpoint that runs crowd jobs. Source: docs/contract.md, section 2.6."""
+"""Endpoints of crowds: run a job, add and remove members. Source: docs/contract.md, section 2.6."""
 
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -22,7 +22,7 @@ class CrowdViewSet(viewsets.ViewSet):
     @extend_schema(
         operation_id="runCrowdJob",
         tags=["operators"],
-        summary="Run a crowd job; while it runs, say how far it is",
+        summary="Start a crowd job unless it runs; return its progress",
         request=JobRequest,
         responses=enveloped("JobAnswer", ProgressResponse(allow_null=True)),
     )
@@ -34,25 +34,25 @@ class CrowdViewSet(viewsets.ViewSet):
     @extend_schema(
         operation_id="addCrowdMembers",
         tags=["operators"],
-        summary="Put users into a crowd; as many as fit into 64 KiB",
+        summary="Add users to a crowd; as many as fit into 64 KiB",
         request=MembersRequest,
         responses=enveloped("AddMembersAnswer", MembersResponse(allow_null=True)),
     )
     def add(self, request: Request) -> Response:
-        asked = members_request.to_members(request.data)
-        tag = crowd.find(asked["tag_id"])
-        count = crowd.add_members(tag, asked["user_ids"])
+        members = members_request.to_members(request.data)
+        tag = crowd.find(members["tag_id"])
+        count = crowd.add_members(tag, members["user_ids"])
         return answer({"tagId": tag.pk, "members": count})
 
     @extend_schema(
         operation_id="removeCrowdMembers",
         tags=["operators"],
-        summary="Take users out of a crowd; a job may find them again",
+        summary="Remove users from a crowd; a job may find them again",
         request=MembersRequest,
         responses=enveloped("RemoveMembersAnswer", MembersResponse(allow_null=True)),
     )
     def remove(self, request: Request) -> Response:
-        asked = members_request.to_members(request.data)
-        tag = crowd.find(asked["tag_id"])
-        count = crowd.remove_members(tag, asked["user_ids"])
+        members = members_request.to_members(request.data)
+        tag = crowd.find(members["tag_id"])
+        count = crowd.remove_members(tag, members["user_ids"])
         return answer({"tagId": tag.pk, "members": count})

@@ -1,6 +1,6 @@
 """Rows of an Excel workbook (.xlsx), which a process of its own reads (sheet.py).
 
-An old .xls and a workbook with a password are refused by name.
+For an old .xls and for a workbook with a password the error says which of the two it is.
 """
 
 import json
@@ -25,7 +25,7 @@ TOO_LARGE = _(
     "The workbook is larger than 32 MB unpacked: keep only the columns that are needed, or split"
     " it."
 )
-UNREADABLE = _("This is no .xlsx workbook that can be read: copy what is needed into a new one.")
+UNREADABLE = _("This is not a readable .xlsx workbook: copy what is needed into a new one.")
 
 
 class Unreadable(str):

@@ -17,7 +17,7 @@ from django.utils.html import strip_tags
 from activity.models import Activity
 from activity.trial import TrialQuery, run_trial
 from groupbuy.errors import ErrorCode, GroupBuyError
-from groupbuy.history import told
+from groupbuy.history import text_of
 from tests.checks import broken_invariants
 from tests.factories import GOODS, NOW, lock, make_activity, make_team, settle
 from trade import endings, expire, timeline
@@ -90,7 +90,7 @@ def test_each_state_has_its_buttons(operator: Client) -> None:
     assert buttons(operator) == ["pause", "close", "close-now"]
     press(operator, "close")
     assert (status(), buttons(operator)) == (Status.ABANDONED, ["close-now"])
-    assert [told(entry) for entry in LogEntry.objects.order_by("pk")] == [
+    assert [text_of(entry) for entry in LogEntry.objects.order_by("pk")] == [
         "published",
         "paused: “sold out”",
         "the sale was resumed",

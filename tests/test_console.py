@@ -13,7 +13,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from activity.models import Activity
 from groupbuy import switches
-from groupbuy.history import told
+from groupbuy.history import text_of
 from groupbuy.models import ApiKey, Switch, digest
 from tag import bitmaps, crowd
 from tag.crowd import members_of
@@ -91,7 +91,7 @@ def test_a_given_up_notification_is_sent_again(operator: Client) -> None:
     assert (task.state, task.attempts) == (NotifyTask.State.NEW, 0)
     logged = LogEntry.objects.get()
     with translation.override("en"):
-        assert (logged.object_id, told(logged)) == (str(task.pk), "sent again: “was down”")
+        assert (logged.object_id, text_of(logged)) == (str(task.pk), "sent again: “was down”")
 
 
 def test_a_viewer_cannot_send_again() -> None:
@@ -178,6 +178,17 @@ def test_a_switch_says_before_saving_what_it_does_to_shoppers(operator: Client, 
         assert "hopper" in str(setting.means)
         assert str(setting.means) in page
         assert f"Expected: {setting.expects}." in page
+
+
+def test_the_limit_of_the_pages_announces_no_block() -> None:
+    """pages/frame.py blocks nobody."""
+    with translation.override("en"):
+        page, index = (
+            str(switches.SWITCHES[key].means)
+            for key in (Switch.Key.PAGE_ADDRESS, Switch.Key.INDEX_ADDRESS)
+        )
+    assert "no address is blocked" in page
+    assert "block the address" in index
 
 
 def test_members_are_added_to_a_crowd(operator: Client) -> None:

@@ -304,7 +304,7 @@ def one_cell(value: Any) -> bytes:
 
 NOT_AN_ID = "Row 2: The cell is neither text nor a number."
 ROUNDED = "Row 2: Excel has rounded the number 6.2222e+18: enter the ids as text."
-UNREADABLE = "This is no .xlsx workbook that can be read: copy what is needed into a new one."
+UNREADABLE = "This is not a readable .xlsx workbook: copy what is needed into a new one."
 
 
 @pytest.mark.usefixtures("_crowd")

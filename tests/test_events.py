@@ -1,4 +1,4 @@
-"""GET events: the pull twin of the callbacks."""
+"""GET events: the notifications, for polling."""
 
 from threading import Event, Thread
 from typing import Any

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import OperationalError, ProgrammingError, connection
 from django.test.utils import CaptureQueriesContext
 
 from activity.models import Activity
@@ -241,6 +241,21 @@ def test_a_database_that_is_away_ends_the_sweep(
     with pytest.raises(OperationalError):
         sweep(END + GRACE)
     assert Order.objects.get().status == Order.Status.LOCKED
+
+
+def test_a_sweep_that_cannot_look_for_teams_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table or column may be missing until the migrations have run."""
+    looks: list[None] = []
+
+    def missing(**_arguments: Any) -> None:
+        looks.append(None)
+        raise ProgrammingError(1146, "Table 'trade_team' doesn't exist")
+
+    monkeypatch.setattr(expire, "lock_next_team", missing)
+
+    with pytest.raises(ProgrammingError):
+        teams(END)
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("sweep", [holds, teams])

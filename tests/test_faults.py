@@ -132,6 +132,29 @@ def test_a_body_that_cannot_be_read_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Encoding": "gzip"}, text_of()),
+        ({"Content-Encoding": "br"}, text_of()),
+        ({}, text_of() + b" " * MAX_BODY),
+        ({"Content-Type": f"{JSON};charset=klingon"}, text_of()),
+        ({}, b"{"),
+    ],
+)
+def test_a_wrong_key_is_refused_before_an_unreadable_body(
+    headers: dict[str, str], body: bytes
+) -> None:
+    """Mutation: access.py lets the errors of the body, which it reads for its line of log, out."""
+    headers = {"Content-Type": JSON, "Authorization": "Bearer gbm_0_0"} | headers
+
+    response = APIClient().post(
+        LOCK, body, content_type=headers.pop("Content-Type"), headers=headers
+    )
+
+    assert envelope(response)[:2] == (401, "0401")
+
+
+@pytest.mark.parametrize(
     ("fault", "expected"),
     [
         (BodyFault.CUT_OFF, (400, "0002", "非法参数: 请求体不完整或已损坏")),

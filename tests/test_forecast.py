@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from activity.models import Activity, Offer
+from activity.models import Activity, Discount, Offer
 from tests.factories import lock, make_activity, refund, settle
 from trade.expire import end_overdue_teams
 from trade.forecast import report
@@ -184,6 +184,19 @@ def test_too_many_buyers_are_refused(operator: Client) -> None:
     assert answer.context["errors"] == [
         ["More than 10000 buyers: forecast fewer days or a part of the visitors."]
     ]
+    assert not Forecast.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_discount_that_cannot_be_calculated_is_refused(operator: Client) -> None:
+    play(timezone.now() - timedelta(hours=2))
+    Discount.objects.update(plan="XX")  # an import keeps such a discount
+    offer = Offer.objects.get()
+
+    assert operator.get(ADD, {"offer": offer.pk}).status_code == 200
+    answer = operator.post(ADD, guesses(offer))
+
+    assert answer.context["errors"] == [["Correct the discount's expression."]]
     assert not Forecast.objects.exists()
 
 

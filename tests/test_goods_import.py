@@ -17,7 +17,7 @@ from openpyxl import Workbook
 
 from activity import goods_file, goods_import
 from activity.models import Activity, GoodsFile, Offer, Sku
-from groupbuy.history import told
+from groupbuy.history import text_of
 from tests.factories import NOW, make_activity
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
@@ -88,8 +88,8 @@ def test_goods_and_offers_are_shown_and_then_written(operator: Client) -> None:
         ("new", 1), ("old", 1), ("other", 1),
     ]  # fmt: skip
     entry = LogEntry.objects.get(object_id=str(Sku.objects.get(goods_id="old").pk))
-    assert "original price: 100.00 → 120.5" in told(entry)
-    assert "reason: “rain”" in told(entry)
+    assert "original price: 100.00 → 120.5" in text_of(entry)
+    assert "reason: “rain”" in text_of(entry)
     assert not GoodsFile.objects.exists()
     assert operator.get(url).status_code == 302  # it is gone
 
@@ -178,6 +178,7 @@ def test_an_exported_list_can_be_imported_after_it_was_edited(operator: Client) 
         ("new,tea,9,,,s09,c01,1", "channel", "There is no such channel."),
         ("new,tea,9,,,s01,c01,2", "activity id", "There is no such activity."),
         ("new,tea,9,,,s01,c01,one", "activity id", "There is no such activity."),
+        (f"new,tea,9,,,s01,c01,{'9' * 20}", "activity id", "There is no such activity."),
         ("new,tea,20,,,s01,c01,1", "activity id",
          "The discount “discount” leaves nothing of the price 20."),
         ("old,,15,,,,,", "original price",

@@ -374,7 +374,7 @@ def test_what_the_mall_was_told_to_refund_is_closed(source: Reference) -> None:
 
     report = run(source, "--write")
 
-    assert "order t1: order is live, but the mall has been told to refund it" in report
+    assert "order t1: order is live, but its refund notification was made" in report
     assert states() == {"t1": (2, "refunded"), "t2": (1, "")}
     promise = NotifyTask.objects.get()
     assert (promise.key, promise.state) == ("team_refund-1-paid_unformed", 1)

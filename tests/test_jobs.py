@@ -535,6 +535,11 @@ def test_the_console_counts_runs_stops_and_goes_on(operator: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_a_job_that_is_no_number_is_not_found(operator: Client) -> None:
+    assert operator.get("/admin/tag/crowdjob/abc/watch/").status_code == 404
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("window", "rule"),
     [

@@ -88,7 +88,8 @@ def test_the_command_prints_lines_that_can_be_read(log: LogFile) -> None:
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--since", "10x"], ["--since", "yesterday"], ["--level", "bad"], ["--most", "0"],
+    ["--since", "10x"], ["--since", "yesterday"], ["--since", "999999d"], ["--level", "bad"],
+    ["--most", "0"],
 ])  # fmt: skip
 def test_what_the_command_cannot_read_is_refused(log: LogFile, arguments: list[str]) -> None:
     with pytest.raises(CommandError, match=arguments[0]):

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from activity import plans
 from activity.models import Activity, Offer
-from groupbuy.history import told
+from groupbuy.history import text_of
 from tests.factories import NOW, make_activity, make_channel, make_team
 from trade.models import Team
 
@@ -94,7 +94,7 @@ def test_extending_moves_the_end_and_nothing_else(operator: Client) -> None:
     assert Team.objects.get().expires_at == team.expires_at
     entry = LogEntry.objects.get()
     assert json.loads(entry.change_message)[0]["changed"]["values"][0][0] == "end_at"
-    assert told(entry) == "end: 2036-05-01 12:30:00 → 2036-05-02 12:30:00"
+    assert text_of(entry) == "end: 2036-05-01 12:30:00 → 2036-05-02 12:30:00"
 
 
 def test_an_expired_activity_is_in_effect_again(operator: Client) -> None:
@@ -104,7 +104,7 @@ def test_an_expired_activity_is_in_effect_again(operator: Client) -> None:
 
     activity.refresh_from_db()
     assert activity.is_open(NOW)
-    assert "status: expired → in effect" in told(LogEntry.objects.get())
+    assert "status: expired → in effect" in text_of(LogEntry.objects.get())
 
 
 @pytest.mark.parametrize(
@@ -169,3 +169,8 @@ def test_the_page_lists_open_teams_that_keep_old_rules(operator: Client) -> None
     page = operator.get(f"{BASE}/change/").content.decode()
     assert "9890001: 3 people, 80.00 each · teams: 1" in page
     assert "9890001: 4 people" not in page
+
+
+@pytest.mark.parametrize("step", ["copy", "extend"])
+def test_an_id_that_is_no_number_is_not_found(operator: Client, step: str) -> None:
+    assert operator.get(f"/admin/activity/activity/abc/{step}/").status_code == 404

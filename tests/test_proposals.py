@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from activity.models import Activity, Discount, Offer, Sku
 from groupbuy import proposals, rows
-from groupbuy.history import told
+from groupbuy.history import text_of
 from groupbuy.models import Proposal, Switch, SwitchChange
 from tests.factories import NOW, make_activity, make_channel
 from tests.racing import meet_after, overtake, race
@@ -130,7 +130,7 @@ def test_the_history_has_both_names_and_the_reason(operator: Client, second: Cli
     for what in ("target", "discount", "switch"):
         decide(second, propose(operator, what), "confirm")
 
-    assert [(str(each.user), told(each)) for each in LogEntry.objects.order_by("pk")] == [
+    assert [(str(each.user), text_of(each)) for each in LogEntry.objects.order_by("pk")] == [
         ("operator", f"{change}; reason: “a sale”; confirmed by: “second”")
         for change in ("people per team: 3 → 5", "discount: discount → other")
     ]

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 
-from groupbuy.history import told
+from groupbuy.history import text_of
 from tests.factories import NOW, make_promise
 from trade.models import NotifyTask
 
@@ -92,7 +92,7 @@ def test_a_dry_run_only_counts() -> None:
         (["--delivered"], "Name some keys, or a range"),
         (["team_success-1", "--endpoint", "mall:https"], "Name some keys, or a range"),
         (["team_success-1", "team_success-9"], "There is no notification team_success-9."),
-        (["--since", "yesterday"], "--since: 'yesterday' is no ISO-8601 time"),
+        (["--since", "yesterday"], "--since: 'yesterday' is not an ISO-8601 time"),
     ],
 )
 def test_a_wrong_choice_is_named_and_nothing_is_sent(args: list[str], error: str) -> None:
@@ -124,7 +124,7 @@ def test_the_console_counts_first_and_sends_then(operator: Client) -> None:
     assert due() == ["1", "3"]
     logged = LogEntry.objects.get()
     with translation.override("en"):
-        assert told(logged) == "a range was sent again: “lost”"
+        assert text_of(logged) == "a range was sent again: “lost”"
     assert logged.user.username == "operator"
     assert logged.object_repr == (
         "endpoint: mall:https, since: 2036-05-02 00:00:00+08:00, until: 2036-06-01 00:00:00+08:00"

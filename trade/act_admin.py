@@ -1,4 +1,4 @@
-"""Console pages of acts (运营操作): what will happen, a reason, one button."""
+"""Console pages of acts (运营操作): each shows the consequences, a reason and one button."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Plan:
 
 
 class Acts:
-    """For pages of rows: buttons above, each leads to the page of an act."""
+    """For pages of rows: adds buttons, each of which leads to the page of an act."""
 
     admin_site: Any
 
@@ -62,7 +62,7 @@ class Acts:
         return row
 
     def _page(self, request: HttpRequest, row: Model, plan: Plan) -> HttpResponse:
-        """The page of the act on GET, the act on POST."""
+        """Show the page of the act on GET, carry the act out on POST."""
         form = ReasonForm(request.POST or None)
         form.fields["reason"].required = plan.needs_reason
         if plan.do and form.is_valid():
@@ -161,7 +161,7 @@ def _ending(
     may: Callable[[Team], bool],
     do: Callable[..., None],
 ) -> Plan:
-    """The plan of a way to end the team before its time."""
+    """The plan of an act that ends the team before its time."""
     is_possible = may(team)
     return Plan(
         title=title,

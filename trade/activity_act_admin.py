@@ -80,7 +80,7 @@ class ActivityActs(Acts):
 
 
 def _meaning(step: steps.Step, activity: Activity) -> tuple[list[str], list[str]]:
-    """Why it is refused, or what it means; one of the two is empty."""
+    """The reasons for which the step is refused, or its consequences; one of the two is empty."""
     if refused := steps.refusal(step, activity):
         return [refused], []
     try:

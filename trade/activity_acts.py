@@ -1,8 +1,8 @@
 """Acts on an activity (活动的发布、暂停与关闭): what each does to its running teams.
 
-Pausing and closing refuse new teams and new members; who holds a seat can still pay for it. An
-activity that is closed with its money back has its forming teams failed by a sweep, so that a
-thousand of them take no request's time, and a sweep that is cut off goes on later.
+A paused or closed activity refuses new teams and new members; a shopper who holds a seat can still
+pay for it. When an activity is closed with its money back, a sweep fails its forming teams, so that
+no request has to wait for a thousand of them. The next sweep continues where one was cut off.
 """
 
 from collections.abc import Callable, Sequence
@@ -99,9 +99,9 @@ def _running(activity: Activity) -> list[str]:
 
 
 def _finish(activity: Activity) -> list[str]:
-    """What becomes of forming teams that are left alone."""
+    """The outcomes of forming teams that no operator ends."""
     types = set(_forming(activity).values_list("group_type", flat=True))
-    said = {
+    outcomes = {
         Activity.GroupType.MUST_FILL: _(
             "A team that is not full when its time is up fails, and its money goes back."
         ),
@@ -109,14 +109,14 @@ def _finish(activity: Activity) -> list[str]:
             "A team that is not full when its time is up is completed with those who have paid."
         ),
     }
-    return [text for kind, text in said.items() if kind in types]
+    return [text for kind, text in outcomes.items() if kind in types]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A change of an activity's status. means() tells what it does; ValidationError."""
+    """A change of an activity's status. means() lists what it does, or raises ValidationError."""
 
-    name: str  # see history.SAID
+    name: str  # one of history.ACTS
     since: Sequence[Status]
     means: Callable[[Activity], list[str]]
     to: Status
@@ -158,12 +158,12 @@ def refusal(step: Step, activity: Activity) -> str:
 
 
 def carry_out(step: Step, activity_id: int, act: Act) -> None:
-    """Change the status once and log it. Raises ChangedError where it is not as it was seen."""
+    """Change the status and log it. Raises ChangedError if the operator saw another state."""
     rows.retry(lambda: _carry_out(step, activity_id, act))
 
 
 def _require_valid(activity: Activity) -> None:
-    """Another activity may have taken its goods since the page was shown."""
+    """Raise ChangedError if another activity offers the same goods since the page was shown."""
     try:
         activity.full_clean()
     except ValidationError as exc:

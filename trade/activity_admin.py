@@ -1,4 +1,4 @@
-"""The page of an activity: teams, orders and figures, and what a change means to open teams.
+"""The page of an activity: teams, orders and figures, and warnings about open teams.
 
 Replaces the pages of activities, goods and discounts that activity/ registers: activity/ cannot
 import trade/.
@@ -21,7 +21,7 @@ from django.utils.translation import ngettext
 from activity import admin as pages
 from activity.models import Activity, Discount, Offer, Sku
 from activity.warnings import price_of, warnings
-from groupbuy.history import told
+from groupbuy.history import text_of
 from groupbuy.models import Channel
 from trade import labels
 from trade.activity_act_admin import ActivityActs
@@ -38,15 +38,15 @@ RULES = {  # fields that a team keeps from the moment at which it was opened
 }  # fmt: skip
 
 
-class TellsOfTeams:
-    """Says how many open teams keep the rule that was just replaced."""
+class WarnsOfOpenTeams:
+    """Warns how many open teams keep the rules that a form has just replaced."""
 
     def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)  # type: ignore[misc]
         if change and RULES & set(form.changed_data):
-            self._tell(request, open_teams(obj, timezone.now()).count())
+            self._warn(request, open_teams(obj, timezone.now()).count())
 
-    def _tell(self, request: HttpRequest, count: int) -> None:
+    def _warn(self, request: HttpRequest, count: int) -> None:
         if count:
             text = ngettext(
                 "%(count)d open team keeps the old rules; teams opened from now on have the new"
@@ -79,18 +79,18 @@ admin.site.unregister([Activity, Discount, Sku])
 
 
 @admin.register(Discount)
-class DiscountAdmin(AsksWhy, TellsOfTeams, pages.DiscountAdmin):
+class DiscountAdmin(AsksWhy, WarnsOfOpenTeams, pages.DiscountAdmin):
     pass
 
 
 @admin.register(Sku)
-class SkuAdmin(AsksWhy, TellsOfTeams, pages.SkuAdmin):
+class SkuAdmin(AsksWhy, WarnsOfOpenTeams, pages.SkuAdmin):
     pass
 
 
 @admin.register(Activity)
 class ActivityAdmin(
-    ExplainsJoins, ActivityActs, CopiesAndExtends, AsksWhy, TellsOfTeams, pages.ActivityAdmin
+    ExplainsJoins, ActivityActs, CopiesAndExtends, AsksWhy, WarnsOfOpenTeams, pages.ActivityAdmin
 ):
     actions_detail = [*ActivityActs.actions_detail, *CopiesAndExtends.actions_detail]
     change_form_outer_before_template = "admin/activity.html"
@@ -121,12 +121,12 @@ def panels(request: HttpRequest, activity: Activity, now: datetime) -> dict[str,
         "teams": _teams(activity, now) if may_see_trade else [],
         "all_teams": f"{reverse('admin:trade_team_changelist')}?activity__id__exact={key}",
         "all_orders": f"{reverse('admin:trade_order_changelist')}?activity__id__exact={key}",
-        "log": [(entry, told(entry)) for entry in log.order_by("-pk")[:SHOWN]],
+        "log": [(entry, text_of(entry)) for entry in log.order_by("-pk")[:SHOWN]],
     }
 
 
 def _prices(activity: Activity) -> list[dict[str, Any]]:
-    """Each offer with the price that comes out, and where to try it."""
+    """Each offer with its team price and a link to the explanation of its trial."""
     offers = activity.offers.select_related("channel", "sku").order_by("pk")
     return [
         {
@@ -141,7 +141,7 @@ def _prices(activity: Activity) -> list[dict[str, Any]]:
 def _old_rules(
     activity: Activity, teams: QuerySet[Team], prices: Sequence[dict[str, Any]]
 ) -> Iterator[Any]:
-    """Open teams whose people or price are not those of a team that is opened now."""
+    """Groups of open teams whose size or price differs from that of a team opened now."""
     now = {row["offer"].sku.goods_id: row["price"] for row in prices}
     groups = teams.order_by().values("goods_id", "target_count", "pay_price")
     for row in groups.annotate(count=Count("pk")).order_by("goods_id", "target_count"):

@@ -2,7 +2,7 @@
 
 The rules are those of the trade: refund.py decides what can be given back, expire.py ends a team.
 An act and its log entry are one transaction. `seen` is the state that the operator's page showed;
-if it is another one by now, nothing happens and ChangedError is raised.
+if the state has changed since, an act changes nothing and raises ChangedError.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def may_complete(team: Team) -> bool:
 
 
 def give_back(order: Order, act: Act, *, now: datetime) -> None:
-    """Refund the order as if its shopper had asked for it."""
+    """Refund the order as if its mall had requested the refund."""
     channel = channels.get(order.channel_id)
     assert channel is not None  # a channel with orders cannot be deleted
     rows.retry(
@@ -78,7 +78,7 @@ def _give_back(command: RefundCommand, act: Act, now: datetime) -> None:
 
 
 def complete_team(team: Team, act: Act, *, now: datetime) -> None:
-    """Complete a forming team with those who have paid, as some do at their end."""
+    """Complete a forming team with the members who have paid, as the shop does at a team's end."""
     rows.retry(lambda: _end_team(team.pk, act, completes=True, now=now))
 
 
@@ -88,7 +88,7 @@ def fail_team(team: Team, act: Act, *, now: datetime) -> None:
 
 
 def send_again(keys: Sequence[int], act: Act, *, now: datetime) -> int:
-    """Make these notifications due again; how many were not due already."""
+    """Make these notifications due again; return how many. New ones are due anyway."""
     return rows.retry(lambda: _send_again(keys, act, now))
 
 

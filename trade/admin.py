@@ -1,6 +1,6 @@
 """Console pages of teams and orders, the inbox, the checks of the data.
 
-All rows are read-only: rules change them.
+All rows are read-only: only use cases and acts change them.
 """
 
 from collections.abc import Sequence
@@ -138,7 +138,7 @@ class TeamAdmin(TeamActs, ReadOnly, BigListAdmin):
 
     @action(description=_("Check the data"), url_path="invariants", permissions=["check"])
     def invariants(self, request: HttpRequest) -> HttpResponse:
-        """Runs the checks on POST only, because they read whole tables."""
+        """Run the checks, on POST only, because they read whole tables."""
         checked = list(check_all(timezone.now())) if request.method == "POST" else None
         context = self.admin_site.each_context(request) | {
             "title": _("Data checks"),
@@ -206,7 +206,7 @@ class OrderAdmin(OrderActs, ReadOnly, BigListAdmin):
         return [path("find/", view, name="trade_order_find"), *super().get_urls()]
 
     def find(self, request: HttpRequest) -> HttpResponse:
-        """The search box of every page. One row that is found is opened at once."""
+        """The results of the search box; a single result is opened at once."""
         term = request.GET.get("q", "").strip()
         found = find(term, request.user)
         if len(found) == 1:

@@ -55,7 +55,7 @@ def _confirm(command: ConfirmCommand, now: datetime) -> Order:
 
 
 def _record(order: Order, amount: Decimal, at: datetime) -> None:
-    """No row is locked: a closed and paid order changes only here, and only once."""
+    """Store the report. Locks no row: a closed and paid order changes only here, and only once."""
     unconfirmed = Order.objects.filter(pk=order.pk, refund_at=None)
     if not unconfirmed.update(refund_amount=amount, refund_at=at):
         raise rows.StaleRowError(f"the refund of order {order.pk} is confirmed already")

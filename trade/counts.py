@@ -1,7 +1,7 @@
-"""Completed teams of an activity, counted when they complete and never again.
+"""Counts of an activity's completed teams, kept so that nothing has to count the teams.
 
-add() runs in the transaction that completes a team or refunds a member of a completed one;
-read() is one short query, however many teams the activity has had.
+add() runs in the transaction that completes a team or refunds a member of a completed one. read()
+is one short query, however many teams the activity has had.
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Completed(NamedTuple):
 def add(team: Team, *, teams: int, seats: int) -> None:
     """Change the count of the team's activity. Call inside a transaction that has locked the team.
 
-    The rows of an activity are made by its first completion.
+    The first completion of an activity inserts its rows.
     """
     mine = {"activity_id": team.activity_id, "shard": team.pk % CompletedTeams.SHARDS}
     if _ADD(**mine, teams=teams, seats=seats) == 0:
@@ -60,7 +60,7 @@ def read(activity_id: int) -> Completed:
 
 
 def mismatches() -> Iterator[str]:
-    """Activities whose count is not that of their teams, each compared in one statement."""
+    """A sentence for each activity whose counts differ from its teams; one statement for each."""
     compared = Activity.objects.annotate(
         kept_teams=_sum(CompletedTeams.objects.all(), Sum("teams")),
         kept_seats=_sum(CompletedTeams.objects.all(), Sum("seats")),
@@ -77,6 +77,6 @@ def mismatches() -> Iterator[str]:
 
 
 def _sum(rows: QuerySet[Any], figure: Aggregate) -> Coalesce:
-    """The figure over the rows of the outer activity, 0 without any."""
+    """A subquery: the figure over the rows of the outer activity, 0 without rows."""
     mine = rows.filter(activity=OuterRef("pk")).order_by().values("activity")
     return Coalesce(Subquery(mine.annotate(figure=figure).values("figure")), 0)

@@ -17,6 +17,7 @@ from django_celery_beat.models import PeriodicTask
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from groupbuy.fields import read_id
 from groupbuy.history import KeepsValues
 from tag import jobs
 from tag.admin import save_changed
@@ -114,7 +115,8 @@ class CrowdJobAdmin(KeepsValues):
     @action(description=_("Count, run, stop"), url_path="watch", permissions=["change"])
     def watch(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The job's progress, with buttons to count, run, stop and resume."""
-        job = get_object_or_404(CrowdJob.objects.select_related("run", "tag"), pk=object_id)
+        rows = CrowdJob.objects.select_related("run", "tag")
+        job = get_object_or_404(rows, pk=read_id(object_id))
         counted: tuple[int, bool] | None = None
         if request.method == "POST":
             if "count" not in request.POST:
@@ -133,15 +135,15 @@ class CrowdJobAdmin(KeepsValues):
 
     @action(description=_("Why is this user in?"), url_path="why", permissions=["view"])
     def why(self, request: HttpRequest) -> HttpResponse:
-        """A GET, because it changes nothing."""
+        """Show why a user is in a crowd. The form uses GET, because it changes nothing."""
         form = WhyForm(request.GET or None)
         context: dict[str, Any] = self.admin_site.each_context(request) | {
             "title": _("Why is this user in?"),
             "form": form,
         }
         if form.is_valid():
-            asked = form.cleaned_data
-            reasons = history.why(asked["tag"], asked["user_id"], now=timezone.now())
+            tag, shopper = form.cleaned_data["tag"], form.cleaned_data["user_id"]
+            reasons = history.why(tag, shopper, now=timezone.now())
             context |= {"reasons": reasons, "inside": any(each.inside for each in reasons)}
         return render(request, "admin/why.html", context)
 

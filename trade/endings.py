@@ -1,4 +1,4 @@
-"""Complete a team, close an order: each with the notification that it promises to the mall.
+"""Complete a team or close an order, with the notification that this promises to the mall.
 
 Settlement, refund and expiry all end here. Call inside a transaction that has locked the team.
 """
@@ -105,9 +105,9 @@ def _promise(
     payload: Mapping[str, Any],
     now: datetime,
 ) -> NotifyTask:
-    """A promise, not saved: by MQ if the team's leader chose it or there is no URL, else by HTTP.
+    """An unsaved promise: by MQ if the team's leader chose MQ or there is no URL, else by HTTP.
 
-    With neither a URL nor a message broker it is given up at once, and the inbox says what is
+    Without a URL and a message broker the promise is given up at once, and the inbox shows what is
     missing.
     """
     by_mq = team.notify_transport == Transport.MQ or bool(settings.AMQP_URL and not url)

@@ -1,4 +1,4 @@
-"""The wire shapes of GET events, the pull twin of the callbacks. Contract, section 2.6."""
+"""The wire shapes of GET events. Source: docs/contract.md, section 2.6."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ class EventResponse(serializers.Serializer):
 
 
 class EventsResponse(serializers.Serializer):
-    """A page of events, oldest first; `next` is the `after` of the next question."""
+    """A page of events, oldest first; `next` is the `after` of the next request."""
 
     events = EventResponse(many=True)
     next = serializers.IntegerField()

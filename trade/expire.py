@@ -67,7 +67,7 @@ def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
 def fail_teams_of_closed(*, clock: Callable[[], datetime]) -> int:
     """Fail the forming teams of activities that were closed with their money back; return how many.
 
-    Also a team that was opened while its activity was being closed.
+    A later run also fails a team that was opened while its activity was being closed.
     """
     closed = Activity.objects.filter(status=Activity.Status.ABANDONED, gives_back=True)
     return sum(
@@ -85,7 +85,7 @@ def _sweep(
     end: Callable[..., None],
     clock: Callable[[], datetime],
 ) -> int:
-    """End one team after the other, each in a transaction; return how many."""
+    """End one team after the other, each in a transaction of its own; return how many."""
     ended, failed, collided = 0, set[int](), set[int]()
     stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
@@ -98,8 +98,10 @@ def _sweep(
                 team_id = team.pk
                 end(team, now=clock())
             ended += 1
-        except Exception as exc:  # noqa: BLE001  one team's failure blocks no other
-            _skip(team_id, failed, collided, exc)
+        except Exception as exc:
+            if not team_id and not isinstance(exc, OperationalError):
+                raise  # the look-up failed, and would fail again until the sweep stops
+            _skip(team_id, failed, collided, exc)  # one team's failure blocks no other
     _report(collided)
     return ended
 
@@ -126,7 +128,7 @@ def _skip(row_id: int, failed: set[int], collided: set[int], exc: Exception) -> 
 
 
 def _report(collided: set[int]) -> None:
-    """On a cluster, SKIP LOCKED sees the locks of one node; another node's worker was faster."""
+    """Log collisions: on a cluster SKIP LOCKED does not see the locks of workers at other nodes."""
     if collided:
         logger.warning("%d orders or teams were changed elsewhere meanwhile", len(collided))
 

@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
 
 def find(term: str, user: Any) -> list[Found]:
-    """What this user may see of what the term stands for; the term as it was entered."""
+    """The rows that the term identifies and that this user may see."""
     term = term.strip()
     if not term:
         return []

@@ -71,11 +71,11 @@ class Visitor(NamedTuple):  # one attempt to join a team
     out_trade_no: str
     epoch: int | None = None  # before the team was read; None: Redis was not asked, or is away
     team: Team | None = None
-    taken: bool = False  # one of the counted free seats
+    taken: bool = False  # has decremented the number of free seats
 
 
 def enter(offer: LiveOffer, team_id: int, out_trade_no: str) -> Visitor:
-    """Read the team to join. Raises FullError, usually without reading it."""
+    """Read the team to join. Raises FullError if it is full, usually without reading it."""
     key = _key(offer.channel_id, offer.activity.pk, offer.goods_id, team_id)
     visitor = Visitor(key, out_trade_no)
     if not switches.caches_off():
@@ -93,10 +93,10 @@ def enter(offer: LiveOffer, team_id: int, out_trade_no: str) -> Visitor:
 
 @contextmanager
 def passing(visitor: Visitor | None) -> Iterator[None]:
-    """Take a counted free seat for the transaction inside; if that fails, Redis drops its count.
+    """Take one of Redis's free seats for the transaction inside; if that fails, drop their number.
 
-    None opens a team and takes no seat. Raises SEAT_LOST when none is left, FullError when the
-    team is full by now.
+    visitor is None for a request that opens a team and needs no free seat. Raises SEAT_LOST if no
+    seat is left, and FullError if the team is full by now.
     """
     if visitor and visitor.team and visitor.epoch is not None:
         free = visitor.team.target_count - visitor.team.locked_count
@@ -117,7 +117,7 @@ def release(key: str, *, was_full: bool = True) -> None:
 
 
 def release_after_commit(team: Team) -> None:
-    """An order of the team was closed. Call inside the transaction."""
+    """release() the team after the commit. Call in the transaction that closes an order of it."""
     freed = partial(release, key_of(team), was_full=team.locked_count == team.target_count - 1)
     transaction.on_commit(freed, robust=True)
 

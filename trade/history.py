@@ -53,12 +53,12 @@ def measure(user_id: str, rule: Rule) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One origin of a crowd, and whether it puts the user in."""
+    """One origin of a crowd, and whether the user is in the crowd by it."""
 
     job: CrowdJob | None  # None: added by operators
-    inside: bool  # does this origin put the user in today?
+    inside: bool  # the user is a member by this origin
     measure: Decimal  # the user's figure by the job's rule, now
-    enough: bool  # would a run now find the user?
+    enough: bool  # a run now would find the user
 
 
 def why(tag: CrowdTag, user_id: str, *, now: datetime) -> list[Reason]:

@@ -47,7 +47,7 @@ def _switched_off() -> Iterator[Problem]:
 
 
 def _nowhere_to_go() -> Iterator[Problem]:
-    """Channels whose refunds have no destination, and refund notices that had none by then."""
+    """Channels whose refunds have no destination, and refund notices that had none when made."""
     waiting = NotifyTask.objects.filter(
         state__in=[State.NEW, State.RETRYING, State.GIVEN_UP],
         endpoint="",
@@ -94,7 +94,7 @@ def _given_up() -> Iterator[Problem]:
 def _nobody_works(now: datetime) -> Iterator[Problem]:
     """Work that is overdue because no worker does it."""
     notifications = NotifyTask.objects.filter(lists.overdue_promises(now))
-    if outbox.served_since(now - lists.PATIENCE):  # then they wait for a failing endpoint
+    if outbox.served_since(now - lists.PATIENCE):  # they wait for failing endpoints
         notifications = notifications.none()
     holds = Order.objects.filter(lists.overdue_holds(now))
     teams = Team.objects.filter(lists.overdue_teams(now))

@@ -1,4 +1,4 @@
-"""INVARIANTS: what must always hold. Each check yields a sentence for each row that breaks it."""
+"""INVARIANTS of the data. Each check yields a sentence for each row that breaks its invariant."""
 
 import json
 import logging
@@ -102,9 +102,9 @@ def closings_are_promised(now: datetime | None = None) -> Iterator[str]:
 
 
 def turns_within_limit() -> Iterator[str]:
-    """Turns are unique, so a shopper above the limit has a turn above the limit.
+    """Turns are unique, so a shopper with too many orders has a turn above the limit.
 
-    The limit is that of the moment at which the order took its turn: operators may lower it later.
+    The limit is the one in force when the order took its turn: operators may lower it later.
     """
     for orders in _pages(Order):
         live = orders.exclude(status=Order.Status.CLOSED)
@@ -138,7 +138,7 @@ def refunds_were_due() -> Iterator[str]:
 
 
 def promises_are_tried_in_time(now: datetime) -> Iterator[str]:
-    """Promises of a failing endpoint are sent one at a time, so they may wait for each other."""
+    """A failing endpoint gets one promise at a time, so while it is served the others may wait."""
     overdue = now - timedelta(seconds=outbox.SWEEP) - 2 * SWEEP_PERIOD
     served = outbox.served_since(overdue)
     for promise in NotifyTask.objects.filter(next_attempt_at__lt=overdue):
@@ -211,7 +211,7 @@ def check_all(now: datetime | None = None) -> Iterator[tuple[str, list[str]]]:
 
 
 def report(*, now: datetime) -> None:
-    """Check all; log what is broken, and keep the number for the alert InvariantsBroken."""
+    """Check all, log the broken ones, and set the metric of the alert InvariantsBroken."""
     broken = [(sentence, rows) for sentence, rows in check_all(now) if rows]
     for sentence, rows in broken:
         logger.error("Broken: %s %s", sentence, "; ".join(rows[:MOST_LOGGED]))
@@ -219,7 +219,7 @@ def report(*, now: datetime) -> None:
 
 
 def _kept_since(now: datetime | None) -> datetime:
-    """Notifications made since are kept, delivered or not."""
+    """The moment since which no notification has been deleted; without now, the epoch."""
     return now - switches.EVENTS_KEPT if now else datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -228,7 +228,7 @@ def _promised(keys: Collection[str]) -> set[str]:
 
 
 def _pages(model: type[Row]) -> Iterator[QuerySet[Row]]:
-    """All rows, in ranges of their keys, so that no query takes long."""
+    """All rows, in querysets of a range of keys each, so that no query takes long."""
     rows = model._default_manager.order_by("pk")
     last = -1
     while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:PAGE]):

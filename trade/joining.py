@@ -1,7 +1,7 @@
 """Why a shopper may open or join a team, or not (能否参团): what a lock checks after the trial.
 
-For operators, beside activity/explain.py. Seats are counted at the moment asked for; limits are
-those of today.
+For operators, beside activity/explain.py. Seats are counted as of the chosen moment; limits are the
+present ones.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Check(NamedTuple):
 def checks(
     query: TrialQuery, team_id: str, offer: LiveOffer | None, *, at: datetime
 ) -> list[Check]:
-    """The checks in the order of a lock; team_id "" asks for a new team of this offer."""
+    """The checks in the order of a lock; team_id "" stands for a new team of this offer."""
     if team_id:
         team = Team.objects.select_related("channel").filter(pk=read_id(team_id)).first()
         return list(_of_team(query, team, at) if team else _unknown(team_id))
@@ -109,12 +109,12 @@ def _holds(query: TrialQuery, channel_id: int, at: datetime) -> Check:
 
 
 def live_at(orders: QuerySet[Order], at: datetime) -> QuerySet[Order]:
-    """Those that had a seat at that moment; a late payment moves closed_at, see close_order()."""
+    """The orders that had a seat at that moment. A late payment moves closed_at (close_order())."""
     return orders.filter(Q(closed_at=None) | Q(closed_at__gt=at), created_at__lte=at)
 
 
 def _ended(team: Team) -> datetime:
-    """When it stopped forming, or will."""
+    """The moment at which the team stopped forming, or will stop."""
     if team.completed_at:
         return team.completed_at
     if team.status != Team.Status.FAILED:

@@ -1,4 +1,4 @@
-"""The page “Explain a trial” for a team, too; links to it from an order and from a team."""
+"""Adds a lock's checks to the page “Explain a trial”, and links to it from orders and teams."""
 
 from datetime import datetime
 from typing import Any
@@ -36,7 +36,7 @@ class ExplainsJoins:
     trial_form: type[TrialForm] = JoinForm
 
     def explain_more(self, form: Any, trial: Trial, at: datetime) -> dict[str, Any]:
-        """What a lock checks besides; the activity's window does not matter to a join."""
+        """The checks that only a lock makes. For a join, the activity's window does not matter."""
         team = form.cleaned_data["team"].strip()
         found = checks(form.to_query(), team, trial.offer, at=at)
         outlives = {ErrorCode.OUTSIDE_WINDOW} if team else set()
@@ -47,14 +47,14 @@ class ExplainsJoins:
         }
 
     def explain_back(self, request: HttpRequest) -> list[tuple[str, str]]:
-        """Links back to the order and the team that were being looked at."""
+        """Links back to the order and the team whose pages led here."""
         rows = ((Order, request.GET.get("order", "")), (Team, request.GET.get("team", "")))
         found = [model.objects.filter(pk=read_id(term)).first() for model, term in rows]
         return [(f"{row._meta.verbose_name} {row}", _page(row)) for row in found if row]
 
 
 def question(team: Team, order: Order | None, now: datetime) -> str:
-    """The URL that asks why this shopper, or one who is to be entered, cannot join the team."""
+    """The URL of “Explain a trial” for the team; with an order, its shopper is filled in."""
     sku = Sku.objects.filter(goods_id=team.goods_id).values_list("pk", flat=True).first()
     at = f"{timezone.localtime(now):%Y-%m-%dT%H:%M:%S}"
     values: dict[str, Any] = {"channel": team.channel_id, "sku": sku, "activity": team.activity_id}

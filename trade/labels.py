@@ -74,13 +74,13 @@ def of_promise(promise: NotifyTask) -> Labelled:
 
 
 def with_payers(teams: QuerySet[Team]) -> QuerySet[Team]:
-    """Add the orders that had a paid seat, which a failed team's counters no longer show."""
+    """Prefetch the orders that had a paid seat: a failed team's counters no longer show them."""
     paid = Order.objects.filter(paid_at__isnull=False).exclude(close_reason__in=NEVER_SEATED)
     return teams.prefetch_related(Prefetch("orders", paid, to_attr="payers"))
 
 
 def seats(team: Team) -> str:
-    """Seats paid, taken and in all; of a failed team, how many had been paid."""
+    """Seats paid, taken and in all; for a failed team, how many had been paid."""
     if team.status == Team.Status.FAILED:
         had_paid = {"paid": len(team.payers), "target": team.target_count}  # type: ignore[attr-defined]
         return _("%(paid)d of %(target)d had paid") % had_paid

@@ -79,7 +79,7 @@ def of_mall_order(out_trade_no: str) -> Q:
 
 
 def promise_keys(term: str) -> list[str]:
-    """The keys that a team's id, an order's id or a key without its end may stand for."""
+    """The keys of notifications that a key, a key without its type, or an id may stand for."""
     event, _dash, rest = term.rpartition("-")
     number = rest if event in ("", *NotifyTask.Event) else ""
     refunds = [f"{NotifyTask.Event.TEAM_REFUND}-{number}-{kind}" for kind in RefundType]
@@ -87,7 +87,7 @@ def promise_keys(term: str) -> list[str]:
 
 
 class CreatedFilter(SimpleListFilter):
-    """Rows whose id was made since. They end after that, which narrows the index of a state."""
+    """Rows made since a day. They also end after that day, which narrows the index of a state."""
 
     title = _("created")
     parameter_name = "days"

@@ -1,8 +1,8 @@
 """Lock (锁单): reserve a seat in a team before the shopper pays.
 
-A lock has three steps: _read() collects what is known, LOCK_CHECKS name the reason of a refusal,
-and one transaction writes. When requests race, the conditional UPDATE of _take_seat() and the
-unique keys of Order enforce the rules.
+A lock has three steps: _read() collects the facts, LOCK_CHECKS refuse with a reason, and one
+transaction writes. When requests race, the conditional UPDATE of _take_seat() and the unique keys
+of Order enforce the rules.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ class LockContext:
     offer: LiveOffer
     team: Team | None  # the one to join, when it exists
     visitor: gate.Visitor | None  # None: opens a team
-    turns: Turns  # the live orders of the shopper
+    turns: Turns  # of the shopper's live orders
     now: datetime
 
 
@@ -81,7 +81,7 @@ def _try_to_lock(command: LockCommand, now: datetime) -> Order:
         try:
             return _lock(_read(command, now))
         except gate.FullError:
-            raise  # this team has no order of this number; others are not searched
+            raise  # no order of this team has the number; other teams are not searched
         except GroupBuyError:
             if order := _replayed(command):
                 return order
@@ -176,9 +176,9 @@ def _require_callback(command: LockCommand) -> None:
 
 
 def _is_offered(team: Team, offer: LiveOffer) -> bool:
-    """Is it a team of this offer's activity, channel and goods?"""
-    wanted = (offer.activity.pk, offer.channel_id, offer.goods_id)
-    return (team.activity_id, team.channel_id, team.goods_id) == wanted
+    """Whether the team has this offer's activity, channel and goods."""
+    offered = (offer.activity.pk, offer.channel_id, offer.goods_id)
+    return (team.activity_id, team.channel_id, team.goods_id) == offered
 
 
 def _lock(ctx: LockContext) -> Order:
@@ -255,7 +255,7 @@ def _free_hold(ctx: LockContext) -> int | None:
 
 
 def _replayed(command: LockCommand) -> Order | None:
-    """The order that this outTradeNo has already."""
+    """The order that has this outTradeNo already. Raises if it is another user's, or closed."""
     order = rows.read(Order, channel_id=command.channel.pk, out_trade_no=command.out_trade_no)
     if order is None:
         return None

@@ -66,7 +66,10 @@ class Market:
 
 
 def read_market(query: TrialQuery, *, now: datetime) -> Market:
-    """Raises the trial's refusals, except OUTSIDE_CROWD, which visible and enable report."""
+    """The offer as this shopper sees it.
+
+    Raises the trial's refusals, except OUTSIDE_CROWD, which visible and enable report.
+    """
     trial = run_trial(query, now=now)
     offer, price = trial.accept(despite={ErrorCode.OUTSIDE_CROWD})
     return Market(
@@ -80,7 +83,7 @@ def read_market(query: TrialQuery, *, now: datetime) -> Market:
 
 
 def open_teams(offer: LiveOffer, *, now: datetime) -> list[OpenTeam]:
-    """Teams of the offer that can be joined, the ones that end soonest first."""
+    """Joinable teams of the offer: those with a payment first, each kind by its end."""
     pool = _pool(offer.activity.pk, offer.channel_id, offer.goods_id).get()
     return [each for each in pool if _is_open(each.team, now)]
 
@@ -100,7 +103,7 @@ def mask(user_id: str) -> str:
 
 
 def countdown(end: datetime, now: datetime) -> str:
-    """Time left as HH:mm:ss, hours not wrapped at 24; old pages compare with the word below."""
+    """Time left as HH:mm:ss, hours not wrapped at 24. Old pages compare it with the text below."""
     left = int((end - now).total_seconds())
     if left <= 0:
         return "已结束"
@@ -188,12 +191,12 @@ def _load_counts(channel_id: int) -> dict[tuple[int, str], int]:
 
 
 def _listed(**where: Any) -> QuerySet[Team]:
-    """Teams of these that have not ended; Team.listing says whether they may be shown."""
+    """Teams with these values that have not ended; Team.listing says whether they may be shown."""
     return Team.objects.filter(expires_at__gt=timezone.now(), **where)
 
 
 def _load_statistic(activity_id: int) -> Statistic:
-    """Only forming teams are counted; a failed one has no live member."""
+    """Forming teams are counted, complete ones have stored counts, failed ones no member."""
     forming = Team.objects.filter(activity_id=activity_id, status=Team.Status.FORMING)
     now = forming.aggregate(
         teams=Count("pk", filter=Q(locked_count__gt=0)), users=Sum("locked_count", default=0)

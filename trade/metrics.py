@@ -1,8 +1,8 @@
 """Metrics (监控指标) and log of the trade: what was committed, and what waits.
 
-count_…() are called inside a use case's transaction; once it commits, each counts and writes a line
-of log. Money is counted in fen. figures() reads for a scrape what only the database knows; an index
-serves each query, and counting stops at MOST.
+A use case calls the count_…() functions in its transaction; after the commit each of them counts
+and writes a line of log. Money is counted in fen. figures() reads the metrics of a scrape that only
+the database has; an index serves each query, and counting stops at MOST.
 """
 
 import logging
@@ -108,7 +108,7 @@ def count_failure(team: Team) -> None:
 
 
 def count_attempt(attempt: NotifyAttempt, *, is_last: bool) -> None:
-    """An attempt that is committed. is_last: if it has failed, no other follows."""
+    """Count an attempt. Call after its commit. is_last: if it has failed, no other one follows."""
     outcome = "delivered" if not attempt.error else "given_up" if is_last else "failed"
     ATTEMPTS.labels(_named(attempt.task.endpoint), outcome).inc()
     ATTEMPT_SECONDS.observe(attempt.duration_ms / 1000)
@@ -171,7 +171,7 @@ def _name(channel: channels.KnownChannel | None) -> str:
 
 
 def _log_attempt(attempt: NotifyAttempt, outcome: str) -> None:
-    """The line belongs to the trace of the promise, whichever worker has sent it."""
+    """Log an attempt in the trace of its promise, whichever worker has sent it."""
     task = attempt.task
     channel, payload = channels.get(task.channel_id), orjson.loads(task.payload)
     fields = {

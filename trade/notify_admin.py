@@ -98,7 +98,7 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
 
     @admin.action(description=_("Send again"), permissions=["send"])
     def send_again(self, request: HttpRequest, tasks: QuerySet[NotifyTask]) -> HttpResponse | None:
-        """Ask for the reason first; the second POST has it."""
+        """Show a form for the reason; the second POST, with a reason, sends them."""
         if tasks.count() > MANY:
             message = _("These are too many to choose one by one: send a range again.")
             self.message_user(request, message, messages.ERROR)
@@ -128,7 +128,7 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
             reason = counted.pop("reason")
             chosen = chosen_by_range(**counted)
             if "send" in request.POST:
-                # Logged first: it is sent again in pieces, so that workers do not wait.
+                # Logged first: requeue() commits in pieces, so that workers do not wait.
                 self._log_replay(request, counted, reason)
                 self._say_sent_again(request, outbox.requeue(chosen, now=timezone.now()))
                 return HttpResponseRedirect(reverse("admin:trade_notifytask_changelist"))

@@ -16,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from activity.models import Activity
 from activity.plans import copy_activity, extend
 from groupbuy.admin import MomentInput
+from groupbuy.fields import read_id
 from trade.models import Team
 
 MINUTE = timedelta(minutes=1)
@@ -46,7 +47,7 @@ class CopiesAndExtends:
 
     @action(description=_("Copy"), url_path="copy", permissions=["copy"])
     def copy(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Make a draft with the same rules and offers, in a time of its own."""
+        """Make a draft with the same rules and offers, and another start and end."""
         activity = self._get(request, object_id)
         form = CopyForm(request.POST or None, initial=_next(activity, timezone.now()))
         if form.is_valid():
@@ -89,7 +90,8 @@ class CopiesAndExtends:
     def _get(self, request: HttpRequest, object_id: str) -> Activity:
         if not request.user.has_perm("activity.view_activity"):
             raise PermissionDenied
-        return get_object_or_404(Activity.objects.select_related("discount"), pk=object_id)
+        activities = Activity.objects.select_related("discount")
+        return get_object_or_404(activities, pk=read_id(object_id))
 
     def _plan_page(
         self, request: HttpRequest, activity: Activity, form: forms.Form, title: str, said: Any
@@ -104,7 +106,7 @@ class CopiesAndExtends:
 
 
 def _next(activity: Activity, now: datetime) -> dict[str, Any]:
-    """Right after the original, for as long as that."""
+    """Initial values of a copy: it starts after the original and lasts as long."""
     start = max(activity.end_at, now).replace(second=0, microsecond=0) + MINUTE
     length = activity.end_at - activity.start_at
     return {"name": activity.name, "start_at": start, "end_at": start + length}
@@ -126,7 +128,7 @@ def _meaning(activity: Activity, now: datetime) -> list[str]:
 
 
 def _changes(before: Activity, after: Activity) -> list[list[Any]]:
-    """As groupbuy/history.py keeps them: name, label, value before, value after."""
+    """The changes in the form of groupbuy/history.py: name, label, value before, value after."""
     values: list[list[Any]] = [
         ["end_at", "End", before.end_at.isoformat(), after.end_at.isoformat()]
     ]
@@ -136,7 +138,7 @@ def _changes(before: Activity, after: Activity) -> list[list[Any]]:
 
 
 def _add_errors(form: forms.Form, exc: ValidationError) -> None:
-    """Under the fields that the form has, else above it."""
+    """Show errors beside the fields that the form has, and the others above it."""
     errors = exc.error_dict if hasattr(exc, "error_dict") else {NON_FIELD_ERRORS: exc}
     for name, error in errors.items():
         form.add_error(name if name in form.fields else None, error)

@@ -36,7 +36,7 @@ class OrderState:
 
 
 def team_progress(*, channel_id: int, team_id: str, now: datetime) -> TeamProgress:
-    """Raises TEAM_NOT_JOINABLE for a team of another channel, or none."""
+    """Raises TEAM_NOT_JOINABLE if the channel has no such team."""
     found = Team.objects.filter(channel_id=channel_id, pk=read_id(team_id))
     team = rows.settled(lambda: _first(found, ErrorCode.TEAM_NOT_JOINABLE))
     members = list(team.orders.filter(seat_of__isnull=False).order_by("pk"))
@@ -44,7 +44,7 @@ def team_progress(*, channel_id: int, team_id: str, now: datetime) -> TeamProgre
 
 
 def order_state(*, channel_id: int, out_trade_no: str) -> OrderState:
-    """Raises ORDER_NOT_FOUND."""
+    """Raises ORDER_NOT_FOUND if the channel has no such order."""
     orders = Order.objects.filter(channel_id=channel_id, out_trade_no=out_trade_no)
     found = orders.select_related("team")
     order = rows.settled(lambda: _first(found, ErrorCode.ORDER_NOT_FOUND))
@@ -74,7 +74,7 @@ def timeline(team: Team, order: Order) -> list[OrderEvent]:
 
 
 def _promises(team: Team, order: Order) -> Iterable[NotifyTask]:
-    """The notifications about the order; it may have been closed once and seated again."""
+    """The notifications about the order, which may have been closed and then seated again."""
     if order.status == Order.Status.LOCKED:
         return []
     keys = [NotifyTask.refund_key(order.pk, kind) for kind in RefundType]

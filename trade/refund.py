@@ -1,6 +1,6 @@
 """Refund (退单): a shopper cancels an order.
 
-decide() says which kind of refund it is, refund_order() applies it. Payments that settle.py
+decide() returns the kind of a refund, refund_order() applies it. Payments that settle.py
 refuses, because they come too late or the channel is blacklisted, are always PAID_UNFORMED.
 """
 
@@ -57,7 +57,7 @@ def _refund(command: RefundCommand, now: datetime) -> Refund:
 
 
 def apply(command: RefundCommand, *, now: datetime) -> Refund:
-    """The same inside the caller's transaction."""
+    """refund_order() inside the caller's transaction."""
     found = lock_team_of(
         channel_id=command.channel.pk,
         user_id=command.user_id,

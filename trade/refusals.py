@@ -1,8 +1,8 @@
 """Refusals at full teams, cached in this process (trade/gate.py).
 
 In a rush for a full team a process refuses from this cache, without Redis. After LONGEST one
-request asks Redis again; the others are refused meanwhile, for as long again at most. A process
-does so only while it is subscribed to seat releases; a released seat drops the refusal.
+request asks Redis again; the others are refused meanwhile, for LONGEST more at most. A process uses
+its cache only while it is subscribed to seat releases; a released seat drops the refusal.
 """
 
 import threading

@@ -39,7 +39,7 @@ class Refused:
             self._counts[timezone.localtime(now).date(), channel_id, error.code] += 1
 
     def write_if_due(self) -> None:
-        """Never raises: what cannot be written now is written later. Not in a transaction."""
+        """Never raises: unwritten counts are written later. Must not run in a transaction."""
         if self._counts and time.monotonic() > self._written_at + GAP:
             self.write()
 
@@ -50,7 +50,7 @@ class Refused:
         try:
             with transaction.atomic(durable=True):
                 for key in sorted(counts):  # in one order, so that no two processes deadlock
-                    if channels.get(key[1]):  # else it was deleted, and would fail all others
+                    if channels.get(key[1]):  # a deleted channel would fail the whole write
                         _add(*key, counts[key])
         except Error as exc:
             logger.warning("Counts of refused locks are written later: %s", exc)

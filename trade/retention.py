@@ -24,7 +24,7 @@ BATCH = 500  # rows
 
 
 def delete_old_rows(*, now: datetime) -> int:
-    """Return how many rows were deleted, not counting the rows that went with them."""
+    """Delete rows of each kind; return how many, without rows that were deleted by cascade."""
     deleted = 0
     for key, delete in KINDS.items():
         days = switches.days_kept(key)
@@ -51,7 +51,7 @@ def _delivered_notifications(before: datetime) -> Iterator[int]:
             pk__in=keys, state=NotifyTask.State.DELIVERED, delivered_at__lt=before
         )
         with transaction.atomic(durable=True):
-            # Locked: an operator may be about to send one again.
+            # Locked against an operator who sends one of them again.
             locked = list(delivered.select_for_update().values_list("pk", flat=True))
             NotifyTask.objects.filter(pk__in=locked).delete()
         yield len(locked)
@@ -67,9 +67,10 @@ def _oldest(model: type[Model], moment: str, before: datetime) -> Iterator[int]:
 
 
 def _old_keys(model: type[Model], moment: str, before: datetime) -> Iterator[list[Any]]:
-    """Keys of rows from before, in batches by primary key: keys grow with time.
+    """Keys of rows from before this moment, in batches by primary key.
 
-    Ends at the first batch that has none. This needs no index on the moment.
+    Keys grow with time, so it ends at the first batch without old rows and needs no index on the
+    moment.
     """
     rows = model._default_manager.order_by("pk").values_list("pk", moment)
     last = 0

@@ -1,7 +1,7 @@
 """The row locks of trade: a team before its orders, always.
 
-A change of an order needs its team's lock, so the order itself is not locked: it is read, and
-changed only while its state is still the one that was read (Order.state, rows.update).
+A change of an order needs its team's lock, so the order itself is not locked. It is read, and the
+change is conditional on the state that was read (Order.state, rows.update).
 """
 
 from collections.abc import Collection

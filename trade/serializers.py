@@ -100,7 +100,7 @@ class LockRequest(CommandRequest):
 
 
 class AcceptedLockRequest(LockRequest):
-    """LockRequest is the form to prefer, this one what existing malls may send as well."""
+    """LockRequest is the documented form; this one also accepts what existing malls send."""
 
     notifyConfigVO = NotifyConfig(required=False, allow_null=True)
     notifyUrl = TextField(longest=512, required=False, allow_null=True, allow_blank=True)

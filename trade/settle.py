@@ -1,8 +1,8 @@
 """Settlement (结算): a shopper's money has arrived.
 
-decide() says what becomes of the payment, settle_order() applies it, ANSWERS maps it to the mall's
-answer. Every payment ends in exactly one of two ways: seated, or refunded by a promise written in
-the same transaction.
+decide() returns the outcome of a payment, settle_order() applies it, ANSWERS maps it to the mall's
+answer. Every payment is either seated or refunded; the promise of the refund is written in the same
+transaction.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class SettleCommand:
 
 
 class Payment(Enum):
-    """What becomes of a payment."""
+    """The outcome of a payment."""
 
     REPEATED = "the order is paid already"
     SEATED = "the held seat is paid"

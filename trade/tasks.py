@@ -46,7 +46,7 @@ def expire_activities() -> int:
 
 @shared_task
 def deliver_due_notifications() -> int:
-    """Deliver one slice, then start the next one: a backlog does not wait for the next sweep."""
+    """Deliver for some seconds, then queue again, so that a backlog does not wait for a sweep."""
     tried = outbox.deliver_due(clock=timezone.now)
     if tried:
         again(deliver_due_notifications)

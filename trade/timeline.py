@@ -1,7 +1,6 @@
 """What happened to an order or a team, oldest first, and what comes next; for the console.
 
-Each line has the seats of the team as they were after it, so the page shows the state as of any
-moment.
+Each line has the seats of the team after it, so the page shows the state at each of these moments.
 """
 
 from collections.abc import Iterable, Iterator
@@ -64,7 +63,7 @@ def of_team(team: Team) -> list[Happened]:
 
 
 def _with_seats(events: list[Happened], team: Team, orders: list[Order]) -> list[Happened]:
-    """The events in their order; without seats if not all orders of the team are here."""
+    """The events by time; with the team's seats after each, if all of its orders are given."""
     events = sorted(events, key=lambda event: event.at)
     if len(orders) == MOST:
         return events
@@ -82,7 +81,7 @@ def _with_seats(events: list[Happened], team: Team, orders: list[Order]) -> list
 
 
 def _is_seated(order: Order, unlocked_at: datetime | None, at: datetime) -> bool:
-    """Had the order a seat then? unlocked_at: when it lost the seat because it was not paid.
+    """Whether the order had a seat then. unlocked_at: when it lost its seat unpaid.
 
     A payment may have seated it again later. A late payment has moved closed_at.
     """
@@ -122,8 +121,8 @@ def _order(order: Order) -> Iterator[Happened]:
 
 def _end(team: Team) -> Iterator[Happened]:
     if team.completed_at:
-        by_itself = team.completed_by_shop
-        what = _("team complete, by the platform at its end") if by_itself else _("team complete")
+        by_shop = team.completed_by_shop
+        what = _("team complete, by the platform at its end") if by_shop else _("team complete")
         yield Happened(team.completed_at, what, str(team.pk), _page(team))
 
 
@@ -141,17 +140,17 @@ def _notifications(promises: list[NotifyTask]) -> Iterator[Happened]:
 
 
 def _acts(rows: dict[str, Any], model: type[Model], **where: str) -> Iterator[Happened]:
-    """What operators did with these rows."""
+    """The acts and changes of operators on these rows."""
     kind = ContentType.objects.get_for_model(model)
     acts = LogEntry.objects.filter(content_type=kind, object_id__in=list(rows), **where)
     for act in acts.select_related("user")[:MOST]:
         row = rows[str(act.object_id)]
         detail = f"{row} · {act.user.get_username()}"
-        yield Happened(act.action_time, history.told(act), detail, _page(row))
+        yield Happened(act.action_time, history.text_of(act), detail, _page(row))
 
 
 def _closings(team: Team) -> Iterator[Happened]:
-    """What buttons did to the activity: not what was typed into its form."""
+    """The acts on the activity since the team was opened, without changes by its form."""
     acts = _acts({str(team.activity_id): team.activity}, Activity, change_message__contains="acted")
     return (act for act in acts if act.at >= team.created_at)
 
@@ -177,11 +176,11 @@ def next_of_order(order: Order, now: datetime) -> str:
                 "at": _moment(order.refund_at),
             }
         case Order.Status.CLOSED:
-            return _("The money goes back. %(told)s") % {"told": _told(order)}
+            return _("The money goes back. %(told)s") % {"told": _notified(order)}
         case Order.Status.PAID if order.team.status == Team.Status.FORMING:
             return next_of_team(order.team, now)
         case Order.Status.PAID:
-            return _("The team is complete. %(told)s") % {"told": _told(order)}
+            return _("The team is complete. %(told)s") % {"told": _notified(order)}
 
 
 def next_of_team(team: Team, now: datetime) -> str:
@@ -199,8 +198,8 @@ def next_of_team(team: Team, now: datetime) -> str:
     return _("%(n)d payments are missing; without them the team fails at %(until)s.") % missing
 
 
-def _told(order: Order) -> str:
-    """How far the mall has been told."""
+def _notified(order: Order) -> str:
+    """The state of the latest notification to the mall, as a sentence; "" without one."""
     kinds = NotifyTask.Event
     event = kinds.TEAM_REFUND if order.status == Order.Status.CLOSED else kinds.TEAM_SUCCESS
     promise = [each for each in promises_of(order) if each.event == event][-1:]

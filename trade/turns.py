@@ -1,7 +1,7 @@
 """Limits per shopper: turns in an activity (take_limit), unpaid seats on a channel (holdLimit).
 
 Two requests that race may choose the same number. The unique keys order_within_take_limit and
-order_within_hold_limit then let one in; the other is checked again (trade/lock.py).
+order_within_hold_limit then accept one; the other is checked again (trade/lock.py).
 """
 
 from collections.abc import Collection, Mapping

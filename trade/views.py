@@ -184,7 +184,7 @@ class TradeViewSet(viewsets.ViewSet):
     @extend_schema(
         operation_id="listEvents",
         tags=["trade"],
-        summary="Events: the pull twin of the callbacks",
+        summary="Events: the notifications, for polling",
         parameters=[EventsRequest, *CHANNEL],
         responses=enveloped("EventsAnswer", EventsResponse(allow_null=True)),
     )

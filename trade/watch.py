@@ -1,6 +1,6 @@
-"""A team as its page shows it to everybody: from a copy at most a second old.
+"""A team for its page, from a copy at most a second old.
 
-A thousand people who watch one team cost the database two queries a second in each process.
+However many people watch a team, it costs the database two queries a second in each process.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Watched:
 
     @property
     def ended_early(self) -> bool:
-        """Has an operator completed or ended it before its time was up (trade/acts.py)?"""
+        """Whether an operator has completed or ended it before its time was up (trade/acts.py)."""
         end, ended = self.team.expires_at, Order.CloseReason.TEAM_ENDED
         if self.team.completed_by_shop:
             return self.team.completed_at is not None and self.team.completed_at < end
@@ -44,7 +44,7 @@ class Watched:
 
     @property
     def paid_at_the_end(self) -> int:
-        """How many had paid when the team's time was up or it was complete."""
+        """How many members had paid when the team completed or its time was up."""
         reason = Order.CloseReason
         left = sum(
             order.close_reason == reason.TEAM_ENDED and order.paid_at is not None
@@ -85,7 +85,9 @@ def live_orders(*, activity_id: int, user_id: str) -> list[Order]:
     return list(live.select_related("team").order_by("pk"))
 
 
-@lru_cache(maxsize=100_000)  # never changes; an unknown code raises, which is not kept
+@lru_cache(
+    maxsize=100_000
+)  # a code never changes its team; an unknown one raises, which is not cached
 def _team_of(code: str) -> int:
     return int(Order.objects.values_list("team_id", flat=True).get(code=code))
 

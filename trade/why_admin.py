@@ -18,7 +18,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from activity.models import PUBLISHED, Activity, Discount, Offer, Sku
 from groupbuy.proposal_admin import ALONE, Proposes
 
-ASKED = {  # and the words of SECOND_PERSON
+ASKED = {  # field -> its word in SECOND_PERSON
     "discount": "price",
     "plan": "price",
     "expression": "price",
@@ -51,7 +51,7 @@ class AsksWhy(Proposes):
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
     ) -> Any:
-        """What has changed, and why."""
+        """The changes, and the reason as an act of its own."""
         reason = form.cleaned_data.get("reason")
         form.changed_data = [name for name in form.changed_data if name != "reason"]
         said = super().construct_change_message(request, form, formsets, add)  # type: ignore[misc]
@@ -64,7 +64,7 @@ class AsksWhy(Proposes):
 
 
 def _is_shown(row: Model) -> bool:
-    """Is it part of an activity that is published?"""
+    """Whether the row is part of a published activity."""
     match row:
         case Activity():
             return row.status in PUBLISHED
@@ -76,7 +76,7 @@ def _is_shown(row: Model) -> bool:
 
 
 def _waiting(names: Iterable[str]) -> list[str]:
-    """Those of these fields whose change waits for a second person."""
+    """The fields among these whose change waits for a second person."""
     return [name for name in names if ASKED.get(name) in settings.SECOND_PERSON]
 
 

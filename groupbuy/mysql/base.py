@@ -1,8 +1,8 @@
-"""Django's MySQL backend, with two round trips fewer for each transaction and one for each request.
+"""Django's MySQL backend, minus two round trips per transaction and one per request.
 
 A transaction is BEGIN … COMMIT in a session that stays in autocommit mode, instead of switching the
-mode off and on. A connection that the server has closed is noticed on its socket: an idle one
-has nothing to read. Only where there is something to read does a ping decide.
+mode off and on. An idle connection that still works has nothing to read on its socket. Only if
+there is something, such as the server's close, a ping tests the connection.
 """
 
 import select

@@ -1,4 +1,4 @@
-"""Draw pictures: marks with coordinates, which templates/admin/figures/drawing.svg writes as SVG.
+"""Drawings: marks with coordinates, which templates/admin/figures/drawing.svg renders as SVG.
 
 Units are those of a view box of WIDTH × height, about a pixel each. Colours are classes, see
 static/figures.css.
@@ -20,7 +20,7 @@ Value = float | Decimal
 
 
 class Mark(NamedTuple):
-    """A shape of the drawing; text is what it says, or what a mouse over it shows."""
+    """A shape of the drawing. text is its text, or its tooltip."""
 
     shape: str  # bar, line, text
     colour: str
@@ -42,7 +42,7 @@ class Key(NamedTuple):
 
 @dataclass
 class Drawing:
-    summary: str  # for those who do not see it
+    summary: str  # for screen readers
     height: int = 200
     marks: list[Mark] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
@@ -112,7 +112,7 @@ def scale(
     bottom: float,
     write: Callable[[float], str] | None = None,
 ) -> Axis:
-    """The axis on the left through these ticks, with a fine line at each."""
+    """Draw a value axis on the left, with a grid line and a label at each value."""
     axis = Axis(values[0], values[-1], bottom, top)
     for value in values:
         drawing.line(
@@ -123,7 +123,7 @@ def scale(
 
 
 def day_axis(drawing: Drawing, days: Sequence[date], y: float) -> Axis:
-    """Days from left to right, about five of them named."""
+    """Draw an axis of days from left to right, about five of them labelled."""
     axis = Axis(0, len(days), LEFT, WIDTH - RIGHT)
     step = max(1, math.ceil(len(days) / 6))
     for n, day in enumerate(days):
@@ -142,7 +142,7 @@ def stack(
     axis: Axis,
     down: bool = False,
 ) -> None:
-    """Bars upon each other for each day; downwards from zero if asked."""
+    """Draw a stack of bars for each day, with down=True from zero downwards."""
     across = Axis(0, len(days), LEFT, WIDTH - RIGHT)
     room = (WIDTH - LEFT - RIGHT) / len(days)
     gap = min(2.0, room / 4)
@@ -162,7 +162,7 @@ def stack(
 
 
 def heat(value: Value, most: Value) -> str:
-    """The colour of a cell, one of five shades; none for nothing."""
+    """The colour class of a cell: one of five shades, heat-0 for a value of 0."""
     return f"heat-{math.ceil(5 * float(value) / float(most))}" if value and most else "heat-0"
 
 

@@ -1,4 +1,4 @@
-"""The business on the console's first page, and its tables as CSV."""
+"""The figures on the console's first page, and their tables as CSV."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,12 +51,12 @@ def export(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _days(request: HttpRequest) -> int:
-    asked = request.GET.get("days", "")
-    return int(asked) if asked in {str(days) for days in CHOICES} else 30
+    chosen = request.GET.get("days", "")
+    return int(chosen) if chosen in {str(days) for days in CHOICES} else 30
 
 
 def _read(days: int, now: datetime) -> Business:
-    """The days up to today, and as many as the tiles compare."""
+    """The figures of so many days up to today; the sums reach as far back as the tiles compare."""
     today = day_of(now)
     first = today - (days - 1) * DAY
     earliest = min(first, today - 2 * tiles.LONGEST * DAY)

@@ -1,4 +1,4 @@
-"""The picture of callbacks (回调): how each endpoint answers, and what it still has to get."""
+"""The picture of callbacks (回调): by endpoint, its answers and its oldest undelivered one."""
 
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Pictures of money: settled and returned by day, refunds that a mall does not know of yet."""
+"""Pictures of money: settled and returned by day, and refunds whose callback is undelivered."""
 
 import json
 from bisect import bisect_right
@@ -141,7 +141,7 @@ def _draw_ages(
 
 
 def _undelivered(now: datetime) -> Iterator[tuple[State, timedelta, Decimal]]:
-    """State, age and money of each."""
+    """State, age and money of each undelivered refund notification, the oldest first."""
     tasks = NotifyTask.objects.filter(
         state__in=UNDELIVERED, event=NotifyTask.Event.TEAM_REFUND
     ).exclude(key__endswith=RefundType.UNPAID_UNLOCK)

@@ -75,7 +75,7 @@ class Business(NamedTuple):
 
 
 def read(first: date, last: date, *, today: tuple[date, DaySums]) -> Period:
-    """The kept sums of these days, and today's instead of those kept for today."""
+    """The stored sums of these days; for today the sums of its rows instead."""
     sums: defaultdict[tuple[date, str, str], Sum] = defaultdict(Sum)
     day, rows = today
     kept = DailySum.objects.exclude(day=day)
@@ -111,6 +111,6 @@ _today = Snapshot(_sum_today, share=0.1)
 
 
 def today(now: datetime) -> tuple[date, DaySums]:
-    """Today's sums, from a copy that is made in at most a tenth of the time."""
+    """Today's sums, from a copy; loading copies takes at most a tenth of the time."""
     day, sums = _today.get()
     return (day, sums) if day == day_of(now) else (day_of(now), sum_day(day_of(now)))

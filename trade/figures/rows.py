@@ -1,8 +1,8 @@
 """The sums of one day, from the rows of the teams opened and of the orders locked on that day.
 
-A row counts on the day on which it was made, wherever its figure is shown by another day: then the
-bucket names that day. So the sums of a day change only with its own rows. The day is found by
-primary key: ids grow with time, and the columns of the moments need no index.
+A row counts on the day on which it was made. If its figure is shown by another day, the bucket
+names that day. So the sums of a day change only with its own rows. The rows of a day are found by
+primary key, because ids grow with time; so the timestamps need no index.
 """
 
 from collections import Counter, defaultdict
@@ -74,7 +74,7 @@ class OrderRow(NamedTuple):
 
     @property
     def is_seated(self) -> bool:
-        """Was it paid for while a seat was there for it?"""
+        """Whether the payment got a seat: it was neither late nor blacklisted."""
         return self.settled_at is not None and self.close_reason not in UNSEATED
 
     @property
@@ -123,7 +123,7 @@ def _made_on(model: type[Model], day: date) -> QuerySet[Any]:
 
 
 def _sum_teams(sums: DaySums, teams: list[TeamRow]) -> None:
-    """Teams by what became of them; how long they lived; the days on which they completed."""
+    """Sum the teams by outcome, by lifetime, and by the day on which they completed."""
     for team in teams:
         ending = ending_of(team)
         sums.add("teams", ending)
@@ -150,7 +150,7 @@ def lived(age: timedelta) -> int:
 
 
 def _sum_stalled(sums: DaySums, teams: list[TeamRow]) -> None:
-    """The seats that were paid when the time of a team was up before it was full."""
+    """Sum the teams that ended before they were full, by size and paid seats at that time."""
     stalled = {team.pk: team for team in teams if ending_of(team) in ("shop", "failed")}
     if not stalled:
         return
@@ -187,7 +187,7 @@ def _sum_order(sums: DaySums, order: OrderRow) -> None:
 
 
 def _sum_stages(sums: DaySums, orders: list[OrderRow]) -> None:
-    """Shoppers, each once in a stage: of all, of their channel and of their activity."""
+    """Count shoppers, each once in a stage: overall, by channel and by activity."""
     reached: defaultdict[str, set[str]] = defaultdict(set)
     for order in orders:
         is_complete = order.is_seated and order.team__completed_at and _was_in(order)
@@ -201,6 +201,6 @@ def _sum_stages(sums: DaySums, orders: list[OrderRow]) -> None:
 
 
 def _was_in(order: OrderRow) -> bool:
-    """Had the order a seat when its team completed?"""
+    """Whether the order had a seat when its team completed."""
     completed_at = order.team__completed_at
     return completed_at is not None and (order.closed_at is None or order.closed_at >= completed_at)

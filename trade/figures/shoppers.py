@@ -1,4 +1,4 @@
-"""Pictures of shoppers: how far they come, when they come, and what becomes of their seats."""
+"""Pictures of shoppers: stages they reach, hours at which they lock, outcomes of their seats."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -65,14 +65,14 @@ def stages(business: Business) -> Picture:
 def _scopes(
     kind: str, names: Mapping[str, str], counts: Mapping[str, int]
 ) -> list[tuple[str, str]]:
-    """The channels, or the activities, of most shoppers."""
+    """Names and scopes of the channels or activities, the one with the most shoppers first."""
     ids = {bucket.split(":")[1] for bucket in counts if bucket.startswith(f"{kind}:")}
     most = sorted(ids, key=lambda each: (-counts[f"{kind}:{each}:locked"], each))
     return [(names.get(each, each), f"{kind}:{each}") for each in most]
 
 
 def _add_crowds(crowds: Mapping[str, str], counts: Counter[str]) -> list[tuple[str, str]]:
-    """Add up the activities that are for the same crowd."""
+    """Add to counts the sum of the activities for each crowd; return the crowds' scopes."""
     names = set[str]()
     for bucket, count in list(counts.items()):
         kind, _colon, rest = bucket.partition(":")
@@ -118,7 +118,7 @@ def seats(business: Business) -> Picture:
 
 
 def refused(business: Business) -> Picture:
-    """Refused locks by the reason that the mall was given."""
+    """Refused locks by the reason that the mall received."""
     period, rows = business.period, list[list[object]]()
     found = RefusedLock.objects.filter(day__gte=period.first, day__lte=period.last)
     sums = found.values_list("code", "channel_id").annotate(n=Sum("count")).order_by("-n", "code")

@@ -1,7 +1,8 @@
 """Keep the daily sums (日汇总): sum the days whose rows have changed.
 
 A day's rows change while one of its teams is forming, and when an order of a complete team is
-given back, which writes a notification. So nothing on the path of a request has to count.
+given back. The latter writes a notification, by which this module finds the day, so that no request
+has to update a sum.
 """
 
 import json
@@ -52,7 +53,7 @@ def unsettled_days(now: datetime) -> list[date]:
 
 
 def mismatches(now: datetime) -> Iterator[str]:
-    """Days whose sums are not those of their rows, of the days that nothing should change."""
+    """A sentence for each stored sum that differs from its rows, on days that no longer change."""
     moving = {*unsettled_days(now), *_closed_since(_seen(), now)}
     for summed in SummedDay.objects.exclude(day__in=moving).order_by("day"):
         rows = DailySum.objects.filter(day=summed)
@@ -77,9 +78,10 @@ def _newest_notification() -> int:
 
 
 def _closed_since(seen: int, now: datetime) -> set[date]:
-    """Days of the orders that were closed since, with some that were closed a little earlier.
+    """The days of the orders that were closed after the notification `seen`.
 
-    A notification may be committed after a later one: those of the last minutes are read again.
+    A notification may be committed after one with a larger key, so those of the last minutes are
+    read again.
     """
     orders = list(_closings(seen, now - LATE)) if SummedDay.objects.exists() else []
     days = set()
@@ -90,7 +92,7 @@ def _closed_since(seen: int, now: datetime) -> set[date]:
 
 
 def _closings(seen: int, since: datetime) -> Iterator[int]:
-    """Ids of the closed orders, newest first."""
+    """Ids of the orders that were closed after `seen` or since this moment, newest first."""
     closings = NotifyTask.objects.filter(event=NotifyTask.Event.TEAM_REFUND).order_by("-pk")
     page = closings.values_list("pk", "payload", "created_at")
     last = None

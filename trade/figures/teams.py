@@ -1,4 +1,4 @@
-"""Pictures of teams: how many complete, how fast, and with how many members the others end."""
+"""Pictures of teams: how many complete, how fast, and how full the other ones end."""
 
 import math
 from collections import Counter
@@ -20,7 +20,7 @@ SIZES = ((1, 2), (3, 3), (4, 5), (6, 1000))  # people per team that are drawn as
 
 
 def completion(business: Business) -> Picture:
-    """Teams by the day on which they were opened, and the share of those ended that are full."""
+    """Teams by the day of their opening, and which share of the ended ones became full."""
     days, opened = business.period.days, business.period.by_day("teams")
     keys = [
         Key("team", _("full")),
@@ -83,7 +83,7 @@ def ended(counts: Counter[str]) -> int:
 
 
 class Life(NamedTuple):
-    """A team of this size was watched for so many minutes, and was full then, or not yet."""
+    """A team of this size that was observed for so many minutes, and was full or not by then."""
 
     size: int
     minutes: int
@@ -105,7 +105,7 @@ def survival(lives: Iterable[tuple[Life, int]]) -> list[tuple[int, float]]:
 
 
 def median(curve: Sequence[tuple[int, float]]) -> int | None:
-    """The first minute by which half of the teams are full; None if it has not come."""
+    """The first minute by which half of the teams are full; None if fewer are."""
     return next((minutes for minutes, share in curve if share <= 0.5), None)
 
 

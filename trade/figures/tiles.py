@@ -65,7 +65,7 @@ def _cells(business: Business, measure: Measure, write: Write) -> list[Cell]:
 
 
 def _change(now: Value, before: Value) -> str:
-    """Against the period before; nothing where that had nothing."""
+    """The change against the period before; "" if that period has no value."""
     if now is None or not before:
         return ""
     return f"{100 * (float(now) / float(before) - 1):+.0f} %"

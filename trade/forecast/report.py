@@ -24,7 +24,7 @@ UNSEATED = (Order.CloseReason.LATE_PAYMENT, Order.CloseReason.BLACKLISTED)
 
 
 class Campaign(NamedTuple):
-    """What a campaign came to, simulated or real. Seats are paid orders, money is in yuan."""
+    """The result of a campaign, simulated or real. Seats are paid orders, money is in yuan."""
 
     opened: int  # teams
     full: int
@@ -52,9 +52,10 @@ FIGURES = (*COUNTS, "completion", *MONEY)
 
 
 def fill(forecast: Forecast) -> None:
-    """Take the rules that are in force from the offer, and simulate.
+    """Copy the present rules of the offer to the forecast, and simulate.
 
-    Raises ValidationError for guesses that would take too long.
+    Raises ValidationError for a discount that cannot be calculated, and for guesses whose
+    simulation would take too long.
     """
     forecast.starts_at = max(forecast.offer.activity.start_at, forecast.created_at)
     _take_rules(forecast)
@@ -76,7 +77,10 @@ def _take_rules(forecast: Forecast) -> None:
         setattr(forecast, name, getattr(activity, name))
     original, discount = forecast.offer.sku.original_price, activity.discount
     forecast.original_price = original
-    forecast.pay_price = pay_price(discount.plan, discount.expression, original)
+    try:
+        forecast.pay_price = pay_price(discount.plan, discount.expression, original)
+    except ValueError as exc:
+        raise ValidationError({"offer": _("Correct the discount's expression.")}) from exc
 
 
 def _rules(forecast: Forecast) -> Rules:
@@ -205,7 +209,10 @@ def guesses(offer: Offer, now: datetime) -> dict[str, object]:
     forecast.visitors = round(opened / HISTORY.days * 100 / float(forecast.conversion))
     if after:
         forecast.friend_minutes = max(round(after / MINUTE), 1)
-    _take_rules(forecast)
+    try:
+        _take_rules(forecast)
+    except ValidationError:
+        return {}  # fill() refuses the offer
     spread = fitted_spread(_rules(forecast), _guess(forecast), seats=paid / opened)
     forecast.spread = round(Decimal(spread), 2)
     return {name: getattr(forecast, name) for name in GUESSED}

@@ -50,7 +50,7 @@ class Team:
     ends: float
     taken: int = 0
     paid: int = 0
-    place: int = -1  # index in Campaign._open; -1: not there
+    index: int = -1  # in Campaign._open; -1: not in it
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Outcome:
 
 @dataclass
 class Campaign:
-    """One run. Teams that are still forming at the end play on until they have ended."""
+    """One run. Teams that still form after the last day are simulated until they have ended."""
 
     rules: Rules
     guess: Guess
@@ -163,18 +163,18 @@ class Campaign:
         team.ends = -math.inf
 
     def _list(self, team: Team) -> None:
-        if team.place < 0:
-            team.place = len(self._open)
+        if team.index < 0:
+            team.index = len(self._open)
             self._open.append(team)
 
     def _unlist(self, team: Team) -> None:
-        """The last team moves to the free index, which takes the same time for any number."""
-        if team.place >= 0:
+        """Move the last team to the index of this one, in constant time."""
+        if team.index >= 0:
             last = self._open.pop()
             if last is not team:
-                last.place = team.place
-                self._open[team.place] = last
-            team.place = -1
+                last.index = team.index
+                self._open[team.index] = last
+            team.index = -1
 
 
 def _poisson(chance: Random, mean: float) -> int:
@@ -195,8 +195,8 @@ def simulate(rules: Rules, guess: Guess, *, days: int, seed: int) -> list[Outcom
 def fitted_spread(rules: Rules, guess: Guess, *, seats: float) -> float:
     """The spread with which a team gets so many paid seats on average, by bisection.
 
-    Friends per member cannot be counted in real teams: a full team turns friends away, and an end
-    comes before others.
+    Friends per member cannot be counted in real teams: a full team turns friends away, and a team
+    may end before they come.
     """
     low, high = 0.0, MOST_FRIENDS
     teams = max(20, min(1000, FITTED_SEATS // rules.target))
@@ -209,7 +209,7 @@ def fitted_spread(rules: Rules, guess: Guess, *, seats: float) -> float:
 
 
 def expected_seats(rules: Rules, guess: Guess, *, days: int) -> float:
-    """An upper bound of the seats that one run takes on average; it tells how long a run takes."""
+    """An upper bound of the seats taken in one run on average, which decide how long it takes."""
     family, generation = 1.0, 1.0
     while generation > 0.01 and family < rules.target:
         generation *= guess.spread * guess.pays

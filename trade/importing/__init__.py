@@ -4,8 +4,8 @@ source    reads its MySQL database in batches
 catalog   channels, goods, discounts, activities and offers
 crowds    crowd tags, their members and jobs
 plan      one team as rows of ours
-repairs   what becomes of a team that breaks a rule of the platform
+repairs   changes to a team that breaks a rule of the platform
 promises  the notifications of a team
 run       the whole import; manage.py import_group_buy_market calls it
-report    what was found and what becomes of it
+report    the faults that were found, and their consequences
 """

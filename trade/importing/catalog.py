@@ -1,4 +1,4 @@
-"""Channels, goods, discounts, activities and offers. What is here already is left as it is."""
+"""Channels, goods, discounts, activities and offers. Rows that are here already stay unchanged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ def _channel(row: Row, catalog: Catalog, run: Import) -> None:
 
 
 def callback_hosts(source: Source, catalog: Catalog, run: Import) -> None:
-    """Print what an operator has to enter: the import does not trust hosts of the source."""
+    """Print the hosts that an operator has to enter: the import does not trust the source's."""
     for row in source.rows(
         "SELECT source, channel, SUBSTRING_INDEX(notify_url, '/', 3) AS host, COUNT(*) AS teams"
         " FROM group_buy_order WHERE notify_url > '' GROUP BY 1, 2, 3"
@@ -113,7 +113,7 @@ def _activity(
 
 
 def _rules(row: Row, where: str, run: Import) -> dict[str, Any]:
-    """The rules of an activity for its teams, made such that the table takes them."""
+    """The rules of an activity for its teams, changed where they violate a constraint."""
     target, limit, minutes = (row[name] for name in ("target", "take_limit_count", "valid_time"))
     if row["group_type"] == Activity.GroupType.SHOP_COMPLETES:
         run.found(Finding.SHOP_COMPLETES, where)

@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def completed_at_its_end(self) -> bool:
-        """What the platform does with an open team when its time is up (trade/expire.py)."""
+        """Whether the platform completes the team when its time is up (trade/expire.py)."""
         by_shop = self.team.group_type == Activity.GroupType.SHOP_COMPLETES
         return by_shop and bool(self.live(PAID))
 
@@ -80,7 +80,7 @@ def read_team(source: SourceTeam, catalog: Catalog, now: datetime) -> Plan | Non
 def read_order(plan: Plan, row: Row) -> Order | None:
     """The order, or None if a field is unreadable."""
     original = row["original_price"]
-    pay = row.get("pay_price", original - row["deduction_price"])  # younger tables have it
+    pay = row.get("pay_price", original - row["deduction_price"])  # newer tables have it
     team = plan.team
     same = (row["activity_id"], row["source"], row["channel"]) == (
         team.activity_id,

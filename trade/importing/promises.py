@@ -1,4 +1,4 @@
-"""Notifications of an imported team: those of the source, and those that it owes to the mall."""
+"""Notifications of an imported team: the source's, and those that the source failed to make."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from trade.models import NotifyTask, Order, RefundType
 DELIVERED, GIVEN_UP = NotifyTask.State.DELIVERED, NotifyTask.State.GIVEN_UP
 
 
-def told_at(plan: Plan) -> datetime | None:
+def notified_at(plan: Plan) -> datetime | None:
     """When the source promised the mall that the team is complete."""
     return min((row["create_time"] for row in _success_tasks(plan)), default=None)
 
@@ -24,7 +24,7 @@ def told_at(plan: Plan) -> datetime | None:
 def completed_at(plan: Plan) -> datetime:
     """When a complete team completed: its notification's time, else its last payment."""
     paid = [order.paid_at for order in plan.orders if order.paid_at]
-    return told_at(plan) or max(paid, default=plan.team.expires_at)
+    return notified_at(plan) or max(paid, default=plan.team.expires_at)
 
 
 def add_promises(plan: Plan) -> None:
@@ -65,7 +65,7 @@ def _add(plan: Plan, promise: NotifyTask, tasks: Iterable[Row]) -> None:
         if not tasks and promise.created_at < plan.now - switches.EVENTS_KEPT:
             return  # deleted there, as it would be here
         if not tasks and not is_new:
-            plan.found(Finding.NEVER_TOLD, detail=promise.key)
+            plan.found(Finding.NEVER_NOTIFIED, detail=promise.key)
         promise.attempts = 0
         if promise.target:
             promise.next_attempt_at = plan.now

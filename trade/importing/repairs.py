@@ -1,4 +1,4 @@
-"""What becomes of a team that breaks a rule of the platform.
+"""Repairs of a team that breaks a rule of the platform.
 
 Prices, seats and out_trade_no stay. Each repair is a Finding, and each payment either keeps its
 seat or goes back.
@@ -10,7 +10,7 @@ from decimal import Decimal
 from groupbuy.fields import read_id
 from trade.expire import GRACE
 from trade.importing.plan import CLOSED, LOCKED, PAID, Plan, read_order
-from trade.importing.promises import add_promises, completed_at, refund_tasks, told_at
+from trade.importing.promises import add_promises, completed_at, notified_at, refund_tasks
 from trade.importing.report import Finding
 from trade.importing.source import Row
 from trade.models import Order, Team
@@ -65,7 +65,7 @@ def _add_order(plan: Plan, row: Row, kept: dict[tuple[str, str, str], int]) -> N
 
 def _check_counts(plan: Plan) -> None:
     row = plan.source.team
-    assert row is not None  # read_team() saw it
+    assert row is not None  # else read_team() makes no plan
     counted = (row["lock_count"], row["complete_count"])
     statuses = [order["status"] for order in plan.source.orders]
     has = (statuses.count(LOCKED) + statuses.count(PAID), statuses.count(PAID))
@@ -138,7 +138,7 @@ def _repair_complete(plan: Plan) -> None:
 
 
 def _repair_short(plan: Plan, paid: int) -> None:
-    """A complete team of which fewer have paid than its target."""
+    """Set the status of a complete team with fewer payments than its target."""
     team = plan.team
     refunded = any(order.paid_at for order in plan.live(CLOSED))
     if paid == 0:
@@ -151,7 +151,7 @@ def _repair_short(plan: Plan, paid: int) -> None:
 
 
 def _repair_failed(plan: Plan) -> None:
-    plan.team.completed_at = told_at(plan)  # it failed with its last refund
+    plan.team.completed_at = notified_at(plan)  # it failed with its last refund
     for order in plan.live():
         plan.found(Finding.LIVE_IN_FAILED, order, f"{order.pay_price if order.paid_at else 0}")
         plan.close(order, Order.CloseReason.TEAM_ENDED)

@@ -1,4 +1,4 @@
-"""One run of the import: what it finds and counts, and what becomes of each finding."""
+"""One run of the import: what it finds and counts, and the consequence of each finding."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -50,20 +50,20 @@ class Finding(Enum):
         "order has a payment time but is not paid",
         "imported as unpaid; if the mall has the money, it settles the order again",
     )
-    REFUND_NOTIFIED = "order is live, but the mall has been told to refund it", "order is closed"
+    REFUND_NOTIFIED = "order is live, but its refund notification was made", "order is closed"
     NO_PAYMENT_TIME = "order is paid without a payment time", "paid when it was locked"
-    WRONG_COUNTS = "counts do not fit the orders", "counted anew"
-    LOCKED_LATE = "seat was locked after the team's end", "seat is released, the mall is told"
+    WRONG_COUNTS = "counts do not fit the orders", "counted again"
+    LOCKED_LATE = "seat was locked after the team's end", "seat is released, mall is notified"
     PAID_LATE = "seat was paid after the team's end", "order is closed, its money goes back"
     PAID_LATE_COMPLETE = "seat of a complete team was paid after its end", "the end is moved"
     TWO_SEATS = "user has two seats in a team", "the later one is closed, its money goes back"
     TWO_SEATS_COMPLETE = "user has two seats in a complete team", "the later order is left out"
     OVERSOLD = "team has more members than seats", "later ones are closed, their money goes back"
     OVERSOLD_COMPLETE = "complete team has more members than seats", "its target is raised"
-    UNPAID_COMPLETE = "complete team has an unpaid seat", "seat is released, the mall is told"
+    UNPAID_COMPLETE = "complete team has an unpaid seat", "seat is released, mall is notified"
     SHORT_COMPLETE = "complete team has fewer payments than seats", "completed by the shop"
     LIVE_IN_FAILED = "failed team has members", "their seats are released, money goes back"
-    NEVER_COMPLETED = "team is full and paid, but open", "completed; the mall is told"
+    NEVER_COMPLETED = "team is full and paid, but open", "completed; the mall is notified"
     PAST_END_FAILS = (
         "team is past its end and still open",
         "fails; its seats are released, money goes back",
@@ -72,7 +72,7 @@ class Finding(Enum):
         "team of group type 0 with payments is past its end and still open",
         "completed by the shop; unpaid seats are released",
     )
-    NEVER_TOLD = "mall has never been notified", "it is notified now"
+    NEVER_NOTIFIED = "mall has never been notified", "it is notified now"
     GIVEN_UP = "notification was given up", "imported as given up; replay_notifications sends it"
     CHANGED = (
         "team was imported before, and the source has new orders or payments since",

@@ -1,7 +1,7 @@
 """The import: catalog and crowds, then teams in batches, each batch in one transaction.
 
-What is here already stays as it is, so an import that was interrupted is started again, and a
-second one changes nothing.
+Rows that are here already stay unchanged, so an interrupted import can be started again, and a
+repeat changes nothing.
 """
 
 from collections import defaultdict
@@ -52,7 +52,7 @@ def _plan(
     if plan and source.orders:
         make_plan(plan, kept)
         return plan
-    if source.team or source.orders:  # a notification alone is of no use
+    if source.team or source.orders:  # a notification without team and order is ignored
         wrong = Finding.BAD_TEAM if source.team else Finding.NO_TEAM
         wrong = Finding.NO_ORDERS if plan else wrong
         run.found(wrong, f"team {source.team_id}", f"{len(source.orders)} orders")
@@ -61,12 +61,13 @@ def _plan(
 
 
 def _import_teams(plans: list[Plan], run: Import) -> None:
-    here = set(Team.objects.filter(pk__in=[plan.team.pk for plan in plans]).values_list("pk"))
+    teams = Team.objects.filter(pk__in=[plan.team.pk for plan in plans])
+    here = set(teams.values_list("pk", flat=True))
     known = _known_orders(plans)
     new = []
     for plan in plans:
         mine = [known.get((plan.team.channel_id, order.out_trade_no)) for order in plan.orders]
-        if (plan.team.pk,) in here:
+        if plan.team.pk in here:
             _compare(plan, mine, run)
         elif any(mine):
             run.found(Finding.TAKEN_NUMBER, f"team {plan.team.pk}")
@@ -87,7 +88,7 @@ def _known_orders(plans: list[Plan]) -> dict[tuple[int, str], Order]:
 
 
 def _compare(plan: Plan, mine: list[Order | None], run: Import) -> None:
-    """A team that is here: does the source know more than it did when the team was imported?"""
+    """Report orders and payments that the source has got since the team was imported."""
     later = [
         order.out_trade_no
         for order, here in zip(plan.orders, mine, strict=True)
@@ -145,7 +146,7 @@ def _save(plans: list[Plan]) -> None:
 
 
 def _number(orders: list[Order]) -> None:
-    """Give each the lowest turn of its shopper that is free, and a hold while it is unpaid."""
+    """Give each order the shopper's lowest free turn, and an unpaid one the lowest free hold_no."""
     users = {order.user_id for order in orders}
     taken: Numbers = defaultdict(set)
     held: Numbers = defaultdict(set)

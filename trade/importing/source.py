@@ -25,7 +25,7 @@ class SourceError(Exception):
 
 @dataclass
 class SourceTeam:
-    """What the source has under one team id; the team's own row may be missing."""
+    """The rows of the source with one team id; the team's own row may be missing."""
 
     team_id: str
     team: Row | None = None

@@ -11,9 +11,9 @@ from trade.models.team import Transport
 class NotifyTask(models.Model):
     """A notification promised to a mall, kept until it is delivered or given up.
 
-    next_attempt_at is when it is due; while a worker has claimed it, the end of the lease; NULL
-    once no attempt will follow. event_no numbers the channel's events; NULL until the mall has
-    asked for them. traceparent is the trace of the request or task that made the promise.
+    next_attempt_at is the moment at which it is due; while a worker has claimed it, the end of the
+    lease; NULL once no attempt will follow. event_no numbers the channel's events; NULL until the
+    mall has fetched events. traceparent is the trace of the request or task that made the promise.
     """
 
     class Event(models.TextChoices):

@@ -8,7 +8,7 @@ from groupbuy.models import Channel
 class SummedDay(models.Model):
     """A day whose rows are summed (日汇总). It is open while a team of its rows is forming.
 
-    seen is the newest notification at that time: later ones may close orders of this day.
+    seen is the newest notification when it was summed: later ones may close orders of this day.
     """
 
     day = models.DateField(primary_key=True)

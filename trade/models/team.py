@@ -26,7 +26,7 @@ class Team(models.Model):
         COMPLETE_WITH_REFUNDS = 3, _("complete with refunds")
 
     class Listing(models.IntegerChoices):
-        """May strangers be shown this team? Only while it forms, has a member and a free seat."""
+        """Whether strangers may see the team: while it forms and has a member and a free seat."""
 
         HIDDEN = 0
         UNPAID = 1  # nobody has paid yet
@@ -116,8 +116,8 @@ class Team(models.Model):
 class CompletedTeams(models.Model):
     """How many teams of an activity are complete, and their seats; spread over SHARDS rows.
 
-    A completion changes one of the rows, so that few completions wait for each other. The figure
-    is the sum of the rows.
+    A completion changes one of the rows, so that few completions wait for each other. The counts
+    of the activity are the sums over its rows.
     """
 
     SHARDS = 8

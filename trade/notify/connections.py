@@ -1,4 +1,4 @@
-"""HTTP connections to malls: to allowed addresses only, kept for some seconds, on one time limit.
+"""HTTP connections to malls: only to allowed addresses, reused, with one time limit for each call.
 
 The address that a host resolves to is checked whenever a connection is opened, and the connection
 goes to that address, so that a second look-up cannot differ.
@@ -19,7 +19,7 @@ import certifi
 
 from groupbuy.hosts import allowed_address
 
-KEEP = 10  # seconds from its opening in which a connection is used again
+KEEP = 10  # seconds after its opening in which a connection may be reused
 LONGEST_ANSWER = 1024  # bytes; an honest one has seven
 
 _lock = threading.Lock()
@@ -29,10 +29,11 @@ _kept: list["_Connection"] = []  # those not in use
 def post(
     url: str, body: bytes, headers: Mapping[str, str], *, timeout: float
 ) -> tuple[HTTPResponse, bytes]:
-    """Return the answer, no redirect followed, and the beginning of its body.
+    """Return the answer and the beginning of its body. Follows no redirect.
 
-    TimeoutError if it is not complete after `timeout` seconds, look-up and connecting included;
-    other OSErrors, HTTPException or ValueError if there is none or it cannot be read.
+    Raises TimeoutError if the answer is not complete after `timeout` seconds, look-up and
+    connecting included; another OSError, HTTPException or ValueError if there is no answer, or
+    none that can be read.
     """
     parts, deadline = urlsplit(url), time.monotonic() + timeout
     while True:
@@ -67,7 +68,7 @@ def tls_context() -> ssl.SSLContext:
 
 
 class _Socket(socket.socket):
-    """Every read and write ends at one deadline: a receiver that drips gains no time by it."""
+    """Every read and write ends at one deadline, even if the receiver sends byte by byte."""
 
     deadline = 0.0  # by time.monotonic()
 
@@ -112,7 +113,7 @@ class _Connection(HTTPConnection):
         text = answer.read(LONGEST_ANSWER)
         if answer.length and len(text) < LONGEST_ANSWER:
             raise IncompleteRead(text, answer.length)
-        if not answer.isclosed():  # longer
+        if not answer.isclosed():  # the body is longer
             self.close()
         return answer, text
 
@@ -129,7 +130,7 @@ class _Connection(HTTPConnection):
 
 
 def _take(parts: SplitResult) -> _Connection | None:
-    """A kept connection there that is as the last answer has left it."""
+    """A kept connection to this origin, on which nothing has arrived since its last answer."""
     close_old()
     with _lock:
         for connection in [each for each in _kept if each.origin == parts[:2]]:

@@ -2,7 +2,7 @@
 
 One thread serves a fast endpoint with large batches, several serve a slow one with small batches.
 A failing endpoint gets one promise at a time, and all failing ones together at most half of the
-slots. Some threads of a worker are never for sending: they are left to the sweeps that watch time.
+slots. SPARE threads of a worker never send: they are left to the sweeps that close holds and teams.
 """
 
 import threading
@@ -48,7 +48,7 @@ def acquire(names: Iterable[str]) -> tuple[str, int]:
 
 
 def release(endpoint: str, *, sent: int = 0, seconds: float = 0, failed: bool = False) -> None:
-    """Free a slot. What was sent through it, and how fast, is the measure of the next batch.
+    """Free a slot. The number of promises sent, and their time, set the size of the next batch.
 
     The endpoint counts as failing until a send succeeds.
     """

@@ -1,8 +1,8 @@
 """Events (事件): the same notifications for polling, numbered without gaps.
 
 A request for events numbers the channel's committed promises, 1, 2, 3, under a lock on the
-channel's counter. So a cursor can never pass a promise that was begun earlier and committed later,
-which a cursor over ids or times does.
+channel's counter. So a cursor never passes a promise whose transaction began earlier and committed
+later, as a cursor over ids or times would.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Nudges: have a worker deliver what is due right now, without making a request wait.
+"""Nudges make a worker deliver new promises at once, without making a request wait.
 
-The nudges that no worker has taken yet are one element of a list in Redis. A worker takes it before
-it looks for promises, so that a promise committed after its look makes a new one. A nudge may be
-lost; the sweep does its work.
+All pending nudges are one element of a list in Redis. A worker removes the element before it reads
+the due promises, so that a promise committed after that read adds a new one. A nudge may be lost;
+then a sweep delivers the promise.
 """
 
 import logging
@@ -21,17 +21,17 @@ from trade import metrics
 logger = logging.getLogger(__name__)
 
 LIST = "gbm:nudges"
-GAP = 0.01  # seconds between two nudges that a worker takes: those in between are one
+GAP = 0.01  # seconds between two nudges that a worker takes; nudges in between are merged
 WAIT = 1  # seconds that a worker waits for a nudge at a time
 
 _put = redis.Script("return redis.call('LLEN', KEYS[1]) == 0 and redis.call('LPUSH', KEYS[1], 1)")
 _threads: list[threading.Thread] = []
 _stopped = threading.Event()
-_turn = threading.Lock()  # one thread waits for the next nudge, those that deliver do not
+_waiting = threading.Lock()  # held by the one thread that waits for the next nudge
 
 
 def nudge() -> None:
-    """Have new promises delivered soon. Call after the commit."""
+    """Wake a worker that delivers the new promises. Call after the commit."""
     answer = redis.try_redis(lambda client: _put(client, [LIST]) or 0)
     metrics.NUDGES.labels("lost" if answer is None else "sent").inc()
 
@@ -54,7 +54,7 @@ def stop() -> None:
 def _deliver(deliver: Callable[[], object]) -> None:
     while not _stopped.is_set():
         try:
-            with _turn:
+            with _waiting:
                 time.sleep(GAP)
                 nudged = not _stopped.is_set() and _client(settings.REDIS_URL).blpop([LIST], WAIT)
             if nudged:

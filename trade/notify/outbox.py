@@ -3,14 +3,14 @@
 A promise is such a notification, until it is delivered or given up.
 
 record()       called inside the transaction that makes the event true
-deliver_due()  called by Celery every few seconds for whatever is due, and by the worker's sending
-               threads right after a commit (the nudge) for what came due just now
-requeue()      due again at once, for operators
+deliver_due()  called by Celery every few seconds for all due promises, and by the worker's sending
+               threads right after a commit (the nudge) for the new ones
+requeue()      makes promises due again, for operators
 
 One UPDATE claims a batch of promises to one endpoint. One transaction records the outcomes. After
 a failure retry_or_give_up() sets the next attempt by BACKOFF. It gives a promise up after the
 eighth attempt, after a 410, or when there is nowhere to send it.
-Delivery is at least once. The receiver tells copies apart by NotifyTask.key.
+Delivery is at least once. The receiver recognises copies by NotifyTask.key.
 """
 
 import logging
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 BACKOFF = (5, 30, 120, 600, 1800, 7200, 21600)  # seconds after the 1st, 2nd, ... failure
 LONGEST_RETRY_AFTER = 24 * 3600  # seconds; a receiver may ask for no more
 LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # after half of it no further send starts
-SWEEP = 15  # seconds after which a delivery leaves the rest to another one
+SWEEP = 15  # seconds after which deliver_due() leaves the rest to its next call
 NEW = timedelta(minutes=1)  # a nudge sends what came due within this time
 WINDOW = 250  # due promises looked at to make a batch
 LATEST = 5000  # attempts that served_since() reads
@@ -57,9 +57,9 @@ def record(task: NotifyTask) -> None:
 def deliver_due(
     *, clock: Callable[[], datetime], new: bool = False, send: Send | None = None
 ) -> int:
-    """Send what is due and return how many promises were tried.
+    """Send the due promises and return how many were tried.
 
-    With `new` only what came due within NEW, so that a nudge skips the backlog of failing
+    With `new`, only those that came due within NEW, so that a nudge skips the backlog of failing
     endpoints. `send` replaces transports.send in simulations.
     """
     tried, taken = 0, set[int]()  # taken: those that other workers have claimed
@@ -76,7 +76,7 @@ def deliver_due(
         tasks = [task for task in window if task.endpoint == endpoint][:size]
         others = names - Counter({endpoint: size})
         if len(window) == WINDOW or others.keys() - endpoints.closed():
-            nudges.nudge()  # another thread sends those
+            nudges.nudge()  # another thread sends to other endpoints
         sent = _deliver(endpoint, tasks, now, clock, send)
         tried += sent
         if sent == len(window) < WINDOW:
@@ -88,9 +88,9 @@ def deliver_due(
 
 
 def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
-    """Make promises due again, with a full set of attempts; new ones are due anyway.
+    """Make promises due again, with all attempts left; return how many. New ones are due anyway.
 
-    In small pieces, so that workers which send these promises do not wait.
+    It updates them in small pieces, so that workers that send these promises do not wait.
     """
     again = tasks.exclude(state=State.NEW)
     ends = tasks.order_by().aggregate(first=Min("pk"), last=Max("pk"))
@@ -100,7 +100,7 @@ def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
 
 
 def served_since(moment: datetime) -> set[str]:
-    """The endpoints that something was sent to since then, of the latest attempts."""
+    """The endpoints to which something was sent since then, according to the LATEST attempts."""
     latest = NotifyAttempt.objects.order_by("-pk").values_list("started_at", "task__endpoint")
     return {endpoint for started_at, endpoint in latest[:LATEST] if started_at >= moment}
 
@@ -136,10 +136,11 @@ def _deliver(
 
 
 def _claim(tasks: Sequence[NotifyTask], now: datetime, lease: datetime) -> Sequence[NotifyTask]:
-    """Take a lease on those that are still due, and return them.
+    """Take a lease on the promises that are still due, and return these.
 
-    If this worker dies they come due again when the lease ends. Its random microsecond identifies
-    the worker; if two workers choose the same one, a promise is sent twice, with the same key.
+    If this worker dies, they come due again when the lease ends. The random microsecond of the
+    lease identifies the worker; if two workers choose the same one, a promise is sent twice, with
+    the same key.
     """
     rows_of = NotifyTask.objects.filter(pk__in=[task.pk for task in tasks])
     if rows_of.filter(next_attempt_at__lte=now).update(next_attempt_at=lease) == len(tasks):
@@ -154,7 +155,7 @@ def _tries(
     clock: Callable[[], datetime],
     send: Send | None,
 ) -> Iterator[Try]:
-    """Send these until a send fails or the time is up, as time.monotonic() counts."""
+    """Send these promises until a send fails or time.monotonic() reaches `until`."""
     while tasks:
         started, started_at = time.monotonic(), clock()
         results = _results(tasks, started_at, send)
@@ -188,9 +189,9 @@ def _results(tasks: Sequence[NotifyTask], now: datetime, send: Send | None) -> M
 def _record(
     lease: datetime, tasks: Sequence[NotifyTask], tries: Sequence[Try], now: datetime
 ) -> None:
-    """Keep the attempts, change what was tried, and make the rest due again.
+    """Store the attempts, update the promises that were tried, and make the rest due again.
 
-    Promises whose lease has passed to another worker stay as they are.
+    Promises on which another worker has a lease by now stay unchanged.
     """
     attempts = [attempt for attempt, _result in tries]
     tried = {attempt.task_id for attempt in attempts}
@@ -215,7 +216,7 @@ def _record(
 
 
 def retry_or_give_up(attempt: NotifyAttempt, result: Result, now: datetime) -> dict[str, Any]:
-    """Give up, or try again after the back-off, and after what the receiver asked for."""
+    """A promise's values after a failure: given up, or due after BACKOFF and Retry-After."""
     if _is_last(attempt, result):
         return {"state": State.GIVEN_UP, "next_attempt_at": None, "last_error": attempt.error}
     backoff = BACKOFF[attempt.number - 1] * random.uniform(1, 1.2)  # noqa: S311  not a secret
@@ -224,5 +225,5 @@ def retry_or_give_up(attempt: NotifyAttempt, result: Result, now: datetime) -> d
 
 
 def _is_last(attempt: NotifyAttempt, result: Result) -> bool:
-    """Whether a failure is the end of its promise."""
+    """Whether no attempt follows if this one has failed."""
     return result.final or attempt.number > len(BACKOFF)

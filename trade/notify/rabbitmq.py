@@ -1,8 +1,8 @@
 """Publish to RabbitMQ. Source: docs/contract.md, section 3.
 
-By py-amqp, Celery's own client: it reads the broker's confirms when asked to, so those of a whole
-batch are awaited together. A connection that has been idle is replaced: nobody answers the
-broker's heartbeats between two batches, so the broker closes it.
+The client is py-amqp, Celery's own: it reads the broker's confirms on demand, so those of a whole
+batch are awaited together. An idle connection is replaced, because nothing answers the broker's
+heartbeats between two batches, so the broker closes it.
 """
 
 import time
@@ -20,7 +20,7 @@ from trade.models import NotifyTask
 
 EXCHANGE = "group_buy_market_exchange"
 TIMEOUT = 5  # seconds for each answer of the broker, and for all confirms of a batch
-HEARTBEAT = 10  # seconds; the broker closes a connection after two without a word
+HEARTBEAT = 10  # seconds; the broker closes a connection after two missed heartbeats
 IDLE = 5  # seconds after which a connection is not used again
 ERRORS = (amqp.AMQPError, OSError)
 
@@ -28,7 +28,7 @@ _kept: list["_Publisher"] = []  # those not in use
 
 
 def publish(tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
-    """Publish promises; enter by key "" once the broker has one safe in a queue, else why not.
+    """Publish promises. answers gets an outcome by key: "" if a queue has it, else the reason.
 
     Raises one of ERRORS if the broker fails. Promises without an answer may have been published.
     """
@@ -42,7 +42,7 @@ def publish(tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
 
 
 def close_idle() -> None:
-    """Close the connections that nothing was published on for IDLE seconds."""
+    """Close the connections on which nothing was published for IDLE seconds."""
     for publisher in list(_kept):
         if time.monotonic() - publisher.used_at >= IDLE:
             with suppress(ValueError, *ERRORS):  # ValueError: another thread has just taken it
@@ -61,7 +61,7 @@ def connect() -> Any:
 
 
 def declare_exchange(channel: Any) -> None:
-    """The exchange that malls bind their queues to; there already, it stays as it is."""
+    """Declare the exchange to which malls bind their queues; an existing one stays unchanged."""
     channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
 
 
@@ -93,13 +93,13 @@ class _Publisher:
         self.channel.events["basic_return"].add(self._return)
         self.channel.events["basic_ack"].add(partial(self._answer, ""))
         self.channel.events["basic_nack"].add(partial(self._answer, "the broker refused it"))
-        self.published = 0  # the broker counts, too: its answers name a message by its number
+        self.published = 0  # the broker counts too, and answers with the number of a message
         self.unanswered: dict[int, str] = {}  # keys by number
         self.answers: dict[str, str] = {}
         self.used_at = 0.0
 
     def publish(self, tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
-        """Publish all, then wait for the answers to all."""
+        """Publish all promises, then wait for the broker's answers."""
         self.answers = answers
         about = {"content_type": "text/plain", "content_encoding": "UTF-8", "delivery_mode": 2}
         for task in tasks:
@@ -117,7 +117,7 @@ class _Publisher:
         self.used_at = time.monotonic()
 
     def _return(self, exc: Exception, exchange: str, routing_key: str, message: Any) -> None:
-        """No queue takes the message. Comes before its confirm."""
+        """Record that no queue takes the message. The broker returns it before its confirm."""
         self.answers[message.properties["message_id"]] = f"no queue is bound to {routing_key}"
 
     def _answer(self, error: str, number: int, multiple: bool) -> None:

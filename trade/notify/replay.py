@@ -1,7 +1,7 @@
 """Replay (重新投递): which promises an operator sends again, one by one or by range.
 
-Used by manage.py replay_notifications and the console. What is sent again keeps its key, so a
-receiver that has seen it can tell.
+Used by manage.py replay_notifications and the console. A promise that is sent again keeps its key,
+by which its receiver recognises the repeat.
 """
 
 from collections.abc import Collection
@@ -26,7 +26,7 @@ def chosen_by_range(
 ) -> QuerySet[NotifyTask]:
     """Promises to an endpoint ("" for any) made from `since` on and before `until`.
 
-    Those that were delivered only when asked for: their mall has said that it lost them.
+    Delivered ones are included on request, for a mall that has lost them.
     """
     chosen = NotifyTask.objects.all()
     if endpoint:

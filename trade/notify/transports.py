@@ -1,4 +1,4 @@
-"""How a promise travels to the mall. Source: docs/contract.md, section 3.
+"""Send promises by HTTP or MQ. Source: docs/contract.md, section 3.
 
 HTTP: the payload verbatim, signed by Standard Webhooks 1.0, to a host on the channel's allow-list
 (connections.py). MQ: the payload as text (rabbitmq.py).
@@ -26,7 +26,7 @@ NOWHERE = "the channel has no refund callback URL, and there is no message broke
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a send ended. Final: the receiver wants no more of the promise."""
+    """The outcome of a send. final: no further attempt can deliver the promise."""
 
     error: str = ""  # "": delivered
     status_code: int | None = None
@@ -36,10 +36,10 @@ class Result:
 
 
 def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, Result]:
-    """Send the first of these promises to one endpoint; those by MQ all together.
+    """Send the first of these promises to one endpoint; by MQ send all of them together.
 
-    Returns the results by key; a promise without one is to be sent again. An HTTP promise without
-    a target goes where its channel's refunds go by now.
+    Returns the results by key; a promise without a result has not been tried. An HTTP promise
+    without a target goes to the present refund callback URL of its channel.
     """
     task = tasks[0]
     if task.transport == Transport.HTTP:
@@ -53,7 +53,7 @@ def send(tasks: Sequence[NotifyTask], *, now: datetime) -> dict[str, Result]:
 
 
 def _publish(tasks: Sequence[NotifyTask]) -> dict[str, Result]:
-    """Publish promises. If the broker fails, the first promise without an answer fails with it."""
+    """Publish promises. If the broker fails, the first unanswered one counts as failed."""
     if not settings.AMQP_URL:
         return {tasks[0].key: Result("no message broker is set up: AMQP_URL is empty")}
     answers: dict[str, str] = {}

@@ -20,7 +20,7 @@ class Command(BaseCommand):
         if file.exists():
             raise CommandError(f"{file} exists already.")
         os.umask(0o077)
-        part = file.with_name(f"{file.name}.{os.getpid()}.part")  # a file without .part is whole
+        part = file.with_name(f"{file.name}.{os.getpid()}.part")  # a file without .part is complete
         part.unlink(missing_ok=True)
         if connection.vendor == "sqlite":
             with connection.cursor() as cursor:

@@ -52,11 +52,11 @@ class Command(BaseCommand):
 
 def moment(text: str) -> datetime:
     """10m: ten minutes ago. A moment without an offset is in the console's time zone."""
-    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return timezone.now() - timedelta(**{UNITS[match[2]]: int(match[1])})
     try:
+        if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
+            return timezone.now() - timedelta(**{UNITS[match[2]]: int(match[1])})
         found = datetime.fromisoformat(text)
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:  # OverflowError: before the year 1
         raise ArgumentTypeError(f"{text!r} is neither 10m nor 2036-01-31T08:00") from exc
     return found if found.tzinfo else timezone.make_aware(found)
 

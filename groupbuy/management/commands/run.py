@@ -1,9 +1,9 @@
 """Run the whole stack on loopback until Ctrl-C: web, worker with beat, and the embedded Redis.
 
-Where DEMO is on, the reference mall (examples/mall) runs beside it, with its loop and a pretend
-Alipay; with AMQP_URL it takes its notifications from RabbitMQ. It is a project of its own that gets
+If DEMO is on, the reference mall (examples/mall) runs beside the stack, with its loop and a pretend
+Alipay; with AMQP_URL it gets its notifications from RabbitMQ. It is a project of its own that gets
 its settings as variables. Before it starts anything, the command migrates the database, loads the
-demo where DEMO is on, and collects the static files.
+demo if DEMO is on, and collects the static files.
 """
 
 import logging
@@ -123,11 +123,11 @@ def _prepare(port: int, mall: dict[str, str], *, has_history: bool) -> None:
 
 
 def _start(processes: list[str], variables: dict[str, str]) -> None:
-    """Become honcho, which runs these processes of the Procfile."""
+    """Replace this process by honcho, which runs these processes of the Procfile."""
     python = Path(sys.executable)
     environ = {"PYTHONWARNINGS": "ignore::UserWarning:celery.platforms", **os.environ, **variables}
     environ["PATH"] = f"{python.parent}:{os.environ.get('PATH', os.defpath)}"
-    # Without .env, which has been read: honcho would let it win over the environment.
+    # Without .env, which has been read: honcho would let it override the environment.
     options = ["--no-prefix", "--env", os.devnull, "--port", variables["PORT"]]
     os.chdir(settings.BASE_DIR)
     command = [str(python), "-m", "honcho", "start", *options, *processes]

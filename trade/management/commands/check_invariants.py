@@ -1,4 +1,4 @@
-"""Check what must always hold; print the rows that break it and exit with 1 if there are any."""
+"""Check the invariants; print the rows that break one, and exit with 1 if there are any."""
 
 import sys
 from typing import Any

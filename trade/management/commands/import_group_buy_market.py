@@ -17,12 +17,12 @@ class Command(BaseCommand):
     help = (
         "Import activities, crowds, teams, orders and notifications of the Java reference from"
         " its MySQL database, which is only read. Without --write it only reports what it would"
-        " do. What is here already stays as it is."
+        " do. Rows that are here already stay unchanged."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("dsn", help="mysql://user:password@host:3306/group_buy_market")
-        parser.add_argument("--write", action="store_true", help="write what the report says")
+        parser.add_argument("--write", action="store_true", help="carry out what the report lists")
         parser.add_argument(
             "--time-zone",
             default=settings.TIME_ZONE,

@@ -31,7 +31,7 @@ class Command(BaseCommand):
             raise CommandError(f"RabbitMQ: {exc!r}") from exc
 
     def _listen(self, connection: Any, count: int) -> None:
-        """Listen on an exclusive queue. A queue that stayed would hide that a mall is missing."""
+        """Consume from an exclusive queue: a lasting one would hide that no mall has a queue."""
         channel = connection.channel()
         rabbitmq.declare_exchange(channel)
         queue = channel.queue_declare("", exclusive=True).queue
@@ -50,5 +50,7 @@ class Command(BaseCommand):
         text = body if isinstance(body, str) else body.decode(errors="replace")
         self.stdout.write(f"{key} {message.properties['message_id']} {text}")
         self.stdout.flush()
-        message.channel.basic_ack(message.delivery_tag)  # what was not printed comes again
+        message.channel.basic_ack(
+            message.delivery_tag
+        )  # a message that was not printed comes again
         self.printed += 1

@@ -1,4 +1,4 @@
-"""Send notifications again: some by their keys, or all of a time range or an endpoint."""
+"""Send notifications again: those with these keys, or all of a time range or an endpoint."""
 
 from argparse import ArgumentTypeError
 from datetime import datetime
@@ -15,8 +15,8 @@ from trade.notify.replay import chosen_by_key, chosen_by_range
 
 class Command(BaseCommand):
     help = (
-        "Send notifications again. Workers send them at the next sweep; each keeps its id, so a"
-        " receiver that has seen it can tell."
+        "Send notifications again. Workers send them at the next sweep. Each keeps its id, by which"
+        " its receiver recognises the repeat."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -43,7 +43,9 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise ArgumentTypeError(f"{text!r} is no ISO-8601 time such as 2026-01-31T08:00") from exc
+        raise ArgumentTypeError(
+            f"{text!r} is not an ISO-8601 time such as 2026-01-31T08:00"
+        ) from exc
     return moment if moment.tzinfo else timezone.make_aware(moment)
 
 
