@@ -148,7 +148,7 @@ def test_a_lost_connection_is_said_and_found_again(phone: Phone) -> None:
     page.route("**/*live=1*", lambda route: route.fulfill(status=503, body="away"))
 
     expect(page.locator("#stale")).to_be_visible()
-    expect(page.locator("#stale")).to_contain_text("No connection. You see how things stood at")
+    expect(page.locator("#stale")).to_contain_text("No connection. This page shows the state at")
     page.unroute("**/*live=1*")
 
     expect(page.locator("#stale")).to_be_hidden()

@@ -190,7 +190,7 @@ def test_without_the_database_pages_say_so_and_come_back(
     other.goto(page.url)
 
     with away(platform, "mariadb"):
-        expect(page.locator("#stale")).to_contain_text("No connection. You see how things stood")
+        expect(page.locator("#stale")).to_contain_text("No connection. This page shows the state")
         headline(page, "2 more people needed")
         answer = other.reload()
         assert answer is not None

@@ -209,7 +209,7 @@ def test_the_wall_shows_what_this_visitor_may_see(look: Look) -> None:
 @pytest.mark.parametrize(
     ("hold", "words"),
     [
-        (14, "Your seat is held for 14 minutes while you pay, and never longer than the team has."),
+        (14, "Your seat is held for 14 minutes while you pay, but no longer than the team's time."),
         (15, "Your seat is held while you pay, until the team's time is up."),
     ],
 )
