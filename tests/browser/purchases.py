@@ -75,7 +75,7 @@ def order(page: Page, query: str) -> str:
 
 def place(page: Page) -> str:
     page.get_by_role("button", name="Order for ¥").click()
-    headline(page, re.compile("^Your (seat is held|order waits for its payment)$"))
+    headline(page, re.compile("^Your (seat is held|order is waiting for payment)$"))
     return page.url.rsplit("/", 1)[-1]
 
 
