@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All tests on SQLite; all but those in a browser again on a private MariaDB with RabbitMQ; then the
-# short fault suite. Arguments go to pytest, and then the fault suite is left out.
+# All tests on SQLite; all but the browser tests again on a private MariaDB with RabbitMQ; then the
+# short fault suite. Arguments are passed to pytest; with arguments the mall and the faults are left out.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export SERVICES_DIR=$PWD/var/test-services MARIADB_PORT=${MARIADB_PORT:-13406}
