@@ -162,7 +162,7 @@ def test_the_page_lists_open_teams_that_keep_old_rules(operator: Client) -> None
     make_activity()
     make_team("a")
     page = operator.get(f"{BASE}/change/").content.decode()
-    assert "Open teams that keep rules" not in page
+    assert "Open teams that keep the rules" not in page
     Activity.objects.update(target_count=4)
     make_team("b")
 
