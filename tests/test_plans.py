@@ -114,7 +114,7 @@ def test_an_expired_activity_is_in_effect_again(operator: Client) -> None:
         ({"status": Status.ABANDONED}, NOW + DAY, "A closed activity cannot be extended"),
     ],
 )
-def test_what_cannot_be_extended(
+def test_some_activities_cannot_be_extended(
     operator: Client, fields: dict[str, Any], end_at: datetime, said: str
 ) -> None:
     activity = make_activity(**fields)
