@@ -241,7 +241,7 @@ class ActivityAdmin(UsedRowsStay):
                 ("team", Status.IN_EFFECT.label),
                 ("waiting", f"{Status.CREATED.label}, {Status.PAUSED.label}"),
                 ("failed", _("over")),
-                ("back", _("in the way of another")),
+                ("back", _("conflicts with another")),
             ],
         }
         return render(request, "admin/calendar.html", context)

@@ -1,1 +1,1 @@
-"""Tools for an AI assistant (AI 助手): an MCP server over data, log and metrics."""
+"""Tools for an AI assistant (AI 助手): an MCP server that reads data, log and metrics."""

@@ -1,14 +1,14 @@
-"""What is probably wrong now, from metrics and log alone."""
+"""Find what is probably wrong now, from metrics and log alone."""
 
 from datetime import datetime
 from typing import Any
 
 from assistant import prometheus, trouble
 
-MINUTES = 30  # of the log that are looked at
-RULES = {  # PromQL that answers while something is wrong -> what that is
-    'up{{job="groupbuy"}} == 0': "no process of {instance} answers for its metrics",
-    "min by (part) (gbm_part_up) == 0": "{part} does not answer",
+MINUTES = 30  # of the log that are searched
+RULES = {  # PromQL that returns series while something is wrong -> a sentence for each series
+    'up{{job="groupbuy"}} == 0': "{instance} does not return its metrics",
+    "min by (part) (gbm_part_up) == 0": "{part} does not respond",
     '(sum(gbm_processes{{kind="web"}}) or vector(0)) == 0': "no web process is alive",
     '(sum(gbm_processes{{kind="worker"}}) or vector(0)) == 0': "no worker is alive",
     "time() - max(gbm_task_last_success_timestamp_seconds"
@@ -24,13 +24,13 @@ RULES = {  # PromQL that answers while something is wrong -> what that is
         "{value:.0%} of the callbacks to {endpoint} fail"
     ),
     'sum by (endpoint) (rate(gbm_http_requests_total{{status=~"5.."}}[{window}])) > 0': (
-        "{endpoint} answers with faults of ours (HTTP 5xx)"
+        "{endpoint} returns HTTP 5xx"
     ),
     "max(gbm_late_refunds) > 0": "{value:.0f} refunds are not delivered after an hour",
     "max(gbm_invariants_broken) > 0": "{value:.0f} invariants are broken",
     "max(gbm_queue_tasks) > 1000": "{value:.0f} tasks wait in the broker",
 }
-WINDOW = "1m"  # of rates: short, so that what is over is soon forgotten
+WINDOW = "1m"  # of rates; short, so that a fault that has ended is soon no longer reported
 
 
 def find_causes(*, now: datetime) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def find_causes(*, now: datetime) -> dict[str, Any]:
 
 
 def _measured(now: datetime) -> list[str]:
-    """One sentence for each series that a rule answers with."""
+    """One sentence for each series that a rule returns."""
     found = []
     for rule, sentence in RULES.items():
         for series in prometheus.query(rule.format(window=WINDOW), minutes=0, now=now):
@@ -58,7 +58,7 @@ def _measured(now: datetime) -> list[str]:
 
 
 def _deployed(explained: dict[str, Any]) -> list[str]:
-    """Exceptions that only a version has which started in this time."""
+    """Exceptions of a single version, if that version started within the MINUTES."""
     started = explained["versions started"]
     return [
         f"{error['what']} since version {version} started at {started[version]}"

@@ -1,4 +1,4 @@
-"""Which operator is calling: by the key of the request, or by OPERATOR_KEY on stdio."""
+"""Identify the calling operator by the request's key, or by OPERATOR_KEY on stdio."""
 
 from collections.abc import Mapping
 
@@ -9,11 +9,11 @@ from groupbuy import auth
 
 
 def operator_of(headers: Mapping[str, str] | None) -> str:
-    """The operator's name. headers: of an HTTP request, None on stdio. Raises ToolError."""
+    """The operator's name. headers: of an HTTP request, or None on stdio. Raises ToolError."""
     header = f"Bearer {settings.OPERATOR_KEY}"
     if headers is not None:
         header = headers.get("authorization", "")
     caller = auth.caller_of(header)
     if caller is None or caller.channel is not None:
-        raise ToolError("This needs an operator key: in OPERATOR_KEY, or sent with each request.")
+        raise ToolError("An operator key is required: in OPERATOR_KEY, or in each HTTP request.")
     return caller.name

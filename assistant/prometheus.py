@@ -1,4 +1,4 @@
-"""Questions to Prometheus: named ones, and bounded PromQL."""
+"""Queries of Prometheus: named ones, and PromQL of limited length and range."""
 
 import math
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from django.conf import settings
 from groupbuy import logs
 
 TIMEOUT = 5  # seconds
-SERIES, POINTS = 20, 60  # in an answer
-LONGEST = 500  # characters of an expression
+SERIES, POINTS = 20, 60  # at most, in an answer
+LONGEST = 500  # characters of an expression or an error
 DAY = 24 * 60  # minutes, the longest range
 NAMED = {
     "requests per second": "sum by (endpoint) (rate(gbm_http_requests_total[5m]))",
@@ -50,11 +50,11 @@ NAMED = {
 
 
 class PrometheusError(Exception):
-    """Prometheus has no answer; the message says why."""
+    """The query was refused or failed; the message says why."""
 
 
 def query(expression: str, *, minutes: int, now: datetime) -> list[dict[str, Any]]:
-    """The values now, or with minutes those of the last minutes, oldest first."""
+    """The values now, or those of the last minutes, oldest first. Raises PrometheusError."""
     if len(expression) > LONGEST:
         raise PrometheusError(f"expression: longer than {LONGEST} characters")
     if not 0 <= minutes <= DAY:
@@ -71,7 +71,7 @@ def query(expression: str, *, minutes: int, now: datetime) -> list[dict[str, Any
 
 
 def alerts() -> list[dict[str, Any]]:
-    """The alerts that fire or are pending."""
+    """The alerts that are firing or pending. Raises PrometheusError."""
     return [
         {
             "alert": each["labels"].get("alertname", ""),
@@ -85,7 +85,7 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def _series(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict):  # of a scalar
+    if not isinstance(found, dict):  # one of the two elements of a scalar, or of a string
         return {"value": found}
     labels = found["metric"]
     if "value" in found:

@@ -13,7 +13,7 @@ from groupbuy.ids import first_id
 from trade import inbox
 from trade.models import Order, Team
 
-MOST = 100_000  # orders that are counted
+MOST = 100_000  # orders counted, at most
 WIDTH, HEIGHT = 480, 120  # of the chart
 
 
@@ -54,7 +54,7 @@ def report(*, hours: int, now: datetime) -> str:
 
 
 def bar_chart(values: Sequence[int]) -> str:
-    """An SVG with a bar for each value."""
+    """An SVG with one bar for each value."""
     top, width = max(*values, 1), WIDTH / len(values)
     bars = "".join(
         f'<rect x="{n * width:.1f}" y="{HEIGHT * (1 - value / top):.1f}"'

@@ -1,4 +1,4 @@
-"""Why an order or a team ended as it did, and why a shopper sees a price or a refusal."""
+"""Explain how an order or a team ended, and why a shopper sees a price or a refusal."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,13 +13,13 @@ from groupbuy.fields import read_id
 from trade import labels, lists, timeline
 from trade.models import Order, Team
 
-MOST = 5  # orders with this number
+MOST = 5  # orders with one number
 EVENTS = 60  # of a timeline
-LINES = 40  # of the log
+LINES = 40  # of the log, for each field that is searched
 
 
 def why(*, number: str, now: datetime) -> dict[str, Any]:
-    """The timeline and the log of an order (either number) or a team."""
+    """The timeline and the log of an order, by the mall's number or ours, or of a team."""
     number = number.strip()
     found = [*_orders(number, now), *_teams(number, now)]
     if not found:
@@ -51,7 +51,7 @@ def _orders(number: str, now: datetime) -> Iterator[dict[str, Any]]:
                 "price": str(order.pay_price),
                 "state": str(labels.of_order(order)[1]),
                 "next": timeline.next_of_order(order, now),
-                "timeline": _told(timeline.of_order(order)),
+                "timeline": _as_text(timeline.of_order(order)),
             }
 
 
@@ -67,19 +67,19 @@ def _teams(number: str, now: datetime) -> Iterator[dict[str, Any]]:
             },
             "ends": team.expires_at.isoformat(),
             "next": timeline.next_of_team(team, now),
-            "timeline": _told(timeline.of_team(team)),
+            "timeline": _as_text(timeline.of_team(team)),
         }
 
 
-def _told(events: list[timeline.Happened]) -> list[str]:
-    """The detail of an attempt holds what the mall's server answered."""
+def _as_text(events: list[timeline.Happened]) -> list[str]:
+    """One line for each event. An attempt's detail contains the response of the mall's server."""
     texts = [f"{each.at.isoformat()} {each.what} {each.detail}".strip() for each in events]
     left = len(texts) - EVENTS
     return [*texts[:EVENTS], *([f"{left} more events"] if left > 0 else [])]
 
 
 def _lines(number: str) -> list[str]:
-    """Of the log; none where no log can be searched."""
+    """Lines of the log about an order or a team; the error if the log cannot be searched."""
     try:
         lines = [
             *log_search.search(log_search.Query(order=number, most=LINES)),

@@ -1,4 +1,4 @@
-"""The tools that only read. Each answers with a few facts that can be written as JSON."""
+"""The tools that only read. Each returns values that can be written as JSON, or Markdown."""
 
 from collections import Counter
 from datetime import timedelta
@@ -50,7 +50,7 @@ def overview() -> dict[str, Any]:
 
 
 def find_causes() -> dict[str, Any]:
-    """What is probably wrong now, from metrics and log alone: causes, errors, what changed."""
+    """Find what is probably wrong now, from metrics and log alone: causes, errors, changes."""
     return causes.find_causes(now=timezone.now())
 
 
@@ -59,7 +59,7 @@ def query_metrics(
 ) -> dict[str, Any]:
     """Query Prometheus by one of the names below, or by PromQL.
 
-    Without minutes: the value now; with minutes: up to 60 points of that time. At most 20 series.
+    Without minutes: the value now; with minutes: up to 60 points of that range. At most 20 series.
     """
     if promql:
         expression = promql
@@ -83,7 +83,7 @@ def search_logs(
     minutes: Minutes = 60,
     most: Annotated[int, Field(ge=1, le=LINES)] = 50,
 ) -> dict[str, Any]:
-    """The newest lines of the log that match all that is given; level means this one or worse."""
+    """The newest lines of the log that match all arguments given; level: this one or worse."""
     since = timezone.now() - timedelta(minutes=minutes)
     lines = log_search.search(
         log_search.Query(
@@ -103,9 +103,9 @@ def search_logs(
 
 
 def explain_errors(minutes: Minutes = 30, endpoint: str = "") -> dict[str, Any]:
-    """What goes wrong by place and code: how often, since when, for which channels.
+    """Errors and refusals by place and code: how often, since when, for which channels.
 
-    Names what changed before: switches, configuration, versions. The endpoint is named as in the
+    Lists what changed before them: switches, configuration, versions. endpoint is a name from the
     metrics, such as api_lock.
     """
     return trouble.explain_errors(minutes=minutes, endpoint=endpoint, now=timezone.now())
@@ -114,13 +114,13 @@ def explain_errors(minutes: Minutes = 30, endpoint: str = "") -> dict[str, Any]:
 def why(number: str) -> dict[str, Any]:
     """Why an order or a team ended as it did: timeline, attempts to notify its mall, log.
 
-    The number is the mall's order number, our orderId, or a teamId.
+    number is the mall's order number, our orderId, or a teamId.
     """
     return stories.why(number=number, now=timezone.now())
 
 
 def callback_health() -> dict[str, Any]:
-    """Which malls do not take their notifications, with their last errors, and who is blocked."""
+    """Endpoints that do not accept their notifications, with last errors; and blocked clients."""
     blocks = gcra.blocks(throttling.scopes())
     return {
         "endpoints": trouble.failing_endpoints(now=timezone.now()),
@@ -132,7 +132,7 @@ def callback_health() -> dict[str, Any]:
 
 
 def check_invariants() -> dict[str, Any]:
-    """Check what must always hold. Reads whole tables; one check runs at a time."""
+    """Check what must always hold, by reading whole tables. One check runs at a time."""
     if not _checking.acquire(blocking=False):
         return {"busy": "another check is running"}
     try:
@@ -153,7 +153,7 @@ def explain_trial(
 
 
 def forecast_queue(endpoint: str = "") -> dict[str, Any]:
-    """When the notifications that wait, to this endpoint or all, will have been sent."""
+    """When the notifications that are due, to this endpoint or to all, will have been sent."""
     return trouble.forecast_queue(endpoint=endpoint, now=timezone.now())
 
 
@@ -188,7 +188,7 @@ READ = (
 
 
 def _short(line: log_search.Line) -> dict[str, Any]:
-    """Without what is the same everywhere; a stack's end names its cause."""
+    """The line without fields that are the same in every line; a stack trace keeps its end."""
     hidden = ("ecs.version", "service.name", "process.", "span.id")
     kept = {name: value for name, value in line.items() if not name.startswith(hidden)}
     if "error.stack_trace" in kept:

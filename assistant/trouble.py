@@ -1,4 +1,4 @@
-"""What is wrong, since when, and what changed before."""
+"""Errors, failing endpoints and the queue of notifications; and what changed before an error."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,31 +14,31 @@ from groupbuy.models import SwitchChange
 from trade.models import NotifyAttempt, NotifyTask
 
 State = NotifyTask.State
-LINES = 5000  # of the log that are looked at
-KINDS = 15  # of errors, endpoints, changes in an answer
-LATEST = 5000  # attempts that are looked at
-BEFORE = timedelta(minutes=30)  # how long before the first error a change is a suspect
+LINES = 5000  # of the log that are searched
+KINDS = 15  # of errors, endpoints or changes in an answer
+LATEST = 5000  # attempts that are counted
+BEFORE = timedelta(minutes=30)  # a change this long before the first error may be its cause
 
 
-def said(text: str) -> dict[str, str]:
-    """A text that a mall, a shopper or their server has written."""
+def untrusted(text: str) -> dict[str, str]:
+    """Mark a text that a mall, a shopper or their server has written."""
     return {"untrusted": text[:300]}
 
 
 def explain_errors(*, minutes: int, endpoint: str, now: datetime) -> dict[str, Any]:
-    """Errors and refusals of the log by kind, and what changed before the first of each."""
+    """Errors and refusals of the log by kind, and what changed since BEFORE the first of them."""
     lines = log_search.search(log_search.Query(since=now - timedelta(minutes=minutes), most=LINES))
     kinds: dict[tuple[str, str], list[log_search.Line]] = defaultdict(list)
     for line in lines:
         if (kind := _kind(line)) and endpoint in ("", kind[0]):
             kinds[kind].append(line)
     largest = sorted(kinds.items(), key=lambda each: -len(each[1]))[:KINDS]
-    found = [_told(kind, wrong) for kind, wrong in largest]
+    found = [_summary(kind, wrong) for kind, wrong in largest]
     first = min((line["@timestamp"] for _kind, wrong in largest for line in wrong), default="")
     since = datetime.fromisoformat(first) - BEFORE if first else now - BEFORE
     return {
         "lines searched": len(lines),
-        "note": "Of one kind, a process writes 20 lines a second; ask the metrics for rates.",
+        "note": "A process writes at most 20 lines a second of a kind; rates are in the metrics.",
         "errors": found,
         "versions started": {version: at for at, version in _started(lines)},
         "changed since half an hour before the first": changes(since=since, lines=lines),
@@ -56,7 +56,7 @@ def changes(*, since: datetime, lines: Iterable[log_search.Line]) -> list[dict[s
 
 
 def failing_endpoints(*, now: datetime) -> list[dict[str, Any]]:
-    """Where callbacks go, the worst first."""
+    """Endpoints with notifications that are not delivered, the worst first."""
     tried = _attempts(now - timedelta(hours=1))
     names = ("endpoint", "channel__source", "channel__channel")
     counted = NotifyTask.objects.filter(
@@ -81,14 +81,14 @@ def failing_endpoints(*, now: datetime) -> list[dict[str, Any]]:
             "retrying": row["retrying"],
             "given up": row["given_up"],
             "attempts of the last hour": tried[row["endpoint"]],
-            "last error": said(errors.get(row["last"], "")),
+            "last error": untrusted(errors.get(row["last"], "")),
         }
         for row in rows
     ]
 
 
 def forecast_queue(*, endpoint: str, now: datetime) -> dict[str, Any]:
-    """When the notifications that are due will have been sent, at the pace of ten minutes."""
+    """When the notifications that are due will have been sent, at the last ten minutes' pace."""
     ten = now - timedelta(minutes=10)
     tasks = NotifyTask.objects.all()
     if endpoint:
@@ -100,7 +100,7 @@ def forecast_queue(*, endpoint: str, now: datetime) -> dict[str, Any]:
     )
     pace = (sent - arrived) / 10
     if not due:
-        verdict = "Nothing waits."
+        verdict = "Nothing is due."
     elif not sent:
         verdict = "Nothing was delivered for ten minutes: the queue does not shrink."
     elif pace <= 0:
@@ -116,7 +116,7 @@ def forecast_queue(*, endpoint: str, now: datetime) -> dict[str, Any]:
 
 
 def _attempts(since: datetime) -> dict[str, Counter[str]]:
-    """Per endpoint, of the latest attempts."""
+    """Counts of the latest attempts since then, by endpoint: delivered and failed."""
     latest = NotifyAttempt.objects.order_by("-pk")
     rows = latest.values_list("started_at", "task__endpoint", "error")[:LATEST]
     found: dict[str, Counter[str]] = defaultdict(Counter)
@@ -127,7 +127,7 @@ def _attempts(since: datetime) -> dict[str, Counter[str]]:
 
 
 def _kind(line: log_search.Line) -> tuple[str, str] | None:
-    """Where and what; None for a line that tells of nothing wrong."""
+    """The place and the code of an error or refusal; None for any other line."""
     where = line.get("gbm.endpoint") or line.get("gbm.task") or line["log.logger"]
     code = line.get("gbm.code", "")
     if code not in ROUTINE:
@@ -139,8 +139,9 @@ def _kind(line: log_search.Line) -> tuple[str, str] | None:
     return None
 
 
-def _told(kind: tuple[str, str], lines: list[log_search.Line]) -> dict[str, Any]:
+def _summary(kind: tuple[str, str], lines: list[log_search.Line]) -> dict[str, Any]:
     newest = lines[-1]
+    example = newest.get("gbm.info") or newest.get("error.message") or newest["message"]
     channels = Counter(line["gbm.channel"] for line in lines if line.get("gbm.channel"))
     return {
         "where": kind[0],
@@ -151,7 +152,7 @@ def _told(kind: tuple[str, str], lines: list[log_search.Line]) -> dict[str, Any]
         "versions": sorted({line.get("service.version", "") for line in lines}),
         "is exception": "error.type" in newest,
         "by channel": dict(channels.most_common(5)),
-        "example": said(newest.get("gbm.info") or newest.get("error.message") or newest["message"]),
+        "example": untrusted(example),
         "trace": newest.get("trace.id", ""),
     }
 
@@ -181,7 +182,7 @@ def _versions(lines: Iterable[log_search.Line]) -> Iterator[dict[str, str]]:
 
 
 def _started(lines: Iterable[log_search.Line]) -> Iterator[tuple[str, str]]:
-    """When another version than the first one began to write lines."""
+    """The first line of each version but the earliest: its time and the version."""
     seen: set[str] = set()
     for line in lines:
         version = line.get("service.version", "")

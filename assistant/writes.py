@@ -1,7 +1,7 @@
-"""The tools that change something: only with --allow-writes, and by an operator.
+"""The tools that change something. They need --allow-writes and an operator key.
 
-Each needs a reason, is a dry run unless dry_run is false, and writes a line of log that names the
-operator and the reason.
+Each needs a reason, is a dry run unless dry_run is false, and logs the change with the operator and
+the reason.
 """
 
 import logging
@@ -20,7 +20,7 @@ from trade.notify.replay import chosen_by_key, chosen_by_range
 
 logger = logging.getLogger(__name__)
 
-MOST = 1000  # notifications that are sent again at once
+MOST = 1000  # notifications that one call sends again
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
@@ -31,7 +31,7 @@ def send_again(
     endpoint: str = "",
     dry_run: bool = True,
 ) -> dict[str, Any]:
-    """Send notifications again: those with these keys, or all to an endpoint not yet delivered."""
+    """Send notifications again: those with these keys, or all undelivered ones to an endpoint."""
     operator = operators.operator_of(ctx.headers)
     if bool(keys) == bool(endpoint):
         raise ToolError("Name either keys or an endpoint.")
@@ -63,7 +63,7 @@ def lift_block(
     if not dry_run:
         _log(operator, f"{client} of {scope} is unblocked", reason)
         if gcra.lift(scope, client) is None:
-            raise ToolError("Redis does not answer: look whether the block has ended.")
+            raise ToolError("Redis did not respond: check by callback_health if it is lifted.")
     return {"unblocked": client, "dry run": dry_run}
 
 

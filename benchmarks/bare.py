@@ -1,7 +1,8 @@
-"""The same statements that the project emits, sent by mysqlclient and nothing else.
+"""The SQL statements that the project emits, sent by mysqlclient alone.
 
-Two processes of 16 threads, as many connections as the load generator has; one of one beside a
-sweep. Each thread works through its own share of rows until the time is up.
+Two processes have 16 threads each: together as many connections as the load generator. The
+comparison with a sweep uses one process of one thread. Each thread works through its own share of
+the rows until the time is up.
 """
 
 import sys
@@ -69,7 +70,7 @@ PAYLOAD = (
     '{"type":"unpaid_unlock","userId":"%(order)s","teamId":"%(team)s","orderId":"%(order)s",'
     '"outTradeNo":"%(order)s","activityId":100123}'
 )
-# Of one call, without BEGIN and COMMIT; of a sweep for one hold, without the look for more.
+# Statements of one call, without BEGIN and COMMIT; "close" is a sweep's part for one hold.
 STATEMENTS = {"open": 3, "join": 4, "settle": 4, "refund": 5, "close": 5}
 
 
@@ -140,7 +141,10 @@ ACTIONS = {
 
 
 def check(action: str, call: Callable[[], Any], *, besides: int = 0) -> None:
-    """Both sides run as many statements, but for those besides; else the ratio means nothing."""
+    """Assert that the project sends as many statements as this module, besides so many more.
+
+    Otherwise their ratio would mean nothing.
+    """
     with CaptureQueriesContext(connection) as queries:
         call()
     sent = [query["sql"] for query in queries if query["sql"] not in ("BEGIN", "COMMIT")]
@@ -156,7 +160,7 @@ def per_second(
     processes: int = PROCESSES,
     threads: int = THREADS,
 ) -> float:
-    """Run the action on as many lines as fit into the time; return how many a second."""
+    """Run the action on as many lines as the time allows; return lines per second."""
     counts: Queue[float] = Queue()
     running = [
         Process(
@@ -200,7 +204,7 @@ def _thread(
     seconds: float,
     database: Any,
     results: list[float],
-    place: int,
+    index: int,
 ) -> None:
     connection = MySQLdb.connect(**database)
     cursor = connection.cursor()
@@ -213,5 +217,5 @@ def _thread(
             sys.exit("not enough rows for the bare statements")
         run(connection, cursor, line)
         done += 1
-    results[place] = done / (time.monotonic() - started)
+    results[index] = done / (time.monotonic() - started)
     connection.close()

@@ -1,12 +1,12 @@
-"""Rows by the hundred thousand: INSERT … SELECT from MariaDB's sequence engine.
+"""Insert rows by the hundred thousand: INSERT … SELECT from MariaDB's sequence engine.
 
-Keys, references and CHECKs hold; only their verification is off while loading. Statuses and
-times are SQL expressions in which seq counts from 1.
+The rows satisfy keys, references and CHECKs; only their verification is off while loading. Statuses
+and times are SQL expressions in which seq counts from 1.
 """
 
 from django.db import connection
 
-CHUNK = 200_000  # rows of one INSERT; the connection gives up after 10 s
+CHUNK = 200_000  # rows of one INSERT; the connection times out after 10 s
 TABLES = (
     "trade_notifyattempt",
     "trade_notifytask",
@@ -41,7 +41,7 @@ PROMISE = """
 
 
 def clear() -> None:
-    """No team, order or promise is left."""
+    """Delete all teams, orders and promises."""
     with connection.cursor() as cursor:
         cursor.execute("SET foreign_key_checks = 0")
         for table in TABLES:
@@ -61,7 +61,7 @@ def load(statement: str, count: int, **expressions: str) -> None:
 
 
 def analyze() -> None:
-    """Let the optimizer know what has been loaded."""
+    """Update the optimizer's statistics after loading."""
     with connection.cursor() as cursor:
         for table in TABLES:
             cursor.execute(f"ANALYZE TABLE {table}")

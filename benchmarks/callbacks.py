@@ -1,9 +1,9 @@
-"""Callbacks: how many a second, how long after the completion, and beside a mall that is dead.
+"""Callbacks: their rate, and their delay after the completion, also beside a mall that hangs.
 
-One Celery worker as the Procfile starts it, with Redis as its broker, and a mall in a process of
-its own (malls.py); for callbacks by MQ also RabbitMQ. Completions are real: the last order of a
-team is settled through the API. A delay is from the team's completed_at to the arrival at the mall,
-by this machine's clock.
+One Celery worker runs as the Procfile starts it, with Redis as its broker, and three malls in a
+process of their own (malls.py); for callbacks by MQ also RabbitMQ. Completions are real: the last
+order of a team is settled through the API. A delay is the time from the team's completed_at to the
+arrival at the mall, by this machine's clock.
 """
 
 import http.client
@@ -29,12 +29,12 @@ from tests.stack import ROOT
 from trade.models import NotifyAttempt, NotifyTask, Team, Transport
 from trade.notify import rabbitmq
 
-WAITING, LONGEST = 5_000, 60  # promises, and seconds given to the worker for them
+WAITING, LONGEST = 5_000, 60  # promises, and seconds within which the worker must send them
 THREADS = 8  # as many as the worker has
 RATE, SECONDS, ROUNDS = 50, 10, 5  # completions a second at the healthy mall
-SHARE = 5  # one more at another mall for every so many; that mall answers or hangs
+SHARE = 5  # for this many completions there is one more at another mall, which answers or hangs
 WARM_UP = 3  # seconds
-HANGING = 6  # seconds after which no send to the dead mall is under way
+HANGING = 6  # seconds after which no send to the hanging mall is under way any more
 JOURNAL = OUT / "callbacks.txt"
 
 Delays = list[float]
@@ -83,7 +83,7 @@ def _p99(delays: Delays) -> float:
 
 @contextmanager
 def mall() -> Iterator[None]:
-    """The malls of malls.py."""
+    """Run the malls of malls.py."""
     command = [sys.executable, "-m", "benchmarks.malls", str(JOURNAL), *map(str, malls.PORTS)]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
@@ -100,7 +100,7 @@ def _listens(port: int) -> bool:
 
 
 def arrivals() -> dict[str, float]:
-    """The first arrival of each webhook-id, in the order of time."""
+    """The first arrival of each webhook-id, in order of time."""
     arrivals: dict[str, float] = {}
     for line in JOURNAL.read_text().splitlines():
         moment, key = line.split()
@@ -117,7 +117,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float, otherwise: str) -> Non
 
 
 def _posts_per_second() -> float:
-    """Bare POSTs: as many threads as the worker has, one connection each, no database."""
+    """Bare POSTs a second, by as many threads as the worker has, without a database."""
     host = urlsplit(malls.HEALTHY)
 
     def post(numbers: range) -> None:
@@ -136,7 +136,7 @@ def _posts_per_second() -> float:
 
 
 def _waiting_per_second(**environment: str) -> float:
-    """Promises that wait for a worker when it starts, from the first attempt to the last."""
+    """Waiting promises sent a second by a new worker, from first attempt to last delivery."""
     bulk.clear()
     promises = {"name": "waiting", "target": malls.HEALTHY, "state": "0", "due": "NOW(6)"}
     bulk.load(bulk.PROMISE, WAITING, **promises)
@@ -168,7 +168,7 @@ def _waiting_by_mq() -> float:
 
 
 def _delays(key: str, *, seconds: int = SECONDS, beside: str) -> Delays:
-    """Seconds from completion to callback at the healthy mall, while another one is called too."""
+    """Seconds from completion to callback at the healthy mall, while `beside` is called, too."""
     teams = rows.make_teams(RATE * seconds, 3, paid=2, notify_url=malls.HEALTHY)
     plan = [(n / RATE, members[2]) for n, (_id, members) in enumerate(teams)]
     others = rows.make_teams(RATE * seconds // SHARE, 3, paid=2, notify_url=beside)
@@ -206,7 +206,7 @@ def _settle_all(plan: list[tuple[float, str]], key: str) -> None:
 
 
 def _give_up_dead() -> None:
-    """Leave nothing of the dead mall to the next round, whatever a worker holds of it now."""
+    """Give up the hanging mall's notifications, and wait until no worker is sending one."""
     state = {"state": NotifyTask.State.GIVEN_UP, "next_attempt_at": None, "attempts": 99}
     NotifyTask.objects.filter(target=malls.DEAD).update(**state)
     connections.close_all()

@@ -1,6 +1,6 @@
-"""Each list of the console with every filter, sort and search, and the search box: the slowest.
+"""Find the slowest pages of the console: every list with every filter, sort and search.
 
-The addresses are read from the pages themselves, so whatever the admin declares is measured.
+The addresses are read from the pages, so everything that the admin declares is measured.
 python -m benchmarks.console [ORDERS] loads the database that DATABASE_URL names, which must be
 empty, and measures it; without a number it measures the database as it is.
 """
@@ -19,9 +19,9 @@ os.environ |= {"DEBUG": "false", "LOG_LEVEL": "ERROR", "SECRET_KEY": "bench"}
 os.environ |= {"REDIS_URL": "redis://127.0.0.1:1/0", "CELERY_BROKER_URL": "memory://"}
 os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
 
-TRIES = 20  # of a page that is not QUICK: other processes of the machine may slow some of them
+TRIES = 20  # of a page that is not QUICK, as other processes of the machine may slow some tries
 QUICK = 100  # milliseconds
-CHOICES = 8  # of a filter that are tried, spread over all it has
+CHOICES = 8  # tried of each filter, spread evenly over its choices
 SHOWN = 25  # pages in the table
 
 
@@ -75,7 +75,7 @@ def measure() -> Iterator[Timing]:
 
 
 def terms() -> Iterator[Any]:
-    """What the search box is asked for: the oldest order and the newest, and a name."""
+    """Terms for the search box: of the oldest and the newest order, a name, and no hit."""
     from trade.models import Order  # noqa: PLC0415
 
     for order in (Order.objects.earliest("pk"), Order.objects.latest("pk")):
@@ -84,7 +84,7 @@ def terms() -> Iterator[Any]:
 
 
 def addresses(page: Any, user: Any) -> list[str]:
-    """Query strings of the list: alone, two filters together, and each with a sort or a search."""
+    """Query strings: no filter, one, two; and at most one filter with a sort or a search."""
     alone = ["", *links(changes(page, user, ""))]
     found = dict.fromkeys(alone)
     for address in alone:
@@ -103,7 +103,7 @@ def changes(page: Any, user: Any, address: str) -> Any:
 
 
 def links(found: Any) -> Iterator[str]:
-    """What the filters of this page lead to."""
+    """Query strings to which the filters of this page link."""
     for spec in found.filter_specs:
         choices = [choice["query_string"] for choice in spec.choices(found)]
         step = max(1, (len(choices) - 1) / (CHOICES - 1))
@@ -120,7 +120,7 @@ def sorts(found: Any) -> Iterator[str]:
 
 
 def searches(page: Any) -> Iterator[str]:
-    """Each searched field of the oldest and of the newest row, whole and its beginning."""
+    """Searches for the fields of the oldest and the newest row, in full and by their beginning."""
     if not page.search_fields:
         return
     yield "q=nothing-like-this"
@@ -133,9 +133,9 @@ def searches(page: Any) -> Iterator[str]:
 
 
 def time_page(client: Any, url: str, address: str) -> Timing:
-    """Processor time of the page plus what it waits for the database; the best of some tries.
+    """The page's processor time plus its wait for the database; the fastest of several tries.
 
-    Other processes of the machine count little in it.
+    So other processes of the machine hardly count.
     """
     from django.db import connection  # noqa: PLC0415
 

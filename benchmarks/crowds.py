@@ -1,7 +1,7 @@
-"""Crowds of a million: how long a build takes, what its bitmap weighs, how fast a look-up is.
+"""A crowd of a million: time of a build, size of its bitmap, time of a look-up.
 
-A build by a job is compared with the least that could be done: the same rows inserted in bulk and
-the same bits set by one pipeline. python -m benchmarks.crowds [MEMBERS] does only this.
+A build by a job is compared with the minimum of work: the same rows inserted in bulk and the same
+bits set by one pipeline. python -m benchmarks.crowds [MEMBERS] does only this.
 """
 
 import random
@@ -28,14 +28,14 @@ def main() -> None:
 
 
 def measure(members: int = MEMBERS) -> list[Row]:
-    from benchmarks import bulk  # noqa: PLC0415  models are there now
+    from benchmarks import bulk  # noqa: PLC0415  Django is set up now
 
     print(f"a crowd of {members:,} …", flush=True)
     bulk.clear()
     ends = "NOW(6) + INTERVAL 86400 SECOND"
     bulk.load(bulk.TEAM, 1, status="1", locked="3", paid="3", ends=ends)
     bulk.load(bulk.ORDER, members, team="1", status="1", deadline=ends)
-    for first in range(0, members, 200_000):  # the connection gives up after 10 s
+    for first in range(0, members, 200_000):  # the connection times out after 10 s
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE trade_order SET paid_at = created_at WHERE id > %s AND id <= %s",
@@ -56,7 +56,7 @@ def measure(members: int = MEMBERS) -> list[Row]:
 
 
 def _build() -> float:
-    """Seconds of one worker, from the start of the run until its bitmap is there."""
+    """Seconds that one worker takes, from the start of the run until the bitmap exists."""
     from tag import jobs  # noqa: PLC0415
     from tag.models import CrowdJob, CrowdTag  # noqa: PLC0415
     from trade import history  # noqa: PLC0415
@@ -71,7 +71,7 @@ def _build() -> float:
 
 
 def _bare_rows(members: int) -> float:
-    """The same users and members, by mysqlclient's executemany into tables of the same shape."""
+    """Seconds to insert the same users and members by executemany, into equal tables."""
     import MySQLdb  # noqa: PLC0415
 
     with connection.cursor() as cursor:
@@ -96,7 +96,7 @@ def _bare_rows(members: int) -> float:
 
 
 def _bare_bits(members: int) -> float:
-    """One pipeline of SETBIT, sent in parts so that it fits into memory."""
+    """Seconds to set the same bits by pipelines of SETBIT, in parts that fit into memory."""
     from redis import Redis  # noqa: PLC0415
 
     redis = Redis.from_url(REDIS_URL)
@@ -112,7 +112,7 @@ def _bare_bits(members: int) -> float:
 
 
 def _weight(members: int) -> float:
-    """Bits that Redis has reserved for the bitmap, a member."""
+    """Bits of Redis's memory for the bitmap, per member."""
     from redis import Redis  # noqa: PLC0415
 
     [key] = Redis.from_url(REDIS_URL).scan_iter("gbm:crowd:{bench}:*")
@@ -120,7 +120,7 @@ def _weight(members: int) -> float:
 
 
 def _look_up_p99(members: int) -> float:
-    """Seconds for each look-up of random members whose numbers this process does not know yet."""
+    """p99 in seconds of a look-up of random members whose numbers are not cached here yet."""
     from groupbuy import changes  # noqa: PLC0415
     from tag import crowd  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
-"""Time is up: how fast the sweeps close overdue holds and end overdue teams.
+"""Measure how fast the sweeps close overdue holds and end overdue teams.
 
-100,000 overdue holds and 10,000 overdue teams wait, and each sweep works for a few seconds on
-them: expire.SWEEP is shortened in the processes that sweep. Each is a worker's: nudges go to
-Redis after every commit.
+There are 100,000 overdue holds and 10,000 overdue teams. Each sweep works on them for a few
+seconds, as expire.SWEEP is shortened in its process. As in a worker, nudges go to Redis after every
+commit.
 """
 
 import statistics
@@ -30,7 +30,7 @@ def measure() -> list[Row]:
 
 
 def _holds() -> list[Row]:
-    """Two holds in each team, oldest first; the bare statements take theirs from the other end."""
+    """Close two holds in each team, oldest first; the bare statements close the newest ones."""
     bulk.clear()
     bulk.load(bulk.TEAM, 1, status="0", locked="1", paid="0", ends="NOW(6) + INTERVAL 1 DAY")
     bulk.load(bulk.ORDER, 1, team="1", status="0", deadline="NOW(6) - INTERVAL 1 DAY")
@@ -64,7 +64,7 @@ def _compared(name: str, ours: tuple[float, ...], theirs: tuple[float, ...]) -> 
 
 
 def _teams() -> list[Row]:
-    """Teams that nobody may complete, each with a paid order and a held one to close."""
+    """End teams that must fill to complete, each with a paid and a held order to close."""
     bulk.clear()
     ends, deadline = "NOW(6) - INTERVAL 1 HOUR", "NOW(6) + INTERVAL 1 HOUR"
     bulk.load(bulk.TEAM, TEAMS, status="0", locked="2", paid="1", ends=ends)
@@ -81,8 +81,8 @@ def _teams() -> list[Row]:
 
 
 def _per_second(sweep: Sweep, workers: int) -> float:
-    """Rows a second that so many worker processes end together."""
-    connections.close_all()  # a forked process must not talk on them
+    """Rows a second that this many worker processes end together."""
+    connections.close_all()  # a forked process must not use them
     with ProcessPoolExecutor(workers) as pool:
         return sum(pool.map(_sweep, [sweep] * workers))
 

@@ -1,8 +1,8 @@
-"""Locks beside an export of a million orders: how far it moves their p99.
+"""Measure how an export of a million orders changes the p99 of locks.
 
-The worker of `make run` is there all the time. In turn: locks alone, and locks while it writes the
-list of orders to a file; then locks alone, and locks while a workbook is made of such a file. At
-last a whole export, timed. python -m benchmarks.export [ORDERS] does only this.
+The worker of `make run` runs all the time. Locks are measured alone and while it writes the list of
+orders to a file, alternately; then alone and while a workbook is made from such a file. Finally a
+whole export is timed. python -m benchmarks.export [ORDERS] does only this.
 """
 
 import statistics
@@ -31,7 +31,7 @@ def main() -> None:
         from benchmarks import million
         from tag.models import CrowdMember, CrowdPart, CrowdUser
 
-        for model in (CrowdMember, CrowdPart, CrowdUser):  # the demo's; the million brings its own
+        for model in (CrowdMember, CrowdPart, CrowdUser):  # the demo's; million.load() makes others
             model.objects.all().delete()
         print(f"loading {orders:,} orders …", flush=True)
         million.load(orders, now=timezone.now())
@@ -86,7 +86,7 @@ def _exporting() -> Iterator[None]:
     wait_for(lambda: _rows(export) > 0, "the first piece")
     yield
     assert _rows(export) > 0
-    exports.forget(export)  # the worker stops at its next piece
+    exports.forget(export)  # the worker stops before its next piece
 
 
 def _rows(export: Any) -> int:

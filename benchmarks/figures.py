@@ -75,7 +75,7 @@ def measure() -> list[Row]:
 
 
 def _load(now: datetime) -> None:
-    """Seven of ten teams complete and the others fail; the newest are running, with two members."""
+    """Load teams: seven of ten complete, others fail; the newest still form, with two members."""
     moment = {"now": f"{now:%Y-%m-%d %H:%M:%S}", "teams": TEAMS, "days": DAYS}
     at = AT.format(t="seq", **moment)
     status = f"IF(seq > {TEAMS - RUNNING}, 0, IF(seq % 10 < 7, 1, 2))"
@@ -101,7 +101,7 @@ def _until_done(keep: Callable[..., int]) -> None:
 
 
 def _pages() -> list[float]:
-    """Milliseconds of each, the first ones of the process left out."""
+    """Milliseconds of each page, without the first one of the process."""
     from django.contrib.auth.models import User  # noqa: PLC0415  models exist now
     from django.test import Client  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What make bench measures besides requests: expiry, histories, figures, callbacks, crowds.
+"""Measures of make bench besides requests: expiry, history, figures, callbacks, processor, crowds.
 
 python -m benchmarks.growth does only this and prints its table.
 """
@@ -13,7 +13,7 @@ def main() -> None:
 
 
 def measure(key: str) -> list[Row]:
-    # The models are there now.
+    # Django is set up now.
     from benchmarks import callbacks, crowds, expiry, figures, history, processor  # noqa: PLC0415
 
     rows = [*expiry.measure(), *history.measure(), *figures.measure()]

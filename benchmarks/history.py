@@ -1,7 +1,7 @@
-"""Does a sweep, or an offer's list of teams, look at more rows because there are many others?
+"""Does a sweep, or an offer's list of teams, examine more rows if there are many others?
 
-Counted by MariaDB itself: the session's Handler_read_* counters. For a sweep they include what
-ending the one due row takes; half of the other rows are history, half not yet due.
+MariaDB counts the rows in the session's Handler_read_* counters. For a sweep the count includes the
+work on the one due row. Of the other rows half are history, and half are not yet due.
 """
 
 import time
@@ -76,7 +76,7 @@ def _rows_examined(size: int) -> dict[str, int]:
 
 
 def _offer_reads(abandoned: int, complete: int) -> dict[str, int]:
-    """Rows that an offer's open teams and its statistic examine, of OPEN teams and these."""
+    """Rows examined for an offer's open teams and for its statistic, of OPEN teams and these."""
     bulk.clear()
     others = abandoned + complete
     status, locked = ("0", "0") if abandoned else ("1", "3")

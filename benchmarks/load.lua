@@ -1,5 +1,5 @@
--- wrk script: POST the lines of a file, each once (or for ever when "repeat" is given), and
--- print one JSON line. Arguments: file, API key, "once" or "repeat", the code that is expected.
+-- wrk script: POST the lines of a file, each once, or again and again with "repeat", and print one
+-- JSON line. Arguments: file, API key, "once" or "repeat", the expected code.
 
 local threads = {}
 

@@ -1,5 +1,5 @@
--- wrk script: GET one path and print one JSON line. Arguments: the status that is expected, and
--- the ETag that a browser already has, or "".
+-- wrk script: GET one path and print one JSON line. Arguments: the expected status, and the ETag
+-- that a browser already has, or "".
 
 local threads = {}
 

@@ -1,7 +1,7 @@
-"""Three malls in a process of their own: two answer at once, the third never does.
+"""Three malls in a process of their own: two answer at once, the third never answers.
 
-python -m benchmarks.malls FILE PORT PORT PORT writes a line for each callback that is answered:
-its time and its webhook-id.
+python -m benchmarks.malls FILE PORT PORT PORT writes a line for each answered callback: its time
+and its webhook-id.
 """
 
 import sys

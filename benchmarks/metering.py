@@ -1,9 +1,9 @@
-"""What metrics and log cost: the processor time of a trial on four servers in turn.
+"""The cost of metrics and log: the processor time of a trial on four servers, alternately.
 
 bare: no middleware, METRICS_LISTEN is not set, no line of log. metered: the middleware, and files
-that the processes share. sampled: also LOG_FILES, with a line for one trial in a hundred, as by
-default. logged: with a line for every trial. The rate would also depend on what else runs on the
-machine. python -m benchmarks.metering does only this.
+that the processes share. sampled: also LOG_FILES, with a line for one trial in a hundred, which is
+the default. logged: with a line for every trial. Unlike processor time, a rate would also depend on
+what else runs on the machine. python -m benchmarks.metering does only this.
 """
 
 import statistics
@@ -59,14 +59,14 @@ def _server(name: str, port: int) -> Processes:
 def _compared(
     title: str, rounds: list[dict[str, float]], before: str, after: str, goal: float
 ) -> Row:
-    """How much cheaper the server `before` is, by the median of the rounds."""
+    """The median ratio of the two servers' processor times, before / after."""
     ours = statistics.median(each[after] for each in rounds)
     ratio = statistics.median(each[before] / each[after] for each in rounds)
     return row(title, ours, "µs", ratio, goal)
 
 
 def _trial(key: str, port: int) -> float:
-    """Microseconds of processor time that the server needs for one."""
+    """Microseconds of processor time that the server needs for one trial."""
     bodies = [body(f"shopper{number}") for number in range(200)]
     before = _processor_seconds(port)
     run = wrk("api/v1/gbm/trade/trial", bodies, key, port=str(port))

@@ -1,8 +1,8 @@
-"""A million orders and what comes with them, made in the database itself: MariaDB or SQLite.
+"""Make a million orders and the rows around them inside the database: MariaDB or SQLite.
 
-The rows of the console's lists, spread over 400 days. The rare values (a channel, most activities,
-a reason, a state) belong to the oldest rows, so that a list which walks back from the newest row
-until its page is full passes all others first.
+They fill the console's lists and are spread over 400 days. The rare values (a channel, most
+activities, a reason, a state) belong to the oldest rows, so a list that is read from the newest row
+until its page is full reads all others first.
 """
 
 from datetime import datetime, timedelta
@@ -18,10 +18,10 @@ from tag.models import CrowdPart, CrowdTag
 from trade.models import NotifyTask
 
 DAYS = 400
-ACTIVITIES = 100  # one after the other
-SECONDS = 600  # that one statement may take
+ACTIVITIES = 100  # one after the other in time
+SECONDS = 600  # at most, of one statement
 URL = "https://mall.example.com/notify"
-# n counts teams from the oldest, seat 0 to 2 its orders. The last hundredth still forms.
+# n counts teams from the oldest, seat their orders from 0 to 2. The last hundredth still forms.
 TEAM_STATUS = """CASE WHEN n < 100 OR n >= {teams} * 0.99 THEN 0 WHEN n < 1000 THEN 2
     WHEN n % 10 < 7 THEN 1 WHEN n % 10 = 7 THEN 3 ELSE 2 END"""
 TEAMS = f"""
@@ -105,7 +105,7 @@ DIALECTS = {
 
 
 def load(orders: int, *, now: datetime) -> None:
-    """Orders, teams, promises, attempts and members by the million, log entries by the tenth."""
+    """Make this many orders with teams, promises, attempts and members, and a tenth of log rows."""
     connection.settings_dict["OPTIONS"]["read_timeout"] = SECONDS
     connection.close()
     if connection.vendor == "sqlite":
@@ -117,12 +117,12 @@ def load(orders: int, *, now: datetime) -> None:
             cursor.execute("SET sql_mode = 'PIPES_AS_CONCAT', unique_checks = 0")
         for statement in STATEMENTS:
             cursor.execute(statement.format(**words))
-        if connection.vendor == "mysql":  # as it does by itself some time after such changes
+        if connection.vendor == "mysql":  # MariaDB would do so on its own some time later
             cursor.execute(f"ANALYZE TABLE {', '.join(connection.introspection.table_names())}")
 
 
 def prepare(now: datetime) -> None:
-    """What the rows refer to."""
+    """Make the rows to which the others refer."""
     discount = Discount.objects.create(name="minus", plan="ZJ", expression="20")
     rules = {"discount": discount, "target_count": 3, "valid_minutes": 60, "status": 1}
     window = {"start_at": now - timedelta(DAYS), "end_at": now + timedelta(DAYS)}
@@ -139,7 +139,7 @@ def prepare(now: datetime) -> None:
 
 
 def vocabulary(orders: int, now: datetime) -> dict[str, str]:
-    """What stands in the statements' braces in this database's dialect."""
+    """Values for the statements' placeholders, in this database's dialect."""
     dialect, teams, start = DIALECTS[connection.vendor], orders // 3, now - timedelta(DAYS)
     seconds, tenth = DAYS * 86400, orders // 10
 

@@ -1,7 +1,7 @@
 """The shopper pages under load, as a guest sees them, relative to an empty Django view.
 
-The polls are those of a team's page in which nothing has changed; MariaDB counts the statements
-that they cause. python -m benchmarks.pages does only this and prints its table.
+The polls are those of a team's page that has not changed; MariaDB counts the statements that they
+cause. python -m benchmarks.pages does only this and prints its table.
 """
 
 import statistics
@@ -66,10 +66,10 @@ def _get(path: str) -> requests.Response:
 
 
 def _counted(path: str, etag: str) -> Run:
-    """Load the path and count what all connections ask MariaDB meanwhile."""
+    """Load the path; also count the statements of all connections to MariaDB meanwhile."""
     before = _questions()
     run = look(path, etag=etag)
-    return run | {"statements": _questions() - before - 1}  # the second count is one, too
+    return run | {"statements": _questions() - before - 1}  # without the second count itself
 
 
 def _questions() -> int:
@@ -79,7 +79,7 @@ def _questions() -> int:
 
 
 def _statements(runs: list[dict[str, Run]]) -> float:
-    """A second."""
+    """The statements per second during the polls."""
     return statistics.median(run["poll"]["statements"] / SECONDS for run in runs)
 
 

@@ -1,8 +1,8 @@
-"""Processor time: what a call costs with everything that follows from it, in multiples of a trial.
+"""Processor time of a call and all that follows from it, in multiples of a trial.
 
-The time is that of the web server, the worker, MariaDB and Redis, as the operating system counts it
-from the first call until the last notification has arrived at a mall by HTTP. What else the machine
-does in the meantime makes little difference.
+It is the time of the web server, the worker, MariaDB and Redis, which the operating system counts,
+from the first call until the last notification has arrived at a mall by HTTP. Other work of the
+machine hardly changes it.
 """
 
 import http.client
@@ -70,7 +70,7 @@ def _costs(key: str, meter: Meter) -> dict[str, float]:
     """Seconds of processor time per call."""
     shoppers = rows.users(CALLS)
     full = [team_id for team_id, _members in rows.make_teams(50, members=3)]
-    places = [team_id for team_id, _members in rows.make_teams(CALLS, 1)]
+    joined = [team_id for team_id, _members in rows.make_teams(CALLS, 1)]
     paying = rows.make_teams(CALLS // 3, 3, notify_url=malls.HEALTHY)
     leaving = rows.make_teams(CALLS, 2)
     plans: dict[str, tuple[str, list[dict[str, Any]], str]] = {
@@ -78,7 +78,7 @@ def _costs(key: str, meter: Meter) -> dict[str, float]:
         "open": (LOCK, [lock_body(user) for user in shoppers], "0000"),
         "join": (
             LOCK,
-            [lock_body(*p) for p in zip(rows.users(CALLS), places, strict=True)],
+            [lock_body(*pair) for pair in zip(rows.users(CALLS), joined, strict=True)],
             "0000",
         ),
         "full": (LOCK, [lock_body(user, full[n % 50]) for n, user in enumerate(shoppers)], "E0006"),

@@ -1,4 +1,4 @@
-"""Rows to join, to settle, to refund and to be refused, written before the clock runs."""
+"""Rows to join, to settle, to refund and to be refused, written before the measurement."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ def users(count: int) -> list[str]:
 
 
 def crowd_goods(user_ids: list[str]) -> str:
-    """Goods that only a crowd may buy, and these users are in it."""
+    """The goods_id of goods that only a crowd may buy, after adding these users to the crowd."""
     offer = Offer.objects.select_related("sku", "activity__crowd").get(activity=100128)
     assert offer.activity.crowd is not None
     add_members(offer.activity.crowd, user_ids)
@@ -32,9 +32,9 @@ def crowd_goods(user_ids: list[str]) -> str:
 def make_teams(
     count: int, members: int, *, paid: int = 0, notify_url: str = NOTIFY_URL
 ) -> list[tuple[str, list[str]]]:
-    """Teams of three with this many members: team id, out_trade_nos (each its shopper's id).
+    """Make teams of three with this many members, of whom the first `paid` have paid.
 
-    The first members have paid.
+    Returns for each team its id and its out_trade_nos, each of which is also the shopper's id.
     """
     now = timezone.now()
     made = []

@@ -1,8 +1,8 @@
-"""make bench: every figure as a ratio of two things measured in turn, in one run.
+"""make bench: most figures are ratios of two measurements, made alternately in one run.
 
-Starts its own MariaDB (flush at every commit) and Redis, the project's server as `make run`
-starts it, and wrk with 32 connections. Five repeats, medians; then what grows with the data
-and how callbacks travel (growth.py). Prints a table and writes var/bench/latest.json: a list
+It starts its own MariaDB (flush at every commit) and Redis, the project's server as `make run`
+starts it, and wrk with 32 connections. It takes medians of five repeats, then measures what grows
+with the data, and callbacks (growth.py). It prints a table and writes var/bench/latest.json: a list
 of {name, value, unit, floor, ratio}.
 """
 
@@ -42,12 +42,12 @@ ROOM = 4000  # rows a second that the fastest measurement may use up
 
 def main() -> None:
     with stack() as key:
-        from benchmarks import growth, metering, pages, turning, web
+        from benchmarks import growth, metering, pages, switching, web
 
         check_statement_counts()
         with server():
             runs = [repeat(key, number) for number in range(1, REPEATS + 1)]
-            in_use = [*pages.measure(key), *turning.measure(key), *web.measure(key)]
+            in_use = [*pages.measure(key), *switching.measure(key), *web.measure(key)]
         in_use += metering.measure(key)
         rows = [*table(runs), *in_use, *growth.measure(key)]
     (OUT / "latest.json").write_text(json.dumps(rows, indent=2))
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def repeat(key: str, number: int) -> dict[str, Run]:
-    """Everything once, what is compared side by side."""
+    """Measure everything once; calls that are compared run one after the other."""
     print(f"repeat {number} of {REPEATS} …", flush=True)
     from benchmarks import bare
 
@@ -84,29 +84,29 @@ def reads(key: str) -> dict[str, Run]:
 
 
 def locks(key: str) -> dict[str, Run]:
-    """Orders that open a team, and orders that join one."""
+    """Measure locks that open a team, and locks that join one."""
     from benchmarks import rows
 
     room, results = ROOM * SECONDS, {}
     opened = [lock_body(user) for user in rows.users(room)]
     results["open"] = wrk(LOCK, opened, key, once=True)
     results["open bare"] = bare_run("open", [[user] for user in rows.users(3 * room)])
-    places = [team_id for team_id, _members in rows.make_teams(room // 2, 1) for _seat in "12"]
-    joined = [lock_body(*pair) for pair in zip(rows.users(room), places, strict=True)]
+    seats = [team_id for team_id, _members in rows.make_teams(room // 2, 1) for _seat in range(2)]
+    joined = [lock_body(*pair) for pair in zip(rows.users(room), seats, strict=True)]
     results["join"] = wrk(LOCK, joined, key, once=True)
-    places = [team_id for team_id, _members in rows.make_teams(room, 1) for _seat in "12"]
-    pairs = zip(rows.users(2 * room), places, strict=True)
+    seats = [team_id for team_id, _members in rows.make_teams(room, 1) for _seat in range(2)]
+    pairs = zip(rows.users(2 * room), seats, strict=True)
     results["join bare"] = bare_run("join", [list(pair) for pair in pairs])
     return results
 
 
 def changes(key: str) -> dict[str, Run]:
-    """Orders that are paid, and orders that are given back before they were."""
+    """Measure settlements, and refunds of unpaid orders."""
     from benchmarks import rows
 
     room, results = ROOM * SECONDS, {}
-    for name, path, ask in (("settle", SETTLE, settle_body), ("refund", REFUND, refund_body)):
-        bodies = [ask(members[0]) for _team_id, members in rows.make_teams(room, members=2)]
+    for name, path, make in (("settle", SETTLE, settle_body), ("refund", REFUND, refund_body)):
+        bodies = [make(members[0]) for _team_id, members in rows.make_teams(room, members=2)]
         results[name] = wrk(path, bodies, key, once=True)
         held = [[members[0]] for _team_id, members in rows.make_teams(2 * room, members=2)]
         results[f"{name} bare"] = bare_run(name, held)
@@ -120,7 +120,7 @@ def bare_run(action: str, lines: list[list[str]]) -> Run:
 
 
 def check_statement_counts() -> None:
-    """Compare with what bare.py says; stop when the numbers differ."""
+    """Compare the numbers of statements with those in bare.py; fail if they differ."""
     from benchmarks import bare, rows
     from groupbuy import channels
     from trade.lock import LockCommand, lock_order

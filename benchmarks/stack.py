@@ -1,7 +1,7 @@
-"""The stack that is measured: own MariaDB (flush at every commit) and Redis, server, worker.
+"""The stack that is measured: its own MariaDB (flush at every commit) and Redis, server, worker.
 
-Importing it sets the environment; prepare() sets Django up. Whatever needs models is imported
-after that.
+Importing this module sets the environment; prepare() sets Django up. Import modules that need
+models after that.
 """
 
 import json
@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 @contextmanager
 def stack() -> Iterator[str]:
-    """MariaDB with the demo in it, and Redis; gives a key of the demo's channel."""
+    """Run MariaDB with the demo in it, and Redis; yield an API key of the demo's channel."""
     if SERVICES.run("load") or SERVICES.start():
         sys.exit(f"make bench needs MariaDB, Redis and wrk; see {OUT}/services/services.log")
     try:
@@ -65,7 +65,7 @@ def stack() -> Iterator[str]:
 
 
 def prepare() -> str:
-    """An empty database with the demo in it; returns a key of its channel."""
+    """Make a new database with only the demo in it; return an API key of its channel."""
     django.setup()
     with connection.cursor() as cursor:
         cursor.execute("DROP DATABASE groupbuy")
@@ -75,7 +75,7 @@ def prepare() -> str:
     call_command("seed_demo", verbosity=0)
     from groupbuy.models import ApiKey, Channel, Switch  # noqa: PLC0415  Django is set up now
 
-    # Counted like any request, and never reached: the load comes from one mall and a few shoppers.
+    # Requests are counted, but the limits are out of reach: all load comes from one mall.
     Switch.objects.filter(key__endswith="Limit", value__contains="/").update(value="1000000/1")
     key, text = ApiKey.issue(channel=Channel.objects.get(source="s01"), name="bench")
     key.save()
@@ -84,7 +84,7 @@ def prepare() -> str:
 
 @contextmanager
 def server() -> Iterator[Processes]:
-    """The web server of `make run`, with the empty viewset beside the project's paths."""
+    """Run the web server of `make run`, with the empty viewset beside the project's paths."""
     processes = Processes({"web": web(int(WEB_PORT), workers=2)}, {}, OUT / "web.log")
     with processes.running():
         processes.wait_until_up(int(WEB_PORT))
@@ -93,7 +93,7 @@ def server() -> Iterator[Processes]:
 
 @contextmanager
 def worker(**environment: str) -> Iterator[Processes]:
-    """One Celery worker with its beat, as the Procfile starts it."""
+    """Run one Celery worker with its beat, as the Procfile starts it."""
     processes = Processes({"worker": worker_command()}, environment, OUT / "worker.log")
     with processes.running():
         wait_for(lambda: current_app.control.ping(timeout=0.5), "the Celery worker")
@@ -109,7 +109,7 @@ def wrk(
     code: str = "0000",
     port: str = WEB_PORT,
 ) -> Run:
-    """Load one path for some seconds; every answer must have this code."""
+    """POST to one path for SECONDS; every answer must have this code."""
     lines = OUT / "bodies.jsonl"
     lines.write_text("\n".join(json.dumps(line) for line in bodies) + "\n")
     arguments = [str(lines), key, "once" if once else "repeat", code]
@@ -117,7 +117,7 @@ def wrk(
 
 
 def look(path: str, *, etag: str = "") -> Run:
-    """GET one path for some seconds; 304 for a browser that has it with this ETag, else 200."""
+    """GET one path for SECONDS; every status must be 304 with an etag, or else 200."""
     return _wrk("look.lua", path, "304" if etag else "200", etag)
 
 
@@ -134,7 +134,7 @@ def _wrk(script: str, path: str, *arguments: str, port: str = WEB_PORT) -> Run:
 def row(
     name: str, value: float, unit: str, ratio: float | None = None, floor: float | None = None
 ) -> Row:
-    """A line of the table; no ratio where there is nothing to compare with."""
+    """A line of the table; ratio is None if the value is not compared with anything."""
     return {"name": name, "value": value, "unit": unit, "floor": floor, "ratio": ratio}
 
 

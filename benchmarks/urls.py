@@ -1,6 +1,6 @@
-"""The project's paths, and views and viewsets that do nothing on the same server.
+"""The project's paths, and beside them views and viewsets that do nothing.
 
-The viewsets have the trial's request serializer, used in the same way, and answer a constant.
+The viewsets validate the request by the trial's serializer, and return a constant answer.
 """
 
 from django.http import HttpRequest, HttpResponse

@@ -1,9 +1,9 @@
-"""The web server: its rate, and trials beside connections that never finish their request.
+"""The web server: its rate, and trials beside connections that never complete their request.
 
 The rate is compared with granian's own WSGI threads, which read bodies themselves. The slow
-connections live in a process of their own: each sends the head of a request and one byte of its
-body, one more byte each second, and starts again when the server cuts it. python -m benchmarks.web
-does only this.
+connections are in a process of their own: each sends the head of a request and one byte of its
+body, then one byte a second, and connects again after the server has cut it. python -m
+benchmarks.web does only this.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from benchmarks.stack import OUT, WEB_PORT, Row, Run, print_table, row, server, 
 from tests.stack import Processes, free_port
 
 ROUNDS = 7
-SLOW, SETTLED = 200, 2  # connections; seconds until all are there
+SLOW, SETTLED = 200, 2  # connections; seconds until all are open
 HEAD = (
     b"POST /api/v1/gbm/trade/trial HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     b"Content-Type: application/json\r\nContent-Length: 5000\r\n\r\n{"

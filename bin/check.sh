@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that needs no running: format, lint, types, imports, migrations, schema, translations,
-# alert rules.
+# All checks that run no tests: format, lint, types, imports, migrations, schema, translations, alert
+# rules.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" SECRET_KEY=check DEBUG=false DEMO= DATABASE_URL=
@@ -26,5 +26,5 @@ if bin/services.sh monitoring; then
   promtool test rules deploy/prometheus/tests.yml >/dev/null
   amtool check-config deploy/prometheus/alertmanager.yml >/dev/null
 else
-  echo "deploy/prometheus was not checked: promtool is not there and could not be installed."
+  echo "deploy/prometheus was not checked: promtool is missing and could not be installed."
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what looks at the pages: Debian's Chromium and a Chinese font, where root or sudo allows.
+# Install Debian's Chromium and a Chinese font for the browser tests, if root or sudo is available.
 set -uo pipefail
 
 command -v chromium >/dev/null && exit 0

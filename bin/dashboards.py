@@ -1,7 +1,7 @@
 """Write deploy/grafana/dashboards: python -m bin.dashboards.
 
-A panel is a title, a unit and queries; a query may have a legend. make test-operations asks a live
-Prometheus each of them.
+A panel has a title, a unit and queries; a query may have a legend. make test-operations runs every
+query on a live Prometheus.
 """
 
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 DIRECTORY = Path(__file__).parent.parent / "deploy" / "grafana" / "dashboards"
-WINDOW = "[$__rate_interval]"  # Grafana's: at least four scrapes
-COLUMNS, HEIGHT = 2, 8  # panels in a row; of the grid's 24 columns
+WINDOW = "[$__rate_interval]"  # Grafana sets it: at least four scrapes
+COLUMNS, HEIGHT = 2, 8  # panels in a row; height of a panel in Grafana's grid units
 
 
 class Query(NamedTuple):
@@ -25,13 +25,13 @@ class Panel(NamedTuple):
 
 
 def rate(metric: str, by: str = "", *, per: int = 1) -> str:
-    """How fast a counter grows, per second or per so many."""
+    """The growth of a counter, per second or per this many seconds."""
     total = f"sum by ({by}) " if by else "sum"
     return f"{total}(rate({metric}{WINDOW}))" + (f" * {per}" if per != 1 else "")
 
 
 def rare(expression: str) -> str:
-    """A line at zero until it happens for the first time."""
+    """Show zero instead of no data, for what has not happened yet."""
     return f"{expression} or vector(0)"
 
 
@@ -290,7 +290,7 @@ def _drawn(number: int, drawn: Panel) -> dict[str, Any]:
 
 
 def files() -> dict[Path, str]:
-    """What belongs into each file."""
+    """The content of each file."""
     return {
         DIRECTORY / f"{name.lower().replace(' ', '-')}.json": json.dumps(
             dashboard(name, panels), indent=1, ensure_ascii=False

@@ -1,8 +1,8 @@
 """make demo: the whole journey through the HTTP API, on a stack of its own.
 
-One team fills up and completes, one of its members leaves. Another loses a member, gets a new one
-and completes while the mall is down. A third runs out of time, and a payment for it comes too
-late. Exits 0 only if every step was as it should be.
+One team completes, and then one of its members leaves. Another team loses a member, gets a new one
+and completes while the mall is down. A third runs out of time, and a payment for it arrives too
+late. Exits with 0 only if every step had the expected result.
 """
 
 import os
@@ -37,7 +37,7 @@ GOODS = "9890001"
 
 
 class StepError(Exception):
-    """A step was not as it should be."""
+    """A step did not have the expected result."""
 
 
 def main() -> int:
@@ -52,10 +52,10 @@ def main() -> int:
                     print(f"   {line}")
                 buy_in_a_second_mall(Path(var_dir), base)
         except (StepError, GroupBuyError, WebhookError, RuntimeError, TimeoutError) as failure:
-            print(f"\nNOT as it should be: {failure}\n\nThe stack's log:")
+            print(f"\nFAILED: {failure}\n\nThe stack's log:")
             print((Path(var_dir) / "stack.log").read_text("utf-8"))
             return 1
-    print("\nEverything was as it should be.")
+    print("\nEvery step had the expected result.")
     return 0
 
 
@@ -65,13 +65,13 @@ def play(mall: "Mall", database: Path) -> None:
     a_member_leaves_a_complete_team(mall, team_id)
     a_member_leaves_and_the_mall_is_down(mall)
     a_team_runs_out_of_time(mall, database)
-    time.sleep(6)  # longer than a sweep: a second copy of anything would have come by now
+    time.sleep(6)  # longer than between two sweeps: a second copy would have arrived by now
     same(mall.received.qsize(), 0, "further callbacks")
     pull_what_was_pushed(mall)
 
 
 def buy_in_a_second_mall(var_dir: Path, base: str) -> None:
-    """The same folder with other settings; the same shoppers, and nothing is mixed."""
+    """Buy with the same shoppers in a second mall, which is the same code with other settings."""
     with second_mall(var_dir, base) as found:
         say(f"13. They buy a subscription in a second mall, s03/c01, at {found['mall']}")
         for line in buy_in_the_mall(found["mall"], SUBSCRIPTION):
@@ -106,7 +106,7 @@ def a_member_leaves_a_complete_team(mall: "Mall", team_id: str) -> None:
     mall.leave("liergou")
     mall.expect_refund("liergou", "paid_formed")
     same(mall.client.team(team_id).status, TeamStatus.COMPLETE_WITH_REFUNDS, "the team's status")
-    print("   the other two keep their price; asked again, nothing changes:")
+    print("   the other two keep their price; a repeat changes nothing:")
     print(f"   {mall.refund('liergou').info}")
 
 
@@ -117,11 +117,11 @@ def a_member_leaves_and_the_mall_is_down(mall: "Mall") -> None:
     mall.expect_refund("xfg03", "unpaid_unlock")
     mall.fill("xfg04", team_id=team_id)
 
-    say("8. It completes while the mall is down, and the mall is called when it is back")
+    say("8. It completes while the mall is down, and the mall is called once it is up again")
     mall.down = True
     mall.pay(team_id, "xfg02", "xfg04", "xfg05")
     wait_for(lambda: mall.turned_away > 0, "an attempt to call the mall")
-    print("   the mall answered 500: the promise is kept and tried again after 5 seconds")
+    print("   the mall answered 500: the notification will be sent again after 5 seconds")
     mall.down = False
     mall.expect_success(team_id, "xfg02", "xfg05", "xfg04")
     steps = mall.client.order("demo-xfg02").timeline
@@ -137,13 +137,13 @@ def a_team_runs_out_of_time(mall: "Mall", database: Path) -> None:
     mall.expect_refund("xfg06", "paid_unformed", "xfg07", "unpaid_unlock")
     same(mall.client.team(team_id).status, TeamStatus.FAILED, "the team's status")
 
-    say("10. The payment of xfg07 arrives too late, and is not left hanging")
+    say("10. The payment of xfg07 arrives too late, and is refunded")
     refused("E0106", mall.settle, "xfg07")
     mall.expect_refund("xfg07", "paid_unformed")
 
 
 def pull_what_was_pushed(mall: "Mall") -> None:
-    say("11. GET events: everything that was pushed can also be pulled, in order")
+    say("11. GET events: all notifications can also be fetched, in order")
     events = list(mall.client.events())
     same([event.no for event in events], list(range(1, len(events) + 1)), "numbers")
     same(sorted(event.id for event in events), sorted(mall.known), "the events")
@@ -163,7 +163,7 @@ def enter_refund_url(database: Path, url: str) -> None:
 
 
 def move_clock(database: Path, *, minutes: int) -> None:
-    """Let time pass: move every moment in the database into the past by this much."""
+    """Let time pass: move all times of teams and orders into the past by this much."""
     moments = {
         "trade_team": ("created_at", "expires_at", "completed_at"),
         "trade_order": ("created_at", "pay_deadline", "paid_at", "settled_at", "closed_at"),
@@ -174,7 +174,7 @@ def move_clock(database: Path, *, minutes: int) -> None:
                 f"{column} = strftime('%Y-%m-%d %H:%M:%f', {column}, '-{minutes} minutes')"
                 for column in columns
             )
-            connection.execute(f"UPDATE {table} SET {moved}")  # noqa: S608  names of ours
+            connection.execute(f"UPDATE {table} SET {moved}")  # noqa: S608  constant names
 
 
 class Mall:
@@ -215,7 +215,7 @@ class Mall:
         return self.client.refund(user_id=user_id, out_trade_no=f"demo-{user_id}")
 
     def fill(self, *shoppers: str, team_id: str = "") -> str:
-        """Each locks a seat; without a team the first opens one. Returns the team."""
+        """Lock a seat for each; without a team_id the first opens a team. Returns the team's id."""
         for shopper in shoppers:
             seat = self.lock(shopper, team_id or None)
             if team_id:
@@ -236,13 +236,13 @@ class Mall:
         same(self.refund(shopper).code, "success", "the refund")
 
     def expect_success(self, team_id: str, *shoppers: str) -> None:
-        """The mall is called about this team and these orders."""
+        """Require that the mall's next callback is about this team and these orders."""
         notification = self._next()
         orders = tuple(f"demo-{shopper}" for shopper in shoppers)
         same(notification, TeamSuccess(notification.id, team_id, orders), "the callback")
 
     def expect_refund(self, *shoppers_and_types: str) -> None:
-        """The mall is called to let go of these orders: shopper, type, shopper, type, …"""
+        """Require that the next callbacks are these refunds: shopper, type, shopper, type, …"""
         wanted = dict(zip(shoppers_and_types[::2], shoppers_and_types[1::2], strict=True))
         found = {}
         for _ in wanted:
@@ -256,7 +256,7 @@ class Mall:
             request = self.received.get(timeout=30)
         except queue.Empty:
             raise StepError("no callback within 30 seconds") from None
-        notification = self.webhook.verify(request.headers, request.body)  # raises when forged
+        notification = self.webhook.verify(request.headers, request.body)
         self.known.append(notification.id)
         print(f"   the mall gets {notification.id}, the signature verifies:")
         print(f"      {request.body.decode()}")
@@ -268,7 +268,7 @@ def say(step: str) -> None:
 
 
 def refused(code: str, call: Callable[..., object], *arguments: str) -> None:
-    """The call is refused with this code."""
+    """Require that the call is refused with this code."""
     try:
         answer = call(*arguments)
     except GroupBuyError as error:

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# What `make run` runs, from any directory: see `python manage.py run --help`.
+# Does what `make run` does, from any directory: see `python manage.py run --help`.
 cd "$(dirname "$0")/.." && exec .venv/bin/python manage.py run

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Private MariaDB, Redis and RabbitMQ below var/services: own ports, own data, loopback only.
 #
-#   bin/services.sh start [mariadb] [redis] [rabbitmq]    default: all three
-#   bin/services.sh stop
-#   bin/services.sh client                                what compiling mysqlclient needs
-#   bin/services.sh load                                  the load generator
-#   bin/services.sh nginx                                 nginx, which the tests start themselves
-#   bin/services.sh cluster                               what a cluster of each needs, not started
-#   bin/services.sh monitoring                            Prometheus, Alertmanager and exporters, not started
-#   bin/services.sh shipping                              rsyslog, which takes the log to Elasticsearch
-#   bin/services.sh env                                   variables that point the project there
+#   bin/services.sh start [mariadb] [redis] [rabbitmq]    start them; default: all three
+#   bin/services.sh stop                                  stop all that run
+#   bin/services.sh client                                install what compiling mysqlclient needs
+#   bin/services.sh load                                  install the load generator
+#   bin/services.sh nginx                                 install nginx
+#   bin/services.sh cluster                               install what clusters of the services need
+#   bin/services.sh monitoring                            install Prometheus, Alertmanager and exporters
+#   bin/services.sh shipping                              install rsyslog, which sends the log to Elasticsearch
+#   bin/services.sh env                                   print variables that point the project there
 #
-# start installs missing Debian packages where root or passwordless sudo allows it, and exits 3
-# where not. FLUSH=off trades MariaDB's durability for the speed of tests. RABBITMQ_METRICS_PORT: where
-# RabbitMQ answers Prometheus.
+# start and install need root or passwordless sudo if a Debian package is missing, and else exit with
+# 3. FLUSH=off trades MariaDB's durability for the speed of tests. RABBITMQ_METRICS_PORT: the port
+# on which RabbitMQ serves its metrics.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,7 +40,7 @@ install() { # install COMMAND PACKAGE...
   fi
   echo "installing $*"
   $sudo apt-get update -qq || true
-  # RUNLEVEL=1: install without starting the system-wide service
+  # RUNLEVEL=1 installs without starting the system-wide service.
   $sudo env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "$@" >/dev/null || exit 3
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# All tests on SQLite; beside them, all but those in a browser on a private MariaDB with RabbitMQ; then
-# the short fault suite. Arguments go to pytest, and then the mall's tests and the fault suite are left out.
+# All tests on SQLite, and at the same time all but the browser tests on a private MariaDB with
+# RabbitMQ; then the short fault suite. Arguments are passed to pytest; with arguments the mall's
+# tests and the faults are left out.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export SERVICES_DIR=$PWD/var/test-services MARIADB_PORT=${MARIADB_PORT:-13406}

@@ -19,7 +19,7 @@ fi
 collect() { # in the directory of a project
   python manage.py makemessages --locale zh_Hans --no-location --no-wrap --no-obsolete \
     --ignore .venv --ignore var --ignore locale/unfold --ignore examples --ignore tests --verbosity 0
-  # Sorted by text: moving code does not move translations.
+  # Sorted by text, so that moving code does not move translations.
   msgcat --sort-output --no-wrap "$po" --output-file "$po"
   sed -i '/^"POT-Creation-Date/d' "$po"
 }

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Make the secrets of docker-compose.yml in a directory: secrets.sh var/secrets. Keeps those it finds.
+# Make the secrets of docker-compose.yml in a directory: secrets.sh var/secrets. Keeps existing ones.
 #
-# Containers read them as other users, so the files are readable and the directory is not.
+# Containers read them as other users, so everybody may read the files, but not enter the directory.
 set -eu
 mkdir -p "$1" && chmod 700 "$1" && cd "$1"
 umask 022
 random() { python3 -c 'import secrets; print(secrets.token_urlsafe(32))'; }
-make() { # from standard input, which is read to its end in any case
+make() { # make FILE: writes standard input; reads it to its end even if the file exists
   if [ -s "$1" ]; then cat >/dev/null; else cat >"$1.new" && [ -s "$1.new" ] && mv "$1.new" "$1"; fi
 }
 

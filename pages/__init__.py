@@ -1,1 +1,1 @@
-"""What shoppers see: the pages, and nothing that trades."""
+"""The shopper pages. They show offers, teams and orders, and change none of them."""

@@ -1,6 +1,6 @@
-"""On the way to the mall: is it still possible? Then its checkout URL, else the reason in words.
+"""Redirects to the mall's checkout URL if the deed is still possible; else a page with the reason.
 
-The checkout URL gets action, goodsId, and what of activityId, teamId and outTradeNo there is
+The checkout URL gets action and goodsId, and activityId, teamId and outTradeNo where they are known
 (docs/integration.md). Nothing is locked here: the mall does that.
 """
 
@@ -21,12 +21,12 @@ from pages.states import Bar, Mine, OfferState, Seen
 from pages.teams import TeamView
 from pages.visit import frame, in_wechat, offer_asked, own_order, team_asked
 
-PAID = (Deed.ALONE, Deed.OPEN, Deed.JOIN, Deed.PAY)  # what ends with a payment
+PAID = (Deed.ALONE, Deed.OPEN, Deed.JOIN, Deed.PAY)  # deeds that end with a payment
 
 
 @page
 def buy(request: HttpRequest, source: str, channel: str, goods_id: str, deed: str) -> HttpResponse:
-    """Alone, which is always possible, or in a team of one's own."""
+    """Redirect to buy alone, which is always possible, or to open a team."""
     view = offer_asked(request, source, channel, goods_id)
     if deed == Deed.OPEN:
         if not view.may_open:
@@ -60,7 +60,7 @@ def join(request: HttpRequest, code: str) -> HttpResponse:
 
 @page
 def deal(request: HttpRequest, code: str, deed: str) -> HttpResponse:
-    """Redirect to the visitor's own order at the mall, to pay it, give it back or see it."""
+    """Redirect to the visitor's own order at the mall, to pay for it, give it back or see it."""
     known, _watched, order = own_order(request, code)
     if deed not in (Deed.PAY, Deed.RETURN, Deed.VIEW):
         raise problems.no_such_order(known)
@@ -127,9 +127,10 @@ def _cannot_join(view: TeamView) -> ProblemError:
         case Seen.COMPLETE | Mine.COMPLETE:
             title, lead = _("This team is complete"), _("There are no seats left in it.")
         case Seen.COUNTING | Seen.FAILED:
-            title, lead = _("Time was up"), _("This team takes nobody in any more.")
+            title, lead = _("Time was up"), _("Nobody can join this team any more.")
         case Mine():
-            title, lead = _("You are in this team already"), _("Everybody has one seat in a team.")
+            title = _("You are in this team already")
+            lead = _("Each shopper has one seat in a team.")
     ways = [
         Action(_("Back to the team"), links.team(view.code)),
         Action(_("See the offer"), links.offer(view.channel, view.team.goods_id)),

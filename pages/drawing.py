@@ -1,7 +1,7 @@
-"""Draws the poster that a member passes on (海报), and the banner that a chat shows of a link.
+"""Draws the poster that a member shares (海报), and the banner that a chat shows beside a link.
 
-Both are PNGs of words that are ready and of files of this server; nothing is fetched. A picture of
-goods that cannot be read becomes a block of colour with the first letter of its name.
+Both are PNGs made of finished texts and of files on this server; nothing is fetched. If a picture
+of goods cannot be read, a block of colour with the first letter of the goods' name replaces it.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from activity import pictures
 from pages.lettering import OPENING, Type, Weight, fitting, plain, width, wrap, write
 
 POSTER = 750, 1334
-BANNER = 1200, 630  # chats show its middle square where they have no more room
-QR = 300  # pixels, at least, without its quiet zone
-QUIET = 4  # modules around it
+BANNER = 1200, 630  # chats with little room show only its middle square
+QR = 300  # pixels, at least, without the quiet zone
+QUIET = 4  # modules of quiet zone around the code
 
-# The page is dark enough to stay apart from the white sheet with 256 colours.
+# With 256 colours the page is still dark enough to differ from the white sheet.
 PAGE, CARD, INK, SOFT, RED = "#efebe4", "#ffffff", "#1c1f24", "#5b636e", "#c22a21"
 PALE, BLOCK, BLOCK_INK = "#ffd9d4", "#e9e2d6", "#a3937a"
 BOLD = Weight.BOLD
@@ -38,18 +38,18 @@ class Goods:
     name: str
     picture: str
     price: str
-    alone: str  # the single price, where another one is asked for
-    people: str  # 3 people
-    standing: str  # 1 more person needed
+    alone: str  # the single price; "" if it equals price
+    people: str  # such as "team of 3"
+    standing: str  # such as "1 more person needed"
     until: str
 
 
 @dataclass(frozen=True, slots=True)
 class Poster:
     goods: Goods
-    inviter: str  # "" where nobody invites
+    inviter: str  # masked; "" without one
     invitation: str
-    call: str  # what to do with the code
+    call: str  # what to do with the QR code
     url: str
 
 
@@ -59,7 +59,7 @@ class Banner:
 
 
 def draw(picture: Poster | Banner) -> bytes:
-    """A PNG of 256 colours, a third of the size of one in full colour."""
+    """Return a PNG of 256 colours; it has a third of the size of one in full colour."""
     image = _poster(picture) if isinstance(picture, Poster) else _banner(picture.goods)
     out = BytesIO()
     image.quantize(256, Image.Quantize.FASTOCTREE).save(out, "PNG")
@@ -68,7 +68,8 @@ def draw(picture: Poster | Banner) -> bytes:
 
 # --- The poster -------------------------------------------------------------------------------
 
-EDGE, SHEET, MARGIN = 40, 872, 24  # where its text and the sheet with the code begin
+EDGE, MARGIN = 40, 24  # pixels beside the text, and around the sheet
+SHEET = 872  # y where the white sheet with the code begins
 
 
 def _poster(poster: Poster) -> Image.Image:
@@ -92,12 +93,12 @@ def _poster(poster: Poster) -> Image.Image:
 
 
 def _hanging(line: str, kind: Type) -> float:
-    """How far an opening Chinese bracket moves into the margin: half of it is blank."""
+    """Pixels by which an opening Chinese bracket moves into the margin; half of it is blank."""
     return kind.size / 2 if line[:1] in "《「『【（" else 0
 
 
 def _prices(pen: ImageDraw.ImageDraw, goods: Goods, x: float, y: int, right: float) -> None:
-    """The price, the single price crossed out, and on the right how many people."""
+    """Draw the price, the single price crossed out, and on the right the size of the team."""
     if goods.people:
         left = right - width(goods.people, TEXT) - 44
         pen.rounded_rectangle((left, y - 48, right, y + 8), radius=28, outline=RED, width=2)
@@ -109,7 +110,7 @@ def _prices(pen: ImageDraw.ImageDraw, goods: Goods, x: float, y: int, right: flo
 
 
 def _sheet(image: Image.Image, poster: Poster) -> None:
-    """The code, and beside it the shop, who invites, and what to do."""
+    """Draw the QR code, and beside it the shop, the inviter, and what to do with the code."""
     pen, (right, bottom) = ImageDraw.Draw(image), (POSTER[0] - MARGIN, POSTER[1] - MARGIN)
     pen.rounded_rectangle((MARGIN, SHEET, right, bottom), radius=32, fill=CARD)
     code = _code(poster.url)
@@ -122,7 +123,7 @@ def _sheet(image: Image.Image, poster: Poster) -> None:
 
 
 def _code(url: str) -> Image.Image:
-    """The QR code with its quiet zone, in whole pixels a module."""
+    """Return the QR code with its quiet zone; a module is a whole number of pixels wide."""
     rows = list(segno.make_qr(url, error="m").matrix_iter(border=QUIET))
     side = len(rows)
     code = Image.new("1", (side, side))
@@ -137,7 +138,7 @@ BAND = 510  # where the band with the price begins
 
 
 def _banner(goods: Goods) -> Image.Image:
-    """The picture and the price in the middle square, the words on both sides of it."""
+    """Draw the picture and the price in the middle square, and the texts on both sides of it."""
     image = Image.new("RGB", BANNER, PAGE)
     pen, side = ImageDraw.Draw(image), (BANNER[0] - BANNER[1]) // 2
     image.paste(_shown(goods, (BANNER[1], BAND)), (side, 0))
@@ -170,25 +171,25 @@ def _crossed_out(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, c
 
 
 class Words(NamedTuple):
-    """A text of a column, so many pixels below the one above it."""
+    """A text of a column."""
 
     text: str
     kind: Type
     colour: str
-    gap: int = 0
+    gap: int = 0  # pixels below the text above it
 
 
 class Line(NamedTuple):
-    """y is its base line, counted from the top of the column."""
+    """A line of a column."""
 
-    y: int
+    y: int  # of its base line, in pixels from the top of the column
     text: str
     kind: Type
     colour: str
 
 
 def _lines(column: list[Words], room: float, *, each: int) -> list[Line]:
-    """The texts in lines, at most so many of each."""
+    """Break the texts into lines; each text has at most `each` of them."""
     lines: list[Line] = []
     y = 0
     for words in column:
@@ -213,7 +214,7 @@ def _column(pen: ImageDraw.ImageDraw, at: tuple[int, int], lines: list[Line]) ->
 
 
 def _shown(goods: Goods, size: tuple[int, int]) -> Image.Image:
-    """The whole picture on a ground of its own colour; else the first letter of the goods."""
+    """The whole picture on a ground in the colour of its edge, or else the goods' first letter."""
     picture = _read(goods.picture, size)
     if picture is None:
         return _block(goods.name, size)
@@ -224,7 +225,7 @@ def _shown(goods: Goods, size: tuple[int, int]) -> Image.Image:
 
 
 def _read(picture: str, size: tuple[int, int]) -> Image.Image | None:
-    """The picture in this size, if it can be read; a drawing (SVG) has a WebP beside it."""
+    """The picture, scaled to fit, or None if it cannot be read. An SVG has a WebP beside it."""
     if picture.endswith(".svg"):
         picture = f"{picture.removesuffix('.svg')}.webp"
     path = pictures.find(picture)
@@ -236,10 +237,10 @@ def _read(picture: str, size: tuple[int, int]) -> Image.Image | None:
 
 
 def _ground(picture: Image.Image) -> tuple[int, ...]:
-    """The colour that its edge has in most places."""
+    """The median colour of the picture's edge, which is that of most of it."""
     small = picture.resize((16, 16), Image.Resampling.BOX)
-    places = [at for n in range(16) for at in ((n, 0), (n, 15), (0, n), (15, n))]
-    edge: list[Any] = [small.getpixel(at) for at in places]
+    points = [at for n in range(16) for at in ((n, 0), (n, 15), (0, n), (15, n))]
+    edge: list[Any] = [small.getpixel(at) for at in points]
     opaque = [pixel for pixel in edge if pixel[3] > 250] or [ImageColor.getrgb(f"{BLOCK}ff")]
     middle = [sorted(channel)[len(opaque) // 2] for channel in zip(*opaque, strict=True)]
     return tuple(middle[:3])

@@ -1,4 +1,4 @@
-"""Coming and going: a shopper is handed over by the mall, and may leave again."""
+"""Signs in a shopper whom the mall hands over, and signs the shopper out again."""
 
 from collections.abc import Mapping
 
@@ -17,9 +17,13 @@ from trade.market import mask
 
 
 @form_page
-@require_http_methods(["GET", "POST"])  # a HEAD, as previews of links send, must not use it up
+@require_http_methods(["GET", "POST"])  # no HEAD: link previews send it and would use the link
 def enter(request: HttpRequest, source: str, channel: str) -> HttpResponse:
-    """Exchange a hand-over link for a session. A POST is the visitor's own confirmation."""
+    """Exchange a hand-over link for a session.
+
+    A link that was followed from an unknown site first shows a form; its POST is the visitor's
+    confirmation.
+    """
     known = channel_named(source, channel)
     given = request.POST if request.method == "POST" else request.GET
     try:
@@ -46,7 +50,7 @@ def leave(request: HttpRequest, source: str, channel: str) -> HttpResponse:
 
 
 def _use(request: HttpRequest, channel: KnownChannel, link: Link) -> None:
-    """Use the link; the browser that has used it may follow it again (a second tap, back)."""
+    """Use the link. The browser that has used it may follow it again: a second tap, or back."""
     try:
         handover.use(channel, link)
     except RefusedError as refused:

@@ -1,4 +1,4 @@
-"""What all shopper pages have in common: the limit, problems in words, and how one is polled."""
+"""Frame of all shopper pages: rate limit, error pages, headers, and polls of live pages."""
 
 import hashlib
 import math
@@ -24,20 +24,20 @@ from pages.problems import ProblemError
 from pages.shopper import has_come_from_a_shop, is_guest
 
 PAGES = "pages"  # the scope of the limit
-MOST_KEPT = 500  # pages for guests kept in each process, 5 kB each
+MOST_KEPT = 500  # pages for guests cached in each process, 5 kB each
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a live page shows now."""
 
-    version: object  # two looks of the same version look the same, but for the time left
-    context: Callable[[], Mapping[str, Any]]  # called only where something is rendered
+    version: object  # looks of the same version differ in nothing but the time left
+    context: Callable[[], Mapping[str, Any]]  # called only if something is rendered
 
 
 class _Made(NamedTuple):
     etag: str
-    text: str | None  # None: the browser has it
+    text: str | None  # None: the browser has this version already
 
 
 _kept: dict[tuple[str | None, ...], tuple[float, _Made]] = {}
@@ -45,7 +45,7 @@ _keeping = threading.Lock()
 
 
 class PageThrottle(Throttle):
-    """The public pages and their polls: by address, and nobody is blocked for looking."""
+    """Limits the public pages and their polls by address. It refuses requests and blocks nobody."""
 
     def allow_request(self, request: Any, view: object = None) -> bool:
         address = client_address(caller(request))
@@ -54,9 +54,9 @@ class PageThrottle(Throttle):
 
 
 def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A page that is read: limited, and dressed with the headers of all pages.
+    """Decorate a view that shows a page, for GET and HEAD; as form_page().
 
-    nginx answers further guests from its cache for a second; browsers are told to keep nothing.
+    nginx may answer further guests from its cache for a second.
     """
 
     @wraps(view)
@@ -70,6 +70,8 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 
 def form_page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Decorate a view: rate limit, the headers of all pages, and a page for a ProblemError."""
+
     @wraps(view)
     def framed(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         throttle = PageThrottle()
@@ -89,13 +91,13 @@ def is_poll(request: HttpRequest) -> bool:
 
 
 def live(request: HttpRequest, name: str, look: Callable[[], Look]) -> HttpResponse:
-    """The page, or to a poll its part that changes; 304 when that is as the browser has it.
+    """Respond with the page, or to a poll with its live part; 304 if the browser has that part.
 
-    Guests who ask within the same second get what was made for the first of them.
+    Guests within the same second get what was rendered for the first of them.
     """
     polled = is_poll(request)
     template = f"pages/_{name}.html" if polled else f"pages/{name}.html"
-    # A proxy that packs the answer makes the tag a weak one.
+    # A proxy that compresses the response makes the tag a weak one.
     known = request.META.get("HTTP_IF_NONE_MATCH", "").removeprefix("W/") if polled else ""
     made = _made_for_guests(request, template, known, look)
     if made is None:
@@ -110,7 +112,7 @@ def live(request: HttpRequest, name: str, look: Callable[[], Look]) -> HttpRespo
 def _made_for_guests(
     request: HttpRequest, template: str, known: str, look: Callable[[], Look]
 ) -> _Made | None:
-    """None for shoppers, and while caches are off."""
+    """From the cache of the last second, or else rendered. None for shoppers and without caches."""
     if has_come_from_a_shop(request) or switches.caches_off():
         return None
     address = (request.scheme, request.get_host(), request.get_full_path())
@@ -121,7 +123,7 @@ def _made_for_guests(
             return made._replace(text=None)
         if made.text is not None:
             return made
-    # It holds no token: one visitor's would reach every guest.
+    # Rendered without a CSRF token: one visitor's token would reach every guest.
     made = _make(request, template, known, look(), csrf_token="")
     with _keeping:
         _kept[key] = now, made

@@ -1,8 +1,8 @@
-"""Hand-over (跳转登录): a mall sends its shopper here by a signed link, good for minutes and once.
+"""Hand-over (跳转登录): a mall sends its shopper here by a signed link, valid once and for minutes.
 
-The link names the user, its end and a nonce of the mall's, and carries an HMAC over them with the
-channel's page secret (docs/integration.md). enter() exchanges it for a session; the link's
-parameters are gone from the address bar by the redirect that follows.
+The link names the user, its expiry and a nonce of the mall's. It carries an HMAC over them with the
+channel's page secret (docs/integration.md). entry.enter() exchanges it for a session and redirects,
+so that its parameters leave the address bar.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from groupbuy.fields import TextField
 from groupbuy.hosts import ALLOWED_HOST
 from pages.models import UsedLink
 
-LONGEST = timedelta(minutes=15)  # a link's end may not be further away
+LONGEST = timedelta(minutes=15)  # a link must expire within this time
 PARAMETERS = ("userId", "until", "nonce", "to", "sign")
 NONCE = re.compile(r"[!-~]{8,64}")
 _user_id = TextField(longest=64)
@@ -31,7 +31,7 @@ _user_id = TextField(longest=64)
 class Refusal(Enum):
     """Why a hand-over link does not open a session."""
 
-    UNREADABLE = auto()
+    UNREADABLE = auto()  # incomplete, malformed, or valid for longer than LONGEST
     NOT_SIGNED = auto()  # altered, of another channel, or signed with another secret
     EXPIRED = auto()
     USED = auto()
@@ -54,13 +54,13 @@ class Link:
 def signature(
     secret: str, *, source: str, channel: str, user_id: str, until: int, nonce: str, to: str
 ) -> str:
-    """What the link's `sign` must be. until is in seconds since 1970."""
+    """The value that the link's `sign` must have. until is in seconds since 1970."""
     message = "\n".join((source, channel, user_id, str(until), nonce, to))
     return hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()
 
 
 def read_link(channel: KnownChannel, query: Mapping[str, str], *, now: datetime) -> Link:
-    """Raises RefusedError. Reading a link does not use it."""
+    """Check a link's form, signature and expiry. Raises RefusedError. Does not use the link."""
     link = _parse(query)
     expected = (
         signature(
@@ -85,7 +85,7 @@ def read_link(channel: KnownChannel, query: Mapping[str, str], *, now: datetime)
 
 
 def use(channel: KnownChannel, link: Link) -> None:
-    """Raises RefusedError for a link that was used before; a unique key decides races."""
+    """Mark the link as used. Raises RefusedError if it was; a unique key decides races."""
     _used, is_first = UsedLink.objects.get_or_create(
         channel_id=channel.pk, nonce=link.nonce, defaults={"expires_at": link.until}
     )
@@ -94,15 +94,15 @@ def use(channel: KnownChannel, link: Link) -> None:
 
 
 def forget_used_links(*, now: datetime) -> int:
-    """Delete what time refuses anyway; return how many."""
+    """Delete used links that have expired, and would be refused for that; return how many."""
     return UsedLink.objects.filter(expires_at__lte=now).delete()[0]
 
 
 def is_from_elsewhere(channel: KnownChannel, referer: str, own_host: str) -> bool:
     """Was the link followed on a site that is neither the mall's nor ours?
 
-    Somebody may post a fresh link of their own to have others shop as them. A browser that does not
-    say where it comes from is believed; so is any site while the channel names none.
+    Somebody may post a fresh link of their own to have others shop as them. A request without a
+    Referer is trusted, and so is every request while the channel names no host besides ours.
     """
     host = _host(referer)
     known = {_host(f"http://{own_host}"), *_mall_hosts(channel)}

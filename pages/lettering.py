@@ -1,7 +1,7 @@
 """Text on pictures: fonts, widths, and lines that are broken by Chinese rules (避头尾).
 
-The two Noto Sans SC files (OFL, pages/fonts/) have ASCII and 7,000 Chinese characters. A character
-that they lack is taken from Debian's Noto Sans CJK where that is installed, and else is a box.
+The two Noto Sans SC files (OFL, pages/fonts/) have ASCII and 7,000 Chinese characters. Other
+characters come from Debian's Noto Sans CJK if it is installed; without it they are boxes.
 """
 
 import re
@@ -15,33 +15,31 @@ from typing import NamedTuple
 from PIL import ImageDraw, ImageFont
 
 FONTS = Path(__file__).parent / "fonts"
-# No line starts with one of these, and none ends with an opening one.
+# No line starts with a closing mark, and none ends with an opening one.
 CLOSING = "，。、；：！？）》」』】〕〉”’…—·～％々ー!),.:;?]}%"
 OPENING = "（《「『【〔〈“‘([{¥￥"
 WIDE = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 _closing, _opening = re.escape(CLOSING), re.escape(OPENING)
-# A word, or one Chinese character; with the punctuation that stays beside it.
+# A word or one Chinese character, with the punctuation that stays beside it.
 UNIT = re.compile(rf"\s*[{_opening}]*(?:[^\s{WIDE}]+|\S)(?:\s*[{_closing}])*")
 SPACED = re.compile(rf"\s+(?=[{_closing}])")  # before punctuation that starts no line
 MISSING = "\uffff"  # in no font
 
 
 class Weight(Enum):
-    """A weight of the font: the committed file, and its name among Debian's fonts."""
+    """A weight of the font: the committed file, and Debian's file of the same weight."""
 
     REGULAR = "noto-sans-sc-chinese-simplified-400-normal.woff2", "NotoSansCJK-Regular.ttc"
     BOLD = "noto-sans-sc-chinese-simplified-700-normal.woff2", "NotoSansCJK-Bold.ttc"
 
 
 class Type(NamedTuple):
-    """size in pixels."""
-
-    size: int
+    size: int  # pixels
     weight: Weight = Weight.REGULAR
 
 
 def plain(text: str) -> str:
-    """The text on one line, without control characters and marks of direction."""
+    """The text on one line, without control characters and direction marks."""
     kept = [" " if each.isspace() else each for each in text]
     kept = [each for each in kept if unicodedata.category(each)[0] != "C"]
     return " ".join("".join(kept).split())
@@ -54,7 +52,7 @@ def width(text: str, kind: Type) -> float:
 def write(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, kind: Type, fill: str
 ) -> float:
-    """Write at the left end of the base line; returns where the text ends."""
+    """Write from `at`, the left end of the base line; return the x at which the text ends."""
     x, y = at
     for run, font in _runs(text, kind):
         draw.text((x, y), run, font=font, fill=fill, anchor="ls")
@@ -63,12 +61,12 @@ def write(
 
 
 def fitting(text: str, kinds: tuple[Type, ...], room: float) -> Type:
-    """The first of these in which the text fits into the room, or the last."""
+    """The first of the kinds in which the text fits into the room, or else the last."""
     return next((kind for kind in kinds if width(text, kind) <= room), kinds[-1])
 
 
 def wrap(text: str, kind: Type, room: float, *, lines: int) -> list[str]:
-    """Break a text into at most `lines` lines of similar width; an ellipsis marks a cut."""
+    """Break a text into at most `lines` lines of similar width; an ellipsis ends a cut text."""
     pieces = _pieces(plain(text), kind, room)
     widths = [width(piece, kind) for piece in pieces]
     ends = _ends(widths, room)
@@ -82,7 +80,7 @@ def wrap(text: str, kind: Type, room: float, *, lines: int) -> list[str]:
 
 
 def _pieces(text: str, kind: Type, room: float) -> list[str]:
-    """The units of the text; one that is wider than the room in parts that fit."""
+    """The units of the text. A unit that is wider than the room is split into parts that fit."""
     pieces: list[str] = []
     for unit in UNIT.findall(text):
         if width(unit, kind) <= room:
@@ -116,7 +114,7 @@ def _ends(widths: list[float], room: float) -> list[int]:
 
 
 def _balanced(widths: list[float], room: float, ends: list[int]) -> list[int]:
-    """The same number of lines in the narrowest room, so that the last one is not one character."""
+    """Ends of as many lines in the narrowest room, so that the last line is not short."""
     for narrower in range(int(room), int(room / 2), -8):
         tried = _ends(widths, narrower)
         if len(tried) > len(ends):
@@ -132,7 +130,7 @@ def _cut(text: str, kind: Type, room: float) -> str:
 
 
 def _runs(text: str, kind: Type) -> list[tuple[str, ImageFont.FreeTypeFont]]:
-    """The text in parts of one font each."""
+    """The text in parts, each with the font that has its characters."""
     runs = groupby(text, lambda each: has(kind.weight, each))
     return [("".join(run), _font(kind) if ours else _spare(kind)) for ours, run in runs]
 

@@ -1,8 +1,8 @@
-"""The addresses of the pages, and where a page sends a shopper who wants to trade.
+"""The addresses of the pages, and of the mall's checkout.
 
-A page never trades: what buys, joins, pays or gives back is a link to the channel's checkout URL,
-by way of a path of ours that looks once more whether it is still possible. So no id that is not
-already public stands in a page.
+A page never trades. Its buttons to buy, join, pay or give back lead to a path of this site, which
+checks that the deed is still possible and redirects to the channel's checkout URL (pages/deals.py).
+So a page contains no id that is not public anyway.
 """
 
 from enum import StrEnum
@@ -15,11 +15,11 @@ from django.urls.converters import StringConverter
 
 from groupbuy.channels import KnownChannel
 
-OUTSIDE, OUTSIDE_FOR = "pages.outside", 3600  # salt; seconds that such a link is good for
+OUTSIDE, OUTSIDE_FOR = "pages.outside", 3600  # salt of outside() links; seconds they are valid
 
 
 class SegmentConverter(StringConverter):
-    """A segment of a path; "/" and "~" within it as in JSON pointers (RFC 6901)."""
+    """A segment of a path; "/" and "~" in it are escaped as in JSON pointers (RFC 6901)."""
 
     def to_python(self, value: str) -> str:
         return value.replace("~1", "/").replace("~0", "~")
@@ -29,7 +29,7 @@ class SegmentConverter(StringConverter):
 
 
 class Deed(StrEnum):
-    """What the mall is asked for; the `action` of its checkout URL."""
+    """What the shopper wants at the mall; the `action` of its checkout URL."""
 
     ALONE = "alone"
     OPEN = "open"
@@ -48,7 +48,7 @@ def offer(channel: KnownChannel, goods_id: str) -> str:
 
 
 def buy(channel: KnownChannel, goods_id: str, deed: Deed, *, activity_id: int | None = None) -> str:
-    """Alone, or a team of one's own; of this activity, where the visitor's link names one."""
+    """The path to buy alone or to open a team, in this activity if the visitor's link names it."""
     path = reverse("buy", args=[channel.source, channel.channel, goods_id, deed.value])
     return f"{path}?{urlencode({'activity': activity_id})}" if activity_id else path
 
@@ -86,7 +86,7 @@ def order(code: str) -> str:
 
 
 def deal(code: str, deed: Deed) -> str:
-    """Pay for one's order, give it back, or see it at the mall."""
+    """The path to pay for one's order, to give it back, or to see it at the mall."""
     return reverse("deal", args=[code, deed.value])
 
 
@@ -95,13 +95,13 @@ def orders(channel: KnownChannel) -> str:
 
 
 def shop(channel: KnownChannel) -> str:
-    """The mall's own first page, as far as we know it."""
+    """The root of the checkout URL's site; "" without a checkout URL."""
     parts = urlsplit(channel.checkout_url)
     return urlunsplit((parts.scheme, parts.netloc, "/", "", "")) if parts.netloc else ""
 
 
 def outside(channel: KnownChannel, to: str, back: str) -> str:
-    """A page that shows WeChat users how to go on in their browser. Nobody else can sign one."""
+    """The signed path of a page that shows WeChat users how to continue in their browser."""
     return reverse("outside", args=[signing.dumps([channel.pk, to, back], salt=OUTSIDE)])
 
 
@@ -112,7 +112,7 @@ def read_outside(signed: str) -> tuple[int, str, str]:
 
 
 def checkout(channel: KnownChannel, deed: Deed, **named: Any) -> str:
-    """The channel's checkout URL with what is asked for; "" where it has none."""
+    """The channel's checkout URL with the deed and these parameters; "" without a checkout URL."""
     if not channel.checkout_url:
         return ""
     parts = urlsplit(channel.checkout_url)

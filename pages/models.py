@@ -1,4 +1,4 @@
-"""What the pages keep of their own: the hand-over links that have been used."""
+"""The only table of the pages: the hand-over links that have been used."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from groupbuy.models import Channel
 
 
 class UsedLink(models.Model):
-    """A hand-over link that was opened, kept until its time is over: no second use before."""
+    """A hand-over link that was used, kept until it expires so that it is refused a second time."""
 
     channel = models.ForeignKey(Channel, on_delete=models.CASCADE, db_index=False)
     nonce = models.CharField(max_length=64)

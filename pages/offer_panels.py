@@ -1,4 +1,4 @@
-"""The words of each state of an offer."""
+"""The texts of each state of an offer."""
 
 from collections.abc import Callable, Mapping
 
@@ -94,7 +94,7 @@ def _mine_done(view: OfferView) -> Panel:
     return Panel(
         _("Yours: the team is complete"),
         [
-            _("%(shop)s sends the goods; your order says how things stand.")
+            _("%(shop)s sends the goods; your order shows the progress.")
             % {"shop": view.channel.name}
         ],
         Action(_("My order"), links.order(order.code)),
@@ -107,7 +107,7 @@ def _limit(view: OfferView) -> Panel:
     limit = view.offer.activity.take_limit
     return Panel(
         _("You have taken part %(n)d of %(n)d times") % {"n": limit},
-        [_("That is all this offer allows. An order that is given back makes room again.")],
+        [_("This offer allows no more. If you give an order back, you can take part again.")],
         Action(_("My orders"), links.orders(view.channel)),
         [_alone(view)],
         tone=Tone.OVER,
@@ -130,14 +130,14 @@ def _not_invited(view: OfferView) -> Panel:
         % {"shop": view.channel.name}
     ]
     if not view.user_id:
-        lead.append(_("Were you? Then open this page from the shop, so that it knows you."))
+        lead.append(_("If you were invited, open this page from the shop so that it knows you."))
     return Panel(_("A price for invited customers"), lead, _alone(view), tone=Tone.OVER)
 
 
 def _sold_out(view: OfferView) -> Panel:
     return Panel(
         _("Sold out"),
-        [_("Teams that are complete get their goods all the same.")],
+        [_("Teams that are already complete still get their goods.")],
         Action(_("Other offers"), links.wall(view.channel)),
         tone=Tone.OVER,
     )

@@ -19,7 +19,7 @@ TEAMS = 4  # open teams shown on the page of an offer
 
 @dataclass(frozen=True, slots=True)
 class OfferView:
-    """One offer as this visitor sees it now. user_id is "" for a visitor nobody handed over."""
+    """One offer as this visitor sees it now. user_id is "" for a guest."""
 
     channel: KnownChannel
     user_id: str
@@ -35,12 +35,12 @@ class OfferView:
 
     @property
     def is_shown(self) -> bool:
-        """Else the page is that of plain goods at their single price."""
+        """May the page show the team price? Otherwise it shows plain goods at the single price."""
         return self.state is not Bar.HIDDEN
 
     @property
     def may_open(self) -> bool:
-        """May this visitor open a team, another one where there is one already?"""
+        """May this visitor open a team, or another one?"""
         activity = self.offer.activity
         return (
             self.state in (OfferState.OPEN, OfferState.MINE_DONE, OfferState.MINE_FORMING)
@@ -49,7 +49,7 @@ class OfferView:
         )
 
     def version(self) -> object:
-        """Two views of the same version look the same, but for the time left."""
+        """Views of the same version differ in nothing but the time left."""
         return (
             self.state,
             self.price,
@@ -70,7 +70,7 @@ class WallRow:
 def read_offer(
     channel: KnownChannel, goods_id: str, *, activity_id: int | None, user_id: str, now: datetime
 ) -> OfferView | None:
-    """The offer, or None if the channel never offered these goods (by that activity)."""
+    """The offer, or None if the channel never offered these goods, or not in that activity."""
     offer = _choose(channel, goods_id, activity_id, now)
     if offer is None:
         return None
@@ -87,7 +87,7 @@ def view_of(
     user_id: str,
     now: datetime,
 ) -> OfferView:
-    """What this trial of the visitor makes of the offer."""
+    """The offer as this visitor sees it, given the visitor's trial; asked as in OfferView."""
     own = watch.live_orders(activity_id=offer.activity.pk, user_id=user_id) if user_id else []
     bar = bar_of(trial, offer, taken=len(own))
     mine = [my_state(order.team, order, now=now) for order in own]
@@ -138,7 +138,7 @@ def bar_of(trial: Trial, offer: LiveOffer, *, taken: int) -> Bar | None:
 def _choose(
     channel: KnownChannel, goods_id: str, activity_id: int | None, now: datetime
 ) -> LiveOffer | None:
-    """The offer that is open; else the next to start, else the last that ended."""
+    """The open offer of these goods, or else the next to start, or else the last that ended."""
     found = [
         offer
         for offer in offers_of(source=channel.source, channel=channel.channel, goods_id=goods_id)
@@ -160,7 +160,7 @@ def _choose(
 def _joinable(
     offer: LiveOffer, own: Sequence[Order], state: OfferState | Bar, now: datetime
 ) -> list[OpenTeam]:
-    """Teams to join, for a visitor who could; the ones that miss fewest people first."""
+    """Open teams if the visitor may join one; those with the fewest free seats first."""
     if state not in (OfferState.OPEN, OfferState.MINE_DONE):
         return []
     mine = {order.team_id for order in own}

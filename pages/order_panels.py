@@ -1,4 +1,4 @@
-"""The words of one's own orders: the list's rows, and the order's page."""
+"""The texts of one's own orders: the list's rows, and the order's page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class Listed:
     action: Action
 
 
-def listed(channel: KnownChannel, found: OrderList, tab: Tab) -> dict[str, Any]:
+def listed(channel: KnownChannel, orders: OrderList, tab: Tab) -> dict[str, Any]:
     names = {
         Tab.ALL: _("All"),
         Tab.TO_PAY: _("To pay"),
@@ -41,8 +41,8 @@ def listed(channel: KnownChannel, found: OrderList, tab: Tab) -> dict[str, Any]:
     base = links.orders(channel)
     return {
         "tabs": [(name, f"{base}?tab={each}", each is tab) for each, name in names.items()],
-        "rows": [_listed(row) for row in found.rows],
-        "next": f"{base}?tab={tab}&after={found.next}" if found.next else "",
+        "rows": [_listed(row) for row in orders.rows],
+        "next": f"{base}?tab={tab}&after={orders.next}" if orders.next else "",
     }
 
 
@@ -88,21 +88,21 @@ def _short(order: Order, state: Mine) -> str:
         Mine.FAILED: _("Team not filled, refund under way"),
         Mine.FAILED_UNPAID: _("Team not filled"),
         Mine.LATE: _("Paid too late, refund under way"),
-        Mine.BLOCKED: _("Not taken, refund under way"),
+        Mine.BLOCKED: _("Not accepted, refund under way"),
     }
     return words[state]
 
 
 def _panel(view: TeamView, order: Order) -> Panel:
-    """The team's words, and what can be done with the order."""
+    """The panel of the team's page, with the actions of the order."""
     code, state = order.code, view.state
     panel = own_panels.PANELS[state](view)
     give_back = Action(_("Give it back"), links.deal(code, Deed.RETURN))
     label = _("Delivery and help") if state is Mine.COMPLETE else _("The order at the shop")
     at_shop = Action(label, links.deal(code, Deed.VIEW))
     team = Action(_("My team"), links.team(code))
-    if before := _before_giving_back(state):
-        panel = replace(panel, lead=[*panel.lead, before % {"price": money(order.pay_price)}])
+    if notice := _before_giving_back(state):
+        panel = replace(panel, lead=[*panel.lead, notice % {"price": money(order.pay_price)}])
     if state in (Mine.UNPAID, Mine.FORMING):
         return replace(panel, also=[give_back, team])
     if state in (Mine.COMPLETE, Mine.COUNTING, Mine.COUNTING_UNPAID):
@@ -116,7 +116,7 @@ def _panel(view: TeamView, order: Order) -> Panel:
 
 
 def _before_giving_back(state: TeamState) -> str:
-    """What it would mean, for seat, money and the others; "" where nothing can be given back."""
+    """What giving the order back means for seat, money and team; "" if it cannot be given back."""
     match state:
         case Mine.UNPAID:
             return _("If you give it back, your seat is free for others, and you owe nothing.")
@@ -135,7 +135,7 @@ def _before_giving_back(state: TeamState) -> str:
 
 
 def _sums(order: Order) -> list[tuple[str, str]]:
-    """The money: what it costs alone, what is saved, and what was paid."""
+    """The single price, what is saved, and what is to be paid, was paid, or is refunded."""
     sums = [(_("Alone"), money(order.original_price))]
     if order.deduction_price:
         sums.append((_("Saved in the team"), f"−{money(order.deduction_price)}"))
@@ -172,7 +172,7 @@ def _closed(order: Order) -> str:
     words = {
         Order.CloseReason.HOLD_TIMEOUT: _("Not paid in time: the seat was free again"),
         Order.CloseReason.LATE_PAYMENT: _("Your payment came too late: its return was ordered"),
-        Order.CloseReason.BLACKLISTED: _("Your payment was not taken: its return was ordered"),
+        Order.CloseReason.BLACKLISTED: _("Your payment was not accepted: its return was ordered"),
         Order.CloseReason.REFUNDED: _("Given back: the return of your money was ordered")
         if paid
         else _("The seat was given back"),

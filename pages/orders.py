@@ -52,7 +52,7 @@ class OrderList:
 def read_orders(
     channel: KnownChannel, user_id: str, *, tab: Tab, after: str, now: datetime
 ) -> OrderList:
-    """Newest first. An unknown `after` begins at the beginning."""
+    """A page of the shopper's orders, newest first. An unknown `after` returns the first page."""
     own = Order.objects.filter(user_id=user_id, channel_id=channel.pk)
     found = own.filter(TABS[tab]).select_related("team").order_by("-pk")
     if last := own.filter(code=after).first() if after else None:
@@ -75,7 +75,7 @@ def find_by_number(channel: KnownChannel, user_id: str, out_trade_no: str) -> Or
 def view_order(
     channel: KnownChannel, watched: Watched, order: Order, *, said_paid: bool, now: datetime
 ) -> TeamView:
-    """The order with its team, for its own shopper."""
+    """The team of the order as the order's shopper sees it. said_paid: as in states.my_state()."""
     return teams.view_of(
         channel, order.user_id, order.code, watched, order, said_paid=said_paid, now=now
     )

@@ -1,4 +1,4 @@
-"""The words of each state of one's own order, on the team's page and on the order's."""
+"""The texts of each state of one's own order, on the team's page and on the order's."""
 
 from collections.abc import Callable, Mapping
 
@@ -41,8 +41,8 @@ def _confirming(view: TeamView) -> Panel:
         _("Waiting for the shop to confirm your payment"),
         [
             _(
-                "That mostly takes seconds, and you need not wait here. Your seat is held until "
-                "%(moment)s; a payment made by then counts also when it is confirmed later."
+                "This usually takes seconds, and you need not wait here. Your seat is held until "
+                "%(moment)s; a payment made by then counts even if it is confirmed later."
             )
             % {"moment": moment(pay_until(view.team, ways.own_order(view)), view.now)}
         ],
@@ -50,8 +50,8 @@ def _confirming(view: TeamView) -> Panel:
         [Action(_("I have not paid yet"), links.order(ways.own_order(view).code))],
         tone=Tone.WAIT,
         later=_(
-            "It takes longer than usual. You may close this page: your payment counts as soon as "
-            "the shop confirms it, and your order says so then."
+            "This takes longer than usual. You may close this page: your payment counts as soon as "
+            "the shop confirms it, and your order then shows it."
         ),
     )
 
@@ -80,8 +80,8 @@ def _counting_paid(view: TeamView) -> Panel:
         _("Time is up: payments are being counted"),
         [
             _(
-                "Payments made before %(end)s are still coming in. Within minutes this page says "
-                "how it went."
+                "Payments made before %(end)s are still coming in. Within minutes this page shows "
+                "the result."
             )
             % {"end": ways.end(view)},
             ways.back_or_goods(view),
@@ -184,10 +184,12 @@ def _late(view: TeamView) -> Panel:
 
 
 def _blocked(view: TeamView) -> Panel:
-    """No way leads to another team: its payment would not be taken either."""
-    lead = _("%(shop)s did not sell by teams when your payment came.") % {"shop": view.channel.name}
+    """Offers no other team: a payment for it would not be accepted either."""
+    lead = _("%(shop)s was not selling in teams when your payment arrived.") % {
+        "shop": view.channel.name
+    }
     return Panel(
-        _("Your payment could not be taken"),
+        _("Your payment could not be accepted"),
         [lead, ways.money_back(view)],
         ways.alone(view),
         [ways.my_order(view)],

@@ -1,4 +1,4 @@
-"""The part of a page that says where one stands and what to do: a headline, and one main action."""
+"""The panel of a page: a headline for the state, one main action, and the other actions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from enum import Enum
 
 
 class Tone(Enum):
-    """What kind of news a panel has; the stylesheet knows these words."""
+    """What kind of news a panel has; each value is a class in static/pages.css."""
 
     CALM = "calm"
     GOOD = "good"
-    WAIT = "wait"  # something has to be done, or is being done
+    WAIT = "wait"  # the shopper has to do something, or the shop or the platform is working
     OVER = "over"
 
 
@@ -19,7 +19,7 @@ class Tone(Enum):
 class Action:
     label: str
     url: str
-    shares: bool = False  # hands the link on instead of following it
+    shares: bool = False  # the button shares the link instead of following it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Panel:
     lead: Sequence[str]  # sentences
     main: Action
     also: Sequence[Action] = ()
-    until: datetime | None = None  # what the countdown counts to
+    until: datetime | None = None  # end of the countdown
     until_label: str = ""
     tone: Tone = Tone.CALM
-    later: str = ""  # shown when the page has waited in vain for a while
+    later: str = ""  # shown after the page has polled in vain for a while (static/live.js)

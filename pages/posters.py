@@ -1,7 +1,7 @@
-"""What the poster of a team says (海报), and the banner that chats show of a shared link.
+"""The texts of a team's poster (海报), and of the banner that chats show beside a shared link.
 
-A picture is drawn once for each text on it: the key holds the team's standing, the member who
-invites, the language and the address. The last AT_MOST pictures stay in memory.
+A picture is drawn once for all requests with the same texts, which include the team's standing, the
+member who invites, the language and the address. The last AT_MOST pictures stay in memory.
 """
 
 import threading
@@ -18,7 +18,7 @@ from pages.states import Bar, Seen, seen_state
 from pages.teams import TeamView
 from pages.words import dated, money
 
-AT_MOST = 64  # pictures in each process; 40 kB, of photos 250 kB
+AT_MOST = 64  # pictures in each process; 40 kB each, 250 kB with a photo
 OPEN = (Seen.JOINABLE, Seen.FULL)
 
 kept: dict[Poster | Banner, bytes] = {}
@@ -26,7 +26,7 @@ _drawing = threading.Lock()
 
 
 def drawn(picture: Poster | Banner) -> bytes:
-    """The picture as PNG. One thread draws, so that two requests for a picture draw it once."""
+    """The picture as PNG. A lock lets one thread draw, so that no picture is drawn twice."""
     found = kept.get(picture)
     if found is None:
         with _drawing:
@@ -37,7 +37,7 @@ def drawn(picture: Poster | Banner) -> bytes:
 
 
 def version(picture: Poster | Banner) -> str:
-    """Another one where the picture says something else; chats keep a picture by its address."""
+    """A hash of the texts, for the picture's address: chats cache a picture by its address."""
     return blake2b(repr(picture).encode(), digest_size=4).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""The page of an offer exactly as a chosen shopper sees it (预览), in the console; writes nothing.
+"""The console's preview (预览) of an offer's page as a chosen shopper sees it. It writes nothing.
 
-The rules are asked as the page asks them, at the chosen moment, with the chosen crowds; a draft is
-shown as if it were published. Teams and the shopper's own orders are those of now.
+The page's rules are applied for the chosen moment and with the chosen crowd besides the shopper's
+own. A draft is shown as if it were published. Teams and the shopper's orders are the present ones.
 """
 
 from copy import copy
@@ -37,7 +37,7 @@ POLICY = "default-src 'none'; style-src 'self'; img-src 'self' https:; frame-anc
 
 
 class ShopperForm(forms.Form):
-    """Who looks, and when."""
+    """The shopper and the moment of the preview."""
 
     user_id = forms.CharField(
         label=_("user id; empty: somebody without orders"),
@@ -57,7 +57,7 @@ class ShopperForm(forms.Form):
 
 
 def choose(request: HttpRequest, activity_id: int, offer_id: int) -> HttpResponse:
-    """The choice of a shopper and a moment, and the page in a frame."""
+    """Show the form for shopper and moment, and the page in a frame."""
     offer = _offer(request, activity_id, offer_id)
     form = ShopperForm(request.GET)
     asked = {name: request.GET.get(name, "") for name in form.fields}
@@ -73,7 +73,7 @@ def choose(request: HttpRequest, activity_id: int, offer_id: int) -> HttpRespons
 
 
 def page(request: HttpRequest, activity_id: int, offer_id: int) -> HttpResponse:
-    """The shopper's page itself, to be framed by choose() and by nothing else."""
+    """Show the shopper's page itself; only a page of this site, such as choose(), may frame it."""
     offer = _offer(request, activity_id, offer_id)
     form = ShopperForm(request.GET)
     if not form.is_valid():

@@ -1,4 +1,4 @@
-"""Pages for what went wrong: what happened in plain words, and a way on."""
+"""Error pages: what happened, in plain words, and where to go next."""
 
 import sys
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ RETRY = 10  # seconds after which a page that needs the database may be tried ag
 
 
 class ProblemError(Exception):
-    """What a page says instead of what was asked for."""
+    """Raised by a view to show an error page instead."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ def answer(request: HttpRequest, problem: ProblemError) -> HttpResponse:
 
 
 def no_such_team(request: HttpRequest) -> ProblemError:
-    """An unknown team. Links lead to the shops that this browser has come from."""
+    """The page for an unknown team; it links to the shops that have handed this browser over."""
     shops = [channel for channel in channels.known() if looking(request, channel)]
     ways = [
         Action(_("Offers of %(shop)s") % {"shop": shop.name}, links.wall(shop)) for shop in shops
@@ -56,7 +56,7 @@ def no_such_team(request: HttpRequest) -> ProblemError:
     return ProblemError(
         404,
         _("There is no such team"),
-        _("The link may have been cut off or mistyped. Ask whoever sent it for the whole link."),
+        _("The link may have been cut off or mistyped. Ask its sender for the whole link."),
         ways or [Action(_("To the start page"), "/")],
     )
 
@@ -92,13 +92,13 @@ def no_such_order(channel: KnownChannel) -> ProblemError:
 
 
 def not_known(channel: KnownChannel) -> ProblemError:
-    """Something of a shopper's own was asked for by a visitor whom nobody handed over."""
+    """The page for a guest who opened something that only a shopper may see."""
     return ProblemError(
         403,
         _("Please come from the shop"),
         _(
-            "Your orders are shown to you alone. Open %(shop)s and follow its link to your "
-            "group orders; then this page knows you."
+            "Only you can see your orders. Open %(shop)s and follow its link to your group orders; "
+            "then this page knows you."
         )
         % {"shop": channel.name},
         _from_the_shop(channel),
@@ -110,29 +110,29 @@ def refused_link(channel: KnownChannel, refusal: Refusal) -> ProblemError:
     title, lead = {
         Refusal.UNREADABLE: (
             _("This link is not complete"),
-            _("Part of it is missing, or its time is longer than a link may have."),
+            _("Part of it is missing, or it is valid for longer than a link may be."),
         ),
         Refusal.NOT_SIGNED: (
             _("This link was changed"),
-            _("It is not as the shop made it, so it opens nothing."),
+            _("It differs from the link that the shop made, so it does not work."),
         ),
         Refusal.EXPIRED: (
             _("This link has expired"),
-            _("For your safety such a link is good for a few minutes only."),
+            _("For your safety, such a link works for a few minutes only."),
         ),
         Refusal.USED: (
             _("This link was used before"),
-            _("For your safety such a link works once, so that nobody else can use it."),
+            _("For your safety, such a link works once, so that nobody else can use it."),
         ),
     }[refusal]
-    go_back = _("Go back to %(shop)s and open the page from there: that makes a new link.") % {
+    go_back = _("Go back to %(shop)s and open the page from there; this makes a new link.") % {
         "shop": channel.name
     }
     return ProblemError(403, title, both(lead, go_back), _from_the_shop(channel), channel)
 
 
 def too_many(request: HttpRequest, seconds: int) -> HttpResponse:
-    text = _("Too many pages were asked for from your connection. Try again in %(n)d seconds.")
+    text = _("Your connection requested too many pages. Try again in %(n)d seconds.")
     problem = ProblemError(429, _("A moment, please"), text % {"n": seconds})
     response = answer(request, problem)
     response["Retry-After"] = str(seconds)
@@ -145,7 +145,7 @@ def _from_the_shop(channel: KnownChannel) -> list[Action]:
     return [*to_shop, Action(_("See all offers"), links.wall(channel))]
 
 
-# --- What Django calls ------------------------------------------------------------------------
+# --- Error handlers of Django -----------------------------------------------------------------
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -159,7 +159,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """A static file, as nothing else may work: 503 while the database is away, else 500."""
+    """Respond with a static file, as nothing else may work: 503 if the database is down, or 500."""
     away = isinstance(sys.exc_info()[1], OperationalError | InterfaceError)
     status = 503 if away else 500
     text = (Path(settings.BASE_DIR) / f"static/errors/{status}.html").read_text("utf-8")
@@ -183,7 +183,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def _form(request: HttpRequest) -> Action:
-    """A link to the page of the form; to the start page where the browser does not name it."""
+    """A link to the form's page, or to the start page if the Referer does not name it."""
     page = request.headers.get("Referer", "")
     if url_has_allowed_host_and_scheme(page, {request.get_host()}):
         return Action(_("Load the form again"), page)

@@ -16,7 +16,7 @@ from pages.words import both, moment, money
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a team is opened under."""
+    """The terms under which a team is opened."""
 
     shop: str
     people: int
@@ -102,19 +102,19 @@ def _hold(terms: Terms) -> str:
     if timedelta(minutes=terms.hold_minutes) >= terms.team_has:
         return _("Your seat is held while you pay, until the team's time is up.")
     return _(
-        "Your seat is held for %(time)s while you pay, and never longer than the team has."
+        "Your seat is held for %(time)s while you pay, but no longer than the team's time."
     ) % {"time": duration(terms.hold_minutes)}
 
 
 def _not_full(terms: Terms) -> str:
     if terms.group_type == Activity.GroupType.SHOP_COMPLETES:
         return _(
-            "Then the shop completes the team: whoever has paid by then gets the goods at the "
-            "team price. Seats that were not paid for are given up, and nobody is charged for them."
+            "Then the shop completes the team: everybody who has paid by then gets the goods at "
+            "the team price. Unpaid seats are released, and nobody is charged for them."
         )
     return _(
-        "Then the team is off and everybody who has paid gets all of their money back, by the "
-        "way they paid. The shop is told to return it within minutes of the team's end."
+        "Then the team is off, and everybody who has paid gets all of their money back, the way "
+        "they paid. The shop is asked to return it within minutes of the team's end."
     )
 
 

@@ -30,7 +30,7 @@ class TeamRow:
     missing: int
     unpaid: int
     until: datetime
-    is_friend: bool  # that member was in the team that is looked at
+    is_friend: bool  # the earliest member was in the team that the page is about
 
     @property
     def letter(self) -> str:

@@ -1,6 +1,6 @@
-"""What leaves the page: the card that a chat shows of a link, and the calendar entry.
+"""The card that a chat shows beside a shared link, and the calendar entry of an offer's start.
 
-Nothing here is anybody's own: a shared link has no token, and its card no user.
+Neither contains anything personal: a shared link has no token, and its card names no user.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from pages.words import moment, money
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Open Graph; url is absolute."""
+    """The Open Graph properties of a page."""
 
     title: str
     description: str
-    url: str
-    image: str  # absolute, too
+    url: str  # absolute
+    image: str  # absolute
 
 
 def offer_card(request: HttpRequest, view: OfferView) -> Card:
@@ -105,7 +105,7 @@ def _escape(text: str) -> str:
 
 
 def _fold(line: str) -> str:
-    """Fold a line after 75 bytes, as iCalendar requires."""
+    """Fold a line so that no part has more than the 75 bytes that iCalendar allows."""
     parts, part = [], ""
     for character in line:
         if len((part + character).encode()) > 74:

@@ -1,7 +1,7 @@
-"""Who is looking: the shopper whom a mall has handed over, in a signed cookie of its channel.
+"""The session of a shopper whom a mall has handed over: a signed cookie for each channel.
 
-The cookie is good for this channel only. Nothing is kept on the server, so a page learns who is
-looking without a query, and a database or Redis that is away logs nobody out. Replacing the
+The cookie is valid for its channel only. The server stores nothing, so a page identifies the
+shopper without a query, and an outage of the database or Redis signs nobody out. Replacing the
 channel's page secret, and then the previous one, ends all its sessions.
 """
 
@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from groupbuy.channels import KnownChannel
 
 AGE = timedelta(days=7)
-PREFIX = "shopper_"  # of the cookies; deploy/nginx/groupbuy.conf knows it
+PREFIX = "shopper_"  # of the cookies' names; also in deploy/nginx/groupbuy.conf
 
 
 def sign_in(response: HttpResponse, channel: KnownChannel, user_id: str) -> None:
@@ -34,7 +34,7 @@ def sign_out(response: HttpResponse, channel: KnownChannel) -> None:
 
 
 def looking(request: HttpRequest, channel: KnownChannel) -> str:
-    """The shopper's user id; "" for a visitor whom this channel has not handed over."""
+    """The user id of the shopper who is looking; "" for a guest on this channel."""
     value = request.COOKIES.get(_cookie(channel))
     if value is None or not channel.page_secrets:
         return ""
@@ -45,12 +45,12 @@ def looking(request: HttpRequest, channel: KnownChannel) -> str:
 
 
 def has_come_from_a_shop(request: HttpRequest) -> bool:
-    """Is there a cookie of a hand-over, by whatever channel?"""
+    """Is there a cookie of a hand-over by any channel?"""
     return any(name.startswith(PREFIX) for name in request.COOKIES)
 
 
 def is_guest(request: HttpRequest) -> bool:
-    """No shopper of any channel, and no language of their own: the pages are the same for them."""
+    """Is this no channel's shopper, without a chosen language? All such visitors see the same."""
     has_language = settings.LANGUAGE_COOKIE_NAME in request.COOKIES
     return not has_language and not has_come_from_a_shop(request)
 

@@ -1,4 +1,4 @@
-"""The start page, and the demo's way in as a shopper."""
+"""The start page, and the demo's links that sign in as a shopper."""
 
 import json
 import secrets
@@ -21,11 +21,11 @@ from pages.headers import dress
 DEMO_FILE = settings.VAR_DIR / "demo.json"  # written by manage.py seed_demo
 DEMO_CHANNEL, DEMO_GOODS = ("s01", "c01"), "9890001"
 DEMO_SHOPPERS = ("xiaofuge", "liergou", "xfg01")
-GOOD_FOR = 300  # seconds, of the demo's hand-over links
+GOOD_FOR = 300  # seconds that the demo's hand-over links are valid
 
 
 def start(request: HttpRequest) -> HttpResponse:
-    """Links to console and API page; the demo's credentials, to this machine only."""
+    """Show links to console and API page, and the demo's credentials to this machine only."""
     context: dict[str, Any] = {"demo": None}
     if _is_demo(request):
         context["demo"] = json.loads(DEMO_FILE.read_text("utf-8"))
@@ -40,7 +40,7 @@ def start(request: HttpRequest) -> HttpResponse:
 
 
 def demo_shopper(request: HttpRequest, user_id: str) -> HttpResponse:
-    """Hand the demo's shopper over by a fresh link, as a mall does."""
+    """Redirect to a fresh hand-over link for a demo shopper, as a mall does."""
     channel = channels.find(*DEMO_CHANNEL)
     if channel is None or user_id not in DEMO_SHOPPERS or not _is_demo(request):
         raise Http404

@@ -1,7 +1,7 @@
-"""What a page is about: every state of an offer, of a team and of one's own order.
+"""The states of a page: those of an offer, of a team and of one's own order.
 
-Pure functions of rows and the time. Each state has its words in offer_panels, team_panels and
-order_panels; none decides anything there.
+All functions are pure functions of rows and the time. The texts of each state are in offer_panels,
+team_panels, own_panels and order_panels.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,23 +19,23 @@ Status, Reason, TeamStatus = Order.Status, Order.CloseReason, Team.Status
 class Bar(Enum):
     """Why this visitor may not buy in a team here."""
 
-    HIDDEN = auto()  # not for this visitor's eyes: no trace of the offer
+    HIDDEN = auto()  # this visitor may not see the offer: the page shows no trace of it
     WITHDRAWN = auto()
-    NOT_INVITED = auto()  # may see it; only a crowd may join
+    NOT_INVITED = auto()  # this visitor may see the offer, but only a crowd may join
     SOLD_OUT = auto()
     LIMIT = auto()
 
 
 class Mine(Enum):
-    """How one's own order stands."""
+    """The state of the visitor's own order."""
 
     UNPAID = auto()
-    CONFIRMING = auto()  # back from paying, and the mall has not settled yet
+    CONFIRMING = auto()  # the shopper is back from paying, and the mall has not settled yet
     FORMING = auto()
     COUNTING = auto()  # time is up; payments made in time may still arrive
     COUNTING_UNPAID = auto()
     COMPLETE = auto()
-    LAPSED = auto()  # the seat is free again, and so far nobody else has it
+    LAPSED = auto()  # the hold is over, and the team still has a free seat
     LAPSED_FOR_GOOD = auto()
     LEFT = auto()  # given back unpaid
     RETURNED = auto()  # given back paid
@@ -46,10 +46,10 @@ class Mine(Enum):
 
 
 class Seen(Enum):
-    """How a team stands for a visitor who is not in it."""
+    """The state of a team for a visitor who has no order in it."""
 
     JOINABLE = auto()
-    FULL = auto()  # every seat is taken, not every one is paid
+    FULL = auto()  # every seat is taken, and some are not paid
     COUNTING = auto()
     COMPLETE = auto()
     FAILED = auto()
@@ -70,7 +70,7 @@ TeamState = Mine | Seen | Bar
 def barred(
     refusals: Collection[ErrorCode], *, visible: bool, sold_out: bool, taken: int, limit: int
 ) -> Bar | None:
-    """The bar that a trial's refusal means to a shopper; the window is not judged here."""
+    """The bar that a trial's refusals amount to, apart from the activity's time window."""
     unseen = (ErrorCode.DOWNGRADED, ErrorCode.OUTSIDE_CUT_RANGE, ErrorCode.UNKNOWN_DISCOUNT)
     if ErrorCode.NO_OFFER in refusals:
         return Bar.WITHDRAWN
@@ -88,7 +88,7 @@ def barred(
 def offer_state(
     activity: Activity, bar: Bar | None, own: Sequence[Mine], *, now: datetime
 ) -> OfferState | Bar:
-    """The visitor's own order decides first: its holder has to pay or to invite."""
+    """The state of the offer's page. The visitor's own order comes first: to pay for or to fill."""
     if Mine.UNPAID in own:
         return OfferState.MINE_UNPAID
     if Mine.FORMING in own or Mine.COUNTING in own:
@@ -130,7 +130,7 @@ def seen_state(team: Team, *, now: datetime) -> Seen:
 
 
 def my_state(team: Team, order: Order, *, said_paid: bool = False, now: datetime) -> Mine:
-    """said_paid: the shopper comes back from the mall's till."""
+    """The state of an order in this team. said_paid: the shopper is back from paying."""
     match Status(order.status):
         case Status.LOCKED:
             return _held(team, order, said_paid=said_paid, now=now)
@@ -145,7 +145,7 @@ def my_state(team: Team, order: Order, *, said_paid: bool = False, now: datetime
 
 
 def pay_until(team: Team, order: Order) -> datetime:
-    """The hold's end, or the team's where that comes first."""
+    """The end of the hold, or of the team if that comes first."""
     return min(order.pay_deadline, team.expires_at)
 
 

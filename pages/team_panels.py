@@ -1,4 +1,4 @@
-"""The words of each state of a team for those who are not in it; own_panels has the members'."""
+"""The texts of each state of a team for visitors; those for its members are in own_panels."""
 
 from collections.abc import Callable, Mapping
 
@@ -64,14 +64,14 @@ def _not_invited(view: TeamView) -> Panel:
         % {"shop": view.channel.name}
     ]
     if not view.user_id:
-        lead.append(_("Were you? Then open this page from the shop, so that it knows you."))
+        lead.append(_("If you were invited, open this page from the shop so that it knows you."))
     return Panel(_("A team for invited customers"), lead, ways.alone(view), tone=Tone.OVER)
 
 
 def _sold_out(view: TeamView) -> Panel:
     return Panel(
         _("Sold out"),
-        [_("Nobody can join any more. Teams that are complete get their goods all the same.")],
+        [_("Nobody can join any more. Teams that are already complete still get their goods.")],
         Action(_("Other offers"), links.wall(view.channel)),
         tone=Tone.OVER,
     )
@@ -81,7 +81,7 @@ def _limit(view: TeamView) -> Panel:
     limit = view.offer.activity.take_limit if view.offer else 1
     return Panel(
         _("You have taken part %(n)d of %(n)d times") % {"n": limit},
-        [_("That is all this offer allows, so you cannot join this team as well.")],
+        [_("This offer allows no more, so you cannot join this team as well.")],
         Action(_("My orders"), links.orders(view.channel)),
         [ways.alone(view)],
         tone=Tone.OVER,

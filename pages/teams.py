@@ -16,28 +16,28 @@ from trade.market import mask
 from trade.models import Order, Team
 from trade.watch import Watched
 
-SEATS = 12  # drawn one by one; a larger team shows its first members
+SEATS = 12  # seats drawn one by one; a larger team shows its first members
 OTHERS = 3  # other teams offered where this one cannot be joined
 
 
 @dataclass(frozen=True, slots=True)
 class TeamView:
-    """One team as this visitor sees it now. user_id is "" for a visitor nobody handed over."""
+    """One team as this visitor sees it now. user_id is "" for a guest."""
 
     channel: KnownChannel
     user_id: str
     code: str
-    inviter: str  # masked, of the code's member; "" where that member has left
+    inviter: str  # the masked id of the code's member; "" if that member has left
     team: Team
     offer: LiveOffer | None  # None: it was deleted, or is long over
     state: TeamState
     own: Order | None
-    pay_price: Decimal  # what the visitor pays, or would
+    pay_price: Decimal  # what the visitor pays, or would pay
     bar: Bar | None
     may_open: bool
     seats: Sequence[Seat]
-    paid_people: int  # when its time was up, or when it was complete
-    ended_early: bool  # by the shop, before its time was up
+    paid_people: int  # as of the end of the team's time, or of its completion
+    ended_early: bool  # the shop ended or completed it before its time was up
     others: Sequence[TeamRow]
     now: datetime
 
@@ -73,7 +73,7 @@ class TeamView:
         return max(0, self.team.locked_count - SEATS)
 
     def version(self) -> object:
-        """Two views of the same version look the same, but for the time left."""
+        """Views of the same version differ in nothing but the time left."""
         own, team = self.own, self.team
         return (
             self.state,
@@ -94,14 +94,14 @@ def read_team(
 ) -> TeamView | None:
     """The team, or None for an unknown code. identify() returns the visitor's user id on a channel.
 
-    Fresh: the database is read for a visitor who may be a member and may have just paid.
+    fresh: read the database for a shopper, who may be a member and may have just paid.
     """
     team_id = watch.team_of(code)
     if team_id is None:
         return None
     watched = watch.watch(team_id)
     channel = channels.get(watched.team.channel_id)
-    if channel is None:  # created a moment ago in another process
+    if channel is None:  # another process created it within the last second
         return None
     user_id = identify(channel)
     if fresh and user_id:
@@ -119,7 +119,7 @@ def view_of(
     said_paid: bool = False,
     now: datetime,
 ) -> TeamView:
-    """The team as this visitor sees it; own is the visitor's order that it is about."""
+    """The team as this visitor sees it. own is the visitor's order that the page is about."""
     team = watched.team
     offer = find_offer(
         source=channel.source,
@@ -158,10 +158,10 @@ def _bar(
     own: Order | None,
     now: datetime,
 ) -> tuple[Bar | None, bool]:
-    """Why the visitor may not buy in a team, and whether the team's price is theirs.
+    """Why the visitor may not buy in a team, and whether the team price applies to the visitor.
 
-    A member's orders in other teams are not counted here: this team is all that a poll of theirs
-    reads. Whoever opens another one beyond the limit is told so on the way to the mall.
+    A member's orders in other teams are not counted, as a member's poll reads this team only. A
+    member who opens another team beyond the limit is refused on the way to the mall.
     """
     if offer is None:
         return Bar.WITHDRAWN, True
@@ -194,7 +194,7 @@ def _seats(watched: Watched, own: Order | None) -> tuple[Seat, ...]:
 def _others(
     offer: LiveOffer | None, watched: Watched, code: str, user_id: str, now: datetime
 ) -> list[TeamRow]:
-    """Open teams to go to instead: the inviter's first, then those of the other members."""
+    """Open teams to join instead: first the inviter's, then those of other members of this team."""
     if offer is None:
         return []
     inviter = watched.order_with(code)
@@ -213,7 +213,7 @@ def _others(
     return [row_of(each, is_friend=each.user_id in friends) for each in teams[:OTHERS]]
 
 
-# Whoever sees these has something better to do than to look for another team.
+# In these states the page offers no other teams: the visitor can join, or has a seat in this one.
 STAYS = (
     Seen.JOINABLE,
     Mine.UNPAID,

@@ -1,4 +1,4 @@
-"""The paths of the pages. Those that people pass on are short."""
+"""The paths of the pages. Paths that people share are short."""
 
 from django.urls import path, register_converter
 

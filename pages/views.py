@@ -1,4 +1,4 @@
-"""The shopper pages: read what is to be shown, choose its words, render."""
+"""The views of the shopper pages: read the rows, choose the texts of their state, render."""
 
 from collections.abc import Callable
 from functools import partial
@@ -133,16 +133,16 @@ def order(request: HttpRequest, code: str) -> HttpResponse:
         return HttpResponseRedirect(links.team(code))
     said_paid = "paid" in request.GET
     view = orders.view_order(known, watched, found, said_paid=said_paid, now=timezone.now())
-    # Before its end nothing happens to an order that the view does not show.
+    # Until the order or its team has ended, every event of the order changes the view's version.
     ended = found.closed_at or view.team.completed_at
-    told = [each.event for each in timeline(view.team, found)] if ended else []
-    look = Look((view.version(), told), partial(_order_context, request, view))
+    events = [each.event for each in timeline(view.team, found)] if ended else []
+    look = Look((view.version(), events), partial(_order_context, request, view))
     return live(request, "order", lambda: look)
 
 
 @page
 def order_by_number(request: HttpRequest, source: str, channel: str) -> HttpResponse:
-    """An order's page by the mall's own number, for links from the mall."""
+    """Redirect to the page of the order with this number of the mall's, for links from the mall."""
     known = channel_named(source, channel)
     user_id = own_id(request, known)
     found = orders.find_by_number(known, user_id, request.GET.get("no", ""))
@@ -152,12 +152,12 @@ def order_by_number(request: HttpRequest, source: str, channel: str) -> HttpResp
     return HttpResponseRedirect(links.order(found.code) + paid)
 
 
-def _picture(language: str, of: Callable[[], Poster | Banner]) -> HttpResponse:
-    """Draw the poster that of() returns. The ETag lets a browser revalidate it each time."""
+def _picture(language: str, texts: Callable[[], Poster | Banner]) -> HttpResponse:
+    """Draw what texts() returns in this language. The ETag lets a browser revalidate each time."""
     if language not in dict(settings.LANGUAGES):
         raise Http404
     with translation.override(language):
-        content = posters.drawn(of())
+        content = posters.drawn(texts())
     return HttpResponse(
         content, content_type="image/png", headers={"Cache-Control": "private, no-cache"}
     )

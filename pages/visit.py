@@ -1,4 +1,4 @@
-"""What a request is about: its channel, its offer or team, and the shopper who looks."""
+"""What a request is about: its channel, its offer or team, and its shopper."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def team_asked(request: HttpRequest, code: str, *, fresh: bool) -> TeamView:
 def own_order(
     request: HttpRequest, code: str, *, fresh: bool = True
 ) -> tuple[KnownChannel, Watched, Order | None]:
-    """The visitor's own order and its team; None for the order where it is somebody else's."""
+    """The channel, the team and the visitor's own order; None for an order of somebody else."""
     team_id = watch.team_of(code)
     if team_id is None:
         raise problems.no_such_team(request)
@@ -64,7 +64,7 @@ def own_order(
 
 
 def own_id(request: HttpRequest, channel: KnownChannel) -> str:
-    """The shopper's user id; a visitor whom nobody handed over is sent to the shop."""
+    """The shopper's user id. Raises ProblemError for a guest, with a link to the shop."""
     user_id = looking(request, channel)
     if not user_id:
         raise problems.not_known(channel)
@@ -76,6 +76,6 @@ def in_wechat(request: HttpRequest) -> bool:
 
 
 def frame(request: HttpRequest, channel: KnownChannel) -> dict[str, Any]:
-    """What every page of a channel shows around its own."""
+    """The context of what every page of a channel shows around its content."""
     user_id = looking(request, channel)
     return {"channel": channel, "shopper": mask(user_id) if user_id else ""}

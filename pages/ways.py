@@ -1,4 +1,4 @@
-"""What several states of a team say, and the ways that lead on from them."""
+"""Texts and actions that several states of a team share."""
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -20,7 +20,7 @@ def join(view: TeamView, label: str = "") -> Action:
 def elsewhere(
     view: TeamView, headline: str, lead: list[str], *, mine: bool = False, until: bool = False
 ) -> Panel:
-    """The panel of a team in which nothing is left to do; it leads on to other teams."""
+    """The panel of a team in which nothing is left to do; its actions lead elsewhere."""
     ways = ways_on(view)
     also = [*([my_order(view)] if mine else []), *ways[1:]]
     return Panel(
@@ -40,7 +40,7 @@ def rejoin(view: TeamView, headline: str, lead: str) -> Panel:
 
 
 def ways_on(view: TeamView) -> list[Action]:
-    """The first of them is always possible."""
+    """Actions that lead on; the first is always possible."""
     opened = [open_team(view)] if view.may_open else []
     offer = [] if view.may_open else [Action(_("Other offers"), links.wall(view.channel))]
     return [*opened, *offer, alone(view)]
@@ -127,7 +127,7 @@ def not_filled(view: TeamView) -> str:
 
 
 def money_back(view: TeamView) -> str:
-    """That the money was refunded, where the mall has confirmed it; else that it was ordered."""
+    """A text: the money was refunded, if the mall has confirmed it; else its return was ordered."""
     order = own_order(view)
     if order.refund_at and order.refund_amount:
         return _(

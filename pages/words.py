@@ -17,12 +17,12 @@ def money(amount: Decimal) -> str:
 
 
 def both(first: str, second: str) -> str:
-    """Two sentences in a row; Chinese has no space between them."""
+    """Join two sentences; Chinese has no space between them."""
     return _("%(first)s %(second)s") % {"first": first, "second": second} if second else first
 
 
 def moment(at: datetime, now: datetime) -> str:
-    """20:45 on the same day, else with its date."""
+    """20:45 if that is the same day as now, or else dated()."""
     local = timezone.localtime(at)
     if local.date() == timezone.localtime(now).date():
         return local.strftime("%H:%M")
@@ -30,7 +30,7 @@ def moment(at: datetime, now: datetime) -> str:
 
 
 def dated(at: datetime) -> str:
-    """The moment with its date, for what is read on another day."""
+    """The moment with its date, for texts that may be read on another day."""
     return date_format(timezone.localtime(at), _("j M, H:i"))
 
 

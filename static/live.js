@@ -1,16 +1,16 @@
-/* Keeps a page true while it is looked at: asks for its part that changes, counts down by the
-   server's clock, copies and shares links, and sends a form once. */
+/* Keeps a visible page current: polls for its live part, counts down by the server's clock, copies
+   and shares links, and submits a form only once. */
 "use strict";
 (() => {
-  const EVERY = 3000, LONGEST = 30000; // milliseconds between two polls, after failures too
-  const WAITS = [2000, 3000, 5000, 8000]; // while a payment is being confirmed, then LONGEST
+  const EVERY = 3000, LONGEST = 30000; // milliseconds between two polls; the longest after failures
+  const WAITS = [2000, 3000, 5000, 8000]; // while a payment is being confirmed; then LONGEST
   const live = document.getElementById("live");
   const said = document.getElementById("said");
   const stale = document.getElementById("stale");
   const served = document.querySelector("[data-now]");
-  let ahead = served ? Number(served.dataset.now) - Date.now() : 0; // the server's clock, as we know it
+  let ahead = served ? Number(served.dataset.now) - Date.now() : 0; // server's clock minus ours, ms
   let seenAt = Date.now(), failures = 0, waited = 0, busy = false, timer = 0;
-  const reached = new Set(); // moments whose coming has been asked about
+  const reached = new Set(); // moments that have passed and caused a poll
 
   const two = (n) => String(n).padStart(2, "0");
   const days = document.documentElement.lang === "en" ? " d " : " 天 ";
@@ -34,7 +34,7 @@
     }
   }
 
-  /* Milliseconds until the next poll. A page that waits for a payment says so when it takes long. */
+  /* Milliseconds until the next poll. Shows a notice if waiting for a payment takes long. */
   function pause() {
     const later = live?.querySelector("[data-later]");
     if (!later) return EVERY + Math.random() * 300;
@@ -69,7 +69,7 @@
         stale.hidden = true;
         wait = pause();
       } else if (answer.status < 500) {
-        location.reload(); // it is gone, or no longer ours to see: the page says which
+        location.reload(); // gone, or signed out: the whole page says which
         return;
       } else {
         throw new Error(answer.status);
@@ -99,7 +99,7 @@
     tick();
   }
 
-  /* Buttons that need scripts are hidden without. */
+  /* Show the buttons that need scripts. */
   function offer() {
     const canShare = Boolean(navigator.share);
     for (const button of document.querySelectorAll("[data-share]")) button.hidden = !canShare;
@@ -130,7 +130,7 @@
     if (button.matches("[data-copy]")) copy(button);
     else {
       const url = button.parentElement.querySelector("input").value;
-      navigator.share({ title: document.title, url }).catch(() => {}); // put off by its reader
+      navigator.share({ title: document.title, url }).catch(() => {}); // the user cancelled it
     }
   });
   document.addEventListener("submit", (event) => {

@@ -1,4 +1,4 @@
-"""What several tests do: checks of the whole database, and sending one promise."""
+"""Steps of several tests: check the whole database, send one promise."""
 
 from django.utils import timezone
 
@@ -10,7 +10,7 @@ from trade.notify.transports import Result
 
 
 def broken_invariants() -> dict[str, list[str]]:
-    """The sentence of each timeless invariant that does not hold -> the rows that break it."""
+    """The sentence of each violated invariant -> the rows; those about lateness are left out."""
     return {sentence: rows for sentence, rows in invariants.check_all() if rows}
 
 
@@ -19,14 +19,14 @@ def is_member(tag_id: str, user_id: str) -> bool:
 
 
 def send(task: NotifyTask) -> int | None:
-    """Deliver this promise now and return the HTTP status; nothing is recorded."""
+    """Send this promise now and return the HTTP status; nothing is recorded."""
     result = transports.send([task], now=timezone.now())[task.key]
     assert not result.error
     return result.status_code
 
 
 def failure(task: NotifyTask) -> Result:
-    """Send a promise that cannot be delivered."""
+    """Send a promise whose delivery must fail; return the result."""
     result = transports.send([task], now=timezone.now())[task.key]
     assert result.error
     return result

@@ -1,4 +1,4 @@
-"""What every test stands on: fresh copies, and no way out to the network."""
+"""Fixtures of all tests: fresh copies of configuration, and no network besides loopback."""
 
 import re
 import socket
@@ -39,7 +39,7 @@ patch.object(sweeps, "start").start()
 
 @pytest.fixture(autouse=True)
 def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Configuration is re-read each time, so that a test sees what it has just written."""
+    """Load configuration on each use, so that a test sees what it has just written."""
     monkeypatch.setattr(snapshots, "MAX_AGE", 0)
     monkeypatch.setattr(refused_locks, "GAP", float("inf"))  # no statement besides a use case's own
     monkeypatch.setattr(ids, "_latest", 0)  # a test that travels in time gives ids of that time
@@ -61,7 +61,7 @@ def _no_message_broker(settings: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def nudged(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """One None for each nudge of this test; none is sent."""
+    """A list with one None for each nudge of this test; no nudge is sent."""
     made: list[None] = []
     monkeypatch.setattr(nudges, "nudge", lambda: made.append(None))
     return made
@@ -81,7 +81,7 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def var_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No variable is set but VAR_DIR; they are empty, so that a developer's .env sets none."""
+    """Empty all variables but VAR_DIR; empty ones are not set from a developer's .env."""
     for name in VARIABLES:
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("VAR_DIR", str(tmp_path / "var"))
@@ -104,7 +104,7 @@ def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def redis(_redis_server: str, settings: Any) -> Iterator[redis_py.Redis]:
-    """An empty Redis that the project uses in this test; elsewhere there is none."""
+    """An empty Redis for the project in this test; tests without this fixture have no Redis."""
     settings.REDIS_URL = _redis_server
     groupbuy.redis.pause.clear()
     client = redis_py.Redis.from_url(_redis_server)

@@ -1,4 +1,4 @@
-"""A process that counts what its standard input says; for tests/test_metric_files.py."""
+"""A process that counts metrics as its standard input demands; for tests/test_metric_files.py."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ def read() -> list[tuple[str, dict[str, str], float]]:
 
 
 def fork(sales: Counter) -> None:
-    """A child that counts what is to be ignored."""
+    """Fork a child whose counts must be ignored."""
     if os.fork() == 0:
         sales.labels("us").inc(1000)
         sales.labels("others").inc()

@@ -1,4 +1,4 @@
-"""Rows for tests: plain functions, and a test passes only what it is about."""
+"""Functions that make rows for tests; a test passes only the values that it is about."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -35,7 +35,7 @@ def make_channel(source: str = "s01", channel: str = "c01", **fields: Any) -> Ch
 
 
 def api_client(channel: Channel | None) -> APIClient:
-    """A client with a new key of the channel, or with an operator key."""
+    """A client with a new key of the channel, or with an operator key if channel is None."""
     key, text = ApiKey.issue(channel=channel, name="ops")
     key.save()
     client = APIClient()
@@ -125,7 +125,7 @@ def confirm(
 
 
 def make_team(*user_ids: str, paid: int = 0, **fields: Any) -> Team:
-    """A team that these users have locked seats in, the first of them paid for."""
+    """Make a team in which these users lock seats; the first `paid` of them pay."""
     team_id = ""
     for user_id in user_ids:
         team_id = str(lock(user_id, team_id=team_id, **fields).team_id)

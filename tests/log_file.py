@@ -1,4 +1,4 @@
-"""The log of a test, in files of its own."""
+"""The log of one test, in its own files."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from groupbuy import logs
 
 
 class LogFile:
-    """Lines as they were written; those of a test that searches them with manage.py logs."""
+    """Reads the lines of the log."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / logs.FILE
@@ -20,7 +20,7 @@ class LogFile:
         return self.path.read_text("utf-8") if self.path.exists() else ""
 
     def lines(self, **where: Any) -> list[dict[str, Any]]:
-        """Those with these values; gbm_order="t-1" means the field gbm.order."""
+        """The lines with these values; gbm_order="t-1" means the field gbm.order."""
         fields = {name.replace("_", ".", 1): value for name, value in where.items()}
         found = [json.loads(line) for line in self.text().split("\n") if line]
         return [line for line in found if fields.items() <= line.items()]

@@ -1,4 +1,4 @@
-"""The SDK's own client, for tests that know no async."""
+"""Calls tools by the SDK's client, for tests without async."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from mcp import Client
 
 
 def answer(server: Any, tool: str, **arguments: Any) -> Any:
-    """What the tool answers; its JSON is read. Fails if it is an error."""
+    """The tool's answer, parsed if it is JSON. Fails if it is an error."""
     text, is_error = call(server, tool, **arguments)
     assert not is_error, text
     try:

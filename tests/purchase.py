@@ -1,4 +1,4 @@
-"""The last part of make demo: two shoppers buy in a reference mall, as its old pages would."""
+"""The last part of make demo: two shoppers buy in a reference mall by the old pages' calls."""
 
 import html
 import re
@@ -26,14 +26,14 @@ class Shopper:
         self.move_to(mall)
 
     def move_to(self, mall: str) -> None:
-        """Go on at another address of the mall."""
+        """Use another URL of the mall from now on."""
         self._api = f"{mall}/api/v1/alipay"
 
     def order(self, team_id: str | None) -> None:
         self.pay(self.place(team_id))
 
     def place(self, team_id: str | None) -> str:
-        """Returns the payment form."""
+        """Place an order; return the payment form."""
         goods_id, activity_id = self._product
         form = self._post(
             "create_pay_order",
@@ -46,7 +46,7 @@ class Shopper:
         return str(form)
 
     def pay(self, form: str) -> None:
-        """Post the form that the mall answers with, and confirm on the pretend Alipay's page."""
+        """Post the mall's payment form, and confirm on the pretend Alipay's page."""
         [action] = re.findall(r'action="(.*?)"', form)
         inputs = re.findall(r'name="(\w+)" value="(.*?)"', form)
         posted = {name: html.unescape(value) for name, value in inputs}
@@ -57,7 +57,7 @@ class Shopper:
         self._post("refund_order", orderId=self.number)
 
     def row(self) -> Any:
-        """The order as the mall lists it."""
+        """The order as the mall's list shows it."""
         [row] = self._post("query_user_order_list", lastId=None, pageSize=10)["orderList"]
         return row
 

@@ -1,4 +1,4 @@
-"""Run calls at the same moment."""
+"""Run calls at the same moment, or in a chosen order."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ def race(*calls: Callable[[], Any]) -> list[Any]:
 def meet_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, *, parties: int) -> None:
     """Make each thread's first call of module.name wait until all parties have had theirs.
 
-    So all have read before any has written, which is the moment a race is about.
+    So all of them have read before any has written, which makes the race happen.
     """
     original, barrier, seen = getattr(module, name), Barrier(parties), local()
 
@@ -75,7 +75,7 @@ def overtake(
 
 
 def refusals(results: list[Any]) -> list[ErrorCode]:
-    """The refusals among the results; anything else that was raised is a failure."""
+    """The refusals among the results; fails if any other exception was raised."""
     errors = [result for result in results if isinstance(result, Exception)]
     refused = [error for error in errors if isinstance(error, GroupBuyError)]
     assert refused == errors
@@ -83,7 +83,7 @@ def refusals(results: list[Any]) -> list[ErrorCode]:
 
 
 def deadlocks() -> int:
-    """How many deadlocks the server has seen; SQLite has none."""
+    """The number of deadlocks that the server has counted; 0 on SQLite."""
     if connection.vendor != "mysql":
         return 0
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""A database of the Java reference for tests, on the MariaDB that the tests use."""
+"""A database of the Java reference, on the MariaDB of the tests."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -92,7 +92,7 @@ class Reference:
         self.add("group_buy_activity", activity_id=activity_id, **(rules | fields))
 
     def add_team(self, team_id: str, *statuses: int, minutes_left: int = 30, **fields: Any) -> None:
-        """A team with a member of each status, its counts as they should be."""
+        """Add a team with a member of each status, and with matching counts."""
         team = {
             "target_count": 3,
             "complete_count": statuses.count(PAID),
@@ -108,7 +108,9 @@ class Reference:
             self.add_order(team_id, status, minutes_left=minutes_left)
 
     def add_order(self, team_id: str, status: int, *, minutes_left: int = 30, **fields: Any) -> str:
-        """Locked a minute after the team was opened and paid a minute later; its out_trade_no."""
+        """Add an order, locked a minute after its team and paid another minute later.
+
+        Returns its out_trade_no."""
         self._orders += 1
         locked_at = self.ends(minutes_left) - timedelta(minutes=59)
         order = {

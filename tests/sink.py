@@ -1,4 +1,4 @@
-"""A mall's callback endpoint for tests, demo and benchmarks: it answers as the caller decides."""
+"""A mall's callback endpoint for tests, demo and benchmarks, with answers chosen by the caller."""
 
 import asyncio
 import socket
@@ -85,7 +85,7 @@ class _Connection(asyncio.Protocol):
         return None
 
     def _next_request(self) -> Request | None:
-        """The first request that has been received as a whole."""
+        """The first request that has been received completely."""
         head, end, rest = self._received.partition(b"\r\n\r\n")
         if not end:
             return None

@@ -1,6 +1,6 @@
 """Starts the project on free ports of loopback: for the demo, the fault suite and the benchmarks.
 
-embedded()  the stack of `make run`, whole
+embedded()  the whole stack of `make run`
 Services    MariaDB, Redis and RabbitMQ, by bin/services.sh
 Processes   web servers and workers, by the Procfile
 """
@@ -33,9 +33,9 @@ EMBEDDED = dict.fromkeys(VARIABLES, "")  # the defaults, whatever is set outside
 def embedded(
     var_dir: Path, variables: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """The stack of `make run`, with no variables but these: its address and credentials.
+    """Run the stack of `make run`, with no variables but these; yield its address and credentials.
 
-    Beside them are the addresses of the reference mall and of its pretend Alipay.
+    The credentials include the addresses of the reference mall and of its pretend Alipay.
     """
     port, mall, alipay = free_port(), free_port(), free_port()
     ports = {"PORT": str(port), "MALL_PORT": str(mall), "ALIPAY_PORT": str(alipay)}
@@ -52,9 +52,9 @@ def embedded(
 
 @contextmanager
 def second_mall(var_dir: Path, platform: str) -> Iterator[dict[str, str]]:
-    """The reference mall once more, beside the first one of embedded(): s03/c01, subscriptions.
+    """Run a second reference mall beside that of embedded(): s03/c01, which sells subscriptions.
 
-    The addresses of the mall and of its own pretend Alipay.
+    Yields the addresses of the mall and of its own pretend Alipay.
     """
     port, alipay = free_port(), free_port()
     found = {"mall": f"http://127.0.0.1:{port}", "alipay": f"http://127.0.0.1:{alipay}"}
@@ -102,7 +102,7 @@ class Services:
     ) -> None:
         """flush: MariaDB writes every commit to the disk before it answers.
 
-        metrics_port: where RabbitMQ answers Prometheus.
+        metrics_port: the port on which RabbitMQ serves its metrics.
         """
         self.names = names or ("mariadb", "redis", "rabbitmq")
         self._directory = directory
@@ -123,7 +123,7 @@ class Services:
         return dict(line.split("=", 1) for line in run.stdout.splitlines())
 
     def run(self, *arguments: str) -> int:
-        """bin/services.sh; its exit code."""
+        """Run bin/services.sh; return its exit code."""
         self._directory.mkdir(parents=True, exist_ok=True)
         command = [str(ROOT / "bin/services.sh"), *arguments]
         with (self._directory / "services.log").open("ab") as log:
@@ -184,28 +184,28 @@ class Processes:
             self._stop()
 
     def wait_until_up(self, port: int) -> None:
-        """Wait for a web server. Raises RuntimeError when a process has ended instead."""
+        """Wait for a web server. Raises RuntimeError if a process has ended instead."""
         wait_for(lambda: self.ended() or _answers(port), f"an answer on port {port}")
         if ended := self.ended():
             raise RuntimeError(f"{', '.join(ended)} did not start, see {self.log}")
 
     def kill(self, name: str) -> None:
-        """SIGKILL to the process and its children; start it again."""
+        """Send SIGKILL to the process and its children, and start it again."""
         self.crash(name)
         self._start(name)
 
     def crash(self, name: str) -> None:
-        """SIGKILL to the process and its children; revive() starts it again."""
+        """Send SIGKILL to the process and its children; revive() starts it again."""
         process = self._running[name]
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """A signal to the process and its children."""
+        """Send a signal to the process and its children."""
         os.killpg(self._running[name].pid, number)
 
     def restart(self, name: str) -> int:
-        """SIGTERM to the process; start it again when it has ended. Its exit code."""
+        """Send SIGTERM to the process, and start it again after its end; return its exit code."""
         process = self._running[name]
         process.terminate()
         code = process.wait(60)
@@ -213,7 +213,7 @@ class Processes:
         return code
 
     def revive(self) -> None:
-        """Start again what has ended by itself."""
+        """Start the processes again that have ended unasked."""
         for name in self.ended():
             self.died += 1
             self._start(name)
@@ -223,7 +223,7 @@ class Processes:
         return processor_seconds({process.pid for process in self._running.values()})
 
     def ended(self) -> list[str]:
-        """The names of the processes that have ended by themselves."""
+        """The names of the processes that have ended unasked."""
         return [name for name, each in self._running.items() if each.poll() is not None]
 
     def _start(self, name: str) -> None:
@@ -248,7 +248,7 @@ class Processes:
 
 
 def queue_length(address: str) -> int:
-    """How many connections may wait at this listening address or path, as the kernel has it."""
+    """The kernel's limit of connections waiting at this listening address or path."""
     command = ["/bin/sh", "-c", "ss -Hlntx"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     [found] = [line.split() for line in listed.splitlines() if f" {address} " in line]
@@ -295,7 +295,7 @@ def wait_for(happened: Callable[[], object], what: str, seconds: float = 300) ->
 
 
 def direct_session() -> requests.Session:
-    """A session for loopback, whatever proxy is set outside."""
+    """A session for loopback, which ignores the environment's proxies."""
     session = requests.Session()
     session.trust_env = False
     return session

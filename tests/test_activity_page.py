@@ -190,6 +190,6 @@ def test_the_page_of_a_draft_warns(operator: Client) -> None:
 
     page = text_of(operator)
     assert "the team price 80.00 is below its cost of 90.00." in page
-    assert "To look at before it is published" in page
+    assert "Check before publishing" in page
     Activity.objects.update(status=Activity.Status.IN_EFFECT)
-    assert "To look at before it is published" not in text_of(operator)
+    assert "Check before publishing" not in text_of(operator)

@@ -45,7 +45,7 @@ def test_without_a_model_it_walks_the_tools() -> None:
     titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert titles == ["Find causes", "Overview", "Callback health", "Forecast queue"]
     assert "PROMETHEUS_URL is not set" in text
-    assert "- verdict: `Nothing waits.`" in text
+    assert "- verdict: `Nothing is due.`" in text
     assert "docs/runbook.md#endpointfailing" in text
 
 
@@ -90,7 +90,7 @@ def anthropic(body: Any) -> Any:
 
 def told(body: Any) -> str:
     """The finding of the scripted model: whether it saw the tool's answer."""
-    return f"Cause found: {'Nothing waits.' in json.dumps(body['messages'][-1])}"
+    return f"Cause found: {'Nothing is due.' in json.dumps(body['messages'][-1])}"
 
 
 @pytest.mark.parametrize(

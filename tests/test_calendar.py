@@ -102,5 +102,5 @@ def test_the_page(query: str) -> None:
         assert "2036-06-01 – 2036-07-12" in page
         assert "No activity in these days." in page
     else:
-        assert "in the way of 2 second" in page
+        assert "conflicts with 2 second" in page
         assert ' style="' not in page[page.index('class="gantt"') : page.index("</ol>")]

@@ -150,7 +150,7 @@ def test_many_changes_in_one_transaction_are_announced_once(
 
 PATIENCE = 120  # seconds until a test fails
 # Seconds for a change that is announced; a process that missed it follows after snapshots.LONGEST.
-# benchmarks/turning.py measures how long it really takes.
+# benchmarks/switching.py measures how long it really takes.
 ANNOUNCED = snapshots.LONGEST / 2
 
 

@@ -74,7 +74,7 @@ def test_the_box_is_on_every_page_and_opens_the_only_row(operator: Client) -> No
     answer = operator.get(FIND, {"q": "<b>1</b>"})
     assert answer["Location"] == f"/admin/trade/order/{order.pk}/change/"
     page = operator.get(FIND, {"q": "no such <i>number</i>"}).content.decode()
-    assert "Nothing is called “no such &lt;i&gt;number&lt;/i&gt;”" in page
+    assert "Nothing found for “no such &lt;i&gt;number&lt;/i&gt;”" in page
     assert Client().get(FIND).status_code == 302
 
 

@@ -219,7 +219,7 @@ def test_without_redis_no_client_is_limited(
     assert statuses(lambda: client.post(INDEX, body(), format="json"), 5) == [200] * 5
     assert blocks() is None
     page = operator.get(BLOCKED).content.decode()
-    assert "Redis is away, so no client is limited or blocked." in page
+    assert "Redis is down, so no client is limited or blocked." in page
 
 
 @pytest.mark.usefixtures("redis")

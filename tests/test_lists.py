@@ -160,7 +160,7 @@ def test_a_long_list_is_not_counted_to_its_end(operator: Client) -> None:
     with CaptureQueriesContext(connection) as captured:
         page = operator.get(url).content.decode()
 
-    assert "more than 3 notifications: a filter or the search finds the others" in page
+    assert "more than 3 notifications: find the others by a filter or the search" in page
     counts = [query["sql"] for query in captured if "COUNT" in query["sql"]]
     assert [sql for sql in counts if "LIMIT" not in sql and "next_attempt_at" not in sql] == []
     assert "4 notifications" not in page

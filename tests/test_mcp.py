@@ -206,7 +206,7 @@ def test_how_long_a_queue_takes(reading: Any) -> None:
         "promised in ten minutes": 1,
         "verdict": "Nothing was delivered for ten minutes: the queue does not shrink.",
     }
-    assert answer(reading, "forecast_queue", endpoint="other:80")["verdict"] == "Nothing waits."
+    assert answer(reading, "forecast_queue", endpoint="other:80")["verdict"] == "Nothing is due."
 
 
 def test_a_trial_is_explained(reading: Any) -> None:

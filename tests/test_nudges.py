@@ -1,4 +1,4 @@
-"""Nudges: one for many promises; a worker's threads deliver after each, and no request waits."""
+"""Nudges: many promises cause one; a worker's thread delivers after each, and no request waits."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ LATE = 120  # seconds that a test waits for a thread
 
 
 class Worker:
-    """Calls of deliver(); each does what the test says."""
+    """Records the calls of deliver(), each of which does what the test wants."""
 
     def __init__(self) -> None:
         self.treat: Callable[[], Any] = lambda: None
@@ -69,7 +69,7 @@ def test_a_worker_delivers_after_a_nudge(worker: Worker, redis: redis_py.Redis) 
 
 
 def test_a_nudge_during_a_delivery_makes_another_one(worker: Worker, redis: redis_py.Redis) -> None:
-    """Mutation: the nudge is taken after the look."""
+    """Mutation: the nudge is taken after the query for due promises."""
     worker.treat = worker.hang
     nudge()
     nudges.start(worker.deliver, threads=1)

@@ -1,4 +1,4 @@
-"""The outbox: what is promised is delivered, or seen to have failed."""
+"""The outbox: every promise is delivered, or visibly fails."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def outcome(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
-    """Let every send end this way; returns the list of keys that will have been sent."""
+    """Let every send end this way; returns a list to which the keys of sent promises are added."""
 
     def choose(result: Result | BaseException) -> list[str]:
         sent: list[str] = []
@@ -180,7 +180,7 @@ def test_retry_after_is_honoured(clock: Clock, outcome: Any) -> None:
     assert task.next_attempt_at == NOW + timedelta(seconds=90)
 
 
-def test_a_receiver_that_is_gone_is_left_alone(clock: Clock, outcome: Any) -> None:
+def test_a_promise_to_a_receiver_that_is_gone_is_given_up(clock: Clock, outcome: Any) -> None:
     task = make_promise()
     outcome(Result("answered 410", status_code=410, final=True))
 
@@ -190,7 +190,9 @@ def test_a_receiver_that_is_gone_is_left_alone(clock: Clock, outcome: Any) -> No
     assert (task.state, task.attempts, task.next_attempt_at) == (State.GIVEN_UP, 1, None)
 
 
-def test_a_dead_workers_promise_comes_back_when_its_lease_ends(clock: Clock, outcome: Any) -> None:
+def test_the_promise_of_a_dead_worker_is_due_again_when_its_lease_ends(
+    clock: Clock, outcome: Any
+) -> None:
     task = make_promise()
     outcome(SystemExit())  # a worker that dies while it sends
     with pytest.raises(SystemExit):
@@ -206,7 +208,7 @@ def test_a_dead_workers_promise_comes_back_when_its_lease_ends(clock: Clock, out
     assert (sent, task.state, task.attempts) == (["team_success-1"], State.DELIVERED, 1)
 
 
-def test_a_worker_whose_lease_has_passed_on_does_not_overwrite_the_outcome(
+def test_a_worker_whose_lease_has_expired_does_not_overwrite_the_outcome(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = make_promise(endpoint="overtaken")
@@ -240,7 +242,7 @@ def test_a_nudge_delivers_only_what_came_due_within_the_last_minute(
     assert sent == ["new", "old"]
 
 
-def test_requeue_goes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requeue_works_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "PIECE", 2)
     for n in range(7):
         make_promise(str(n), state=State.DELIVERED, next_attempt_at=None)

@@ -1,4 +1,4 @@
-"""Pictures of goods: what may be uploaded, what becomes of it, and how it is served."""
+"""Pictures of goods: which files may be uploaded, and how they are converted and served."""
 
 import random
 from io import BytesIO
@@ -64,7 +64,7 @@ def kind_at(image: Image.Image, across: float, down: float) -> str:
     return "red" if red > blue else "blue"
 
 
-# --- What becomes of a picture ----------------------------------------------------------------
+# --- Conversion -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def kind_at(image: Image.Image, across: float, down: float) -> str:
     ],
     ids=["jpeg", "png", "cmyk", "palette", "alpha", "webp", "mpo", "16 bit"],
 )
-def test_what_cameras_and_programs_save_becomes_webp(content: bytes) -> None:
+def test_every_format_of_cameras_and_programs_becomes_webp(content: bytes) -> None:
     image = encoded(content)
 
     assert (image.format, image.size) == ("WEBP", (SIDE, SIDE))
@@ -113,7 +113,7 @@ def test_nothing_but_pixels_is_kept() -> None:
     assert b"secret" not in content
 
 
-def test_a_picture_stands_as_the_camera_was_held() -> None:
+def test_a_picture_is_turned_as_its_exif_says() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
 
@@ -138,7 +138,7 @@ def test_an_unreadable_colour_profile_is_left_out() -> None:
     assert kind_at(image, 0.5, 0.2) == "red"
 
 
-# --- What is refused --------------------------------------------------------------------------
+# --- Refusals ---------------------------------------------------------------------------------
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -201,7 +201,7 @@ def test_a_bomb_is_refused_by_its_header(size: tuple[int, int], monkeypatch: Any
     assert refused.value.messages == ["The picture has more than 25 million pixels."]
 
 
-def test_a_file_beyond_the_limit_is_not_even_opened() -> None:
+def test_a_file_beyond_the_limit_is_not_opened() -> None:
     content = saved(painted()) + bytes(10_000_000)
 
     with pytest.raises(ValidationError, match="larger than 10 MB"):
@@ -211,7 +211,7 @@ def test_a_file_beyond_the_limit_is_not_even_opened() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")  # about EXIF
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_file_with_broken_bytes_is_a_picture_or_is_refused(kind: str) -> None:
-    """Whatever Pillow raises for it is known to BROKEN."""
+    """Every exception that Pillow raises for it is in BROKEN."""
     exif = Image.Exif()
     exif[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -301,7 +301,7 @@ def test_a_good_upload_in_a_form_with_another_error_is_not_stored(
     assert not media.exists()
 
 
-def test_a_disk_that_takes_nothing_is_named(operator: Client, media: Path) -> None:
+def test_a_picture_that_cannot_be_stored_names_the_directory(operator: Client, media: Path) -> None:
     make_activity()
     media.write_text("a file where a directory should be")
 

@@ -114,7 +114,7 @@ def test_an_expired_activity_is_in_effect_again(operator: Client) -> None:
         ({"status": Status.ABANDONED}, NOW + DAY, "A closed activity cannot be extended"),
     ],
 )
-def test_what_cannot_be_extended(
+def test_some_activities_cannot_be_extended(
     operator: Client, fields: dict[str, Any], end_at: datetime, said: str
 ) -> None:
     activity = make_activity(**fields)
@@ -162,7 +162,7 @@ def test_the_page_lists_open_teams_that_keep_old_rules(operator: Client) -> None
     make_activity()
     make_team("a")
     page = operator.get(f"{BASE}/change/").content.decode()
-    assert "Open teams that keep rules" not in page
+    assert "Open teams that keep the rules" not in page
     Activity.objects.update(target_count=4)
     make_team("b")
 

@@ -1,4 +1,4 @@
-"""Facts about the code itself that a reviewer should not have to remember."""
+"""Facts about the code that a reviewer should not have to remember."""
 
 import importlib
 import re

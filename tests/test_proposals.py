@@ -1,4 +1,4 @@
-"""Changes that wait for a second person: proposed, looked at, confirmed once or not at all."""
+"""Changes that wait for a second person: proposed, shown, and confirmed at most once."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -80,7 +80,7 @@ def url_of(row: Any) -> str:
 
 
 def send(client: Client, row: Any, **values: str) -> str:
-    """Change these fields in the row's form; the page that follows."""
+    """Change these fields in the row's form; return the page that follows."""
     url = url_of(row)
     sent = Fields(client.get(url).content.decode()).values | {"description": ""}
     return client.post(url, sent | values, follow=True).content.decode()
@@ -154,7 +154,7 @@ def test_nobody_confirms_what_they_propose(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("what", ["target", "switch", "original price"])
-def test_what_has_changed_since_is_not_confirmed(
+def test_a_change_of_a_row_that_has_changed_since_is_not_confirmed(
     operator: Client, second: Client, what: str
 ) -> None:
     find, name, _value, _shown = CHANGES[what]
@@ -172,7 +172,7 @@ def test_what_has_changed_since_is_not_confirmed(
 
 
 def test_any_field_of_the_row_counts(operator: Client, second: Client) -> None:
-    """An expression of 30 that was proposed as an amount off may not become a price."""
+    """An expression of 30 that was proposed as an amount off must not be confirmed as a price."""
     proposal = propose(operator, "expression")
     Discount.objects.update(plan="N")
     before = everything()
@@ -229,7 +229,7 @@ def test_it_expires(operator: Client, second: Client, clock: Any) -> None:
 
 
 def test_it_must_still_be_valid(operator: Client, second: Client) -> None:
-    """A discount of 30 that is confirmed when the goods cost 25 would leave nothing to pay."""
+    """Confirming a discount of 30 after the goods' price became 25 would leave nothing to pay."""
     proposal = propose(operator, "expression")
     Sku.objects.update(original_price=25)
     before = everything()
@@ -371,7 +371,7 @@ def test_the_database_knows_that_two_people_are_needed() -> None:
         (DECLINE, "ada", STATES.WITHDRAWN),
     ],
 )
-def test_of_two_who_decide_at_once_one_does(other: Decide, name: str, state: Any) -> None:
+def test_one_of_two_simultaneous_decisions_counts(other: Decide, name: str, state: Any) -> None:
     people = {each.username: each for each in users("ada", "bob", "eve")}
     key = proposal_of(people["ada"], 5).pk
 
@@ -401,7 +401,7 @@ def test_of_two_who_decide_at_once_one_does(other: Decide, name: str, state: Any
 def test_the_faster_decision_stands(
     monkeypatch: pytest.MonkeyPatch, slow: Decide, quick: Decide, name: str, state: Any
 ) -> None:
-    """Mutation: _lock() reads the proposal without its lock, or does not look at its state."""
+    """Mutation: _lock() reads the proposal without its lock, or does not check its state."""
     people = {each.username: each for each in users("ada", "bob", "eve")}
     key = proposal_of(people["ada"], 5).pk
 
@@ -420,7 +420,9 @@ def test_the_faster_decision_stands(
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
 @pytest.mark.django_db(transaction=True)
-def test_of_two_proposals_for_one_row_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_simultaneous_proposals_for_a_row_is_applied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Both have locked their proposal before either reads the row.
 
     Mutation: _confirm() reads the row without its lock.

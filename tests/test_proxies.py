@@ -1,4 +1,4 @@
-"""Which peers the platform believes about the address and the scheme of a client."""
+"""The proxies that the platform trusts to name a client's address and scheme."""
 
 import re
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ NGINX, CDN, SHOPPER, FORGED = "10.0.0.1", "192.0.2.7", "203.0.113.9", "6.6.6.6"
         ("", "", 1, ""),
     ],
 )
-def test_the_last_address_that_a_proxy_of_ours_has_seen(
+def test_the_client_is_the_last_address_that_a_trusted_proxy_has_seen(
     settings: Any, peer: str, header: str | None, proxies: int, found: str
 ) -> None:
     networks = [f"{NGINX}/32", f"{CDN}/32", "fd00::/8"]
@@ -69,7 +69,7 @@ def test_the_last_address_that_a_proxy_of_ours_has_seen(
         (SHOPPER, 1, [200, 429, 429]),
     ],
 )
-def test_limits_count_the_address_that_a_proxy_of_ours_names(
+def test_limits_count_the_address_that_a_trusted_proxy_names(
     settings: Any, client: Client, peer: str, proxies: int, answers: list[int]
 ) -> None:
     settings.PROXY_NETWORKS, settings.TRUSTED_PROXIES = [ip_network(f"{NGINX}/32")], proxies
@@ -111,7 +111,7 @@ def server(
         yield server, request.param == "127.0.0.0/8"
 
 
-def test_only_a_proxy_is_believed_that_a_request_came_by_https(
+def test_only_a_trusted_proxy_can_say_that_a_request_came_by_https(
     server: tuple[Server, bool],
 ) -> None:
     """Django wants a Referer of a form that came by HTTPS, and this one has none."""
@@ -120,8 +120,10 @@ def test_only_a_proxy_is_believed_that_a_request_came_by_https(
     assert _sign_in(web, "a", X__Forwarded__Proto="https") == (403 if is_believed else 200)
 
 
-def test_only_a_proxy_is_believed_who_signs_in(server: tuple[Server, bool]) -> None:
-    """Ten wrong passwords lock the name for their address; these come from ten addresses or one."""
+def test_only_a_trusted_proxy_can_name_the_address_of_a_sign_in(
+    server: tuple[Server, bool],
+) -> None:
+    """Ten wrong passwords from one address lock a name; these name ten addresses in a header."""
     web, is_believed = server
 
     answers = [_sign_in(web, "b", X__Forwarded__For=f"192.0.2.{n}") for n in range(10)]
@@ -130,7 +132,7 @@ def test_only_a_proxy_is_believed_who_signs_in(server: tuple[Server, bool]) -> N
 
 
 def _sign_in(web: Server, name: str, **headers: str) -> int:
-    """The status of an answer to a wrong password; 403 if the form is not even read."""
+    """The status of the answer to a wrong password; 403 if the form is refused unread."""
     with web.connect(web.head("GET", SIGN_IN)) as line:
         page = read_to_end(line)
     cookie = SimpleCookie(re.findall(rb"(?i)set-cookie:\s*(csrftoken=[^;]+)", page)[0].decode())

@@ -1,4 +1,4 @@
-"""Callbacks by RabbitMQ, against a real one. Source: docs/contract.md, section 3."""
+"""Callbacks by RabbitMQ, against a real broker. Source: docs/contract.md, section 3."""
 
 import json
 import socket
@@ -79,7 +79,7 @@ def broker() -> Iterator[Broker]:
 
 
 class Line:
-    """The way to the broker, which can be cut or fall silent."""
+    """A TCP proxy before the broker, which can be cut or fall silent."""
 
     def __init__(self) -> None:
         parameters = pika.URLParameters(AMQP_URL)
@@ -125,7 +125,7 @@ def make_message(key: str = "team_success-1", **fields: Any) -> NotifyTask:
 
 
 def make_messages(count: int) -> list[str]:
-    """Keys of promises that are due, in one batch: RabbitMQ has just been fast."""
+    """Make due promises of one batch, as RabbitMQ has just been fast; return their keys."""
     endpoints.acquire(["RabbitMQ"])
     endpoints.release("RabbitMQ", sent=endpoints.BATCH, seconds=0.01)
     keys = [f"team_success-{n}" for n in range(count)]
@@ -197,7 +197,7 @@ def test_a_lost_connection_is_opened_again_within_the_attempt(broker: Broker, li
     assert broker.ids(SUCCESS) == ["team_success-1", "team_success-2"]
 
 
-def test_an_idle_connection_is_opened_anew(
+def test_an_idle_connection_is_opened_again(
     broker: Broker, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(make_message("team_success-1"))
@@ -209,7 +209,7 @@ def test_an_idle_connection_is_opened_anew(
     assert broker.ids(SUCCESS) == ["team_success-1", "team_success-2"]
 
 
-def test_a_broker_that_is_away_is_a_failed_attempt(settings: Any) -> None:
+def test_an_attempt_fails_while_the_broker_is_down(settings: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     settings.AMQP_URL = f"amqp://guest:guest@127.0.0.1:{port}/%2F"
@@ -263,7 +263,7 @@ def test_a_batch_is_confirmed_as_a_whole(broker: Broker, line: Line) -> None:
     assert len(line.ends) == 2
 
 
-def test_of_a_batch_only_what_no_queue_takes_fails(broker: Broker) -> None:
+def test_only_the_messages_of_a_batch_that_no_queue_takes_fail(broker: Broker) -> None:
     broker.unbind(REFUND)
     keys = make_messages(4)
     NotifyTask.objects.filter(key__in=keys[1::2]).update(target=REFUND)
@@ -295,7 +295,7 @@ def test_mq_switched_off_later_keeps_the_promise(settings: Any) -> None:
     assert failure(make_message()) == "no message broker is set up: AMQP_URL is empty"
 
 
-def test_a_team_that_chose_mq_is_told_everything_by_mq(broker: Broker) -> None:
+def test_a_team_that_chose_mq_gets_all_notifications_by_mq(broker: Broker) -> None:
     make_activity(target_count=2)
     team = make_team("leader", "member", paid=2, notify_transport="MQ", notify_url="")
     refund("member")
@@ -346,7 +346,7 @@ def test_a_mall_locks_with_mq(mall: APIClient, broker: Broker) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_listen_prints_and_leaves_nothing_behind(broker: Broker) -> None:
+def test_listen_prints_messages_and_deletes_its_queue(broker: Broker) -> None:
     broker.unbind(SUCCESS)
     out, err = StringIO(), StringIO()
     listener = threading.Thread(

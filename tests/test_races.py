@@ -116,7 +116,7 @@ def test_the_last_two_payments_complete_the_team_once() -> None:
 
 
 def give_each_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every look at the turns finds another one free, so that their key stops nobody."""
+    """Let each look-up of turns return another free turn, so that their unique key stops nobody."""
     turns = count(2)
     monkeypatch.setattr(lock_module, "free_turn", lambda taken, limit: next(turns))
 
@@ -176,7 +176,7 @@ def test_take_limit_holds_against_a_double_click(monkeypatch: pytest.MonkeyPatch
 
 
 def test_turns_within_the_limit_are_all_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mutation: rows.TRIES = 1: the turn both chose is refused to one of them."""
+    """Mutation: rows.TRIES = 1: one of two requests that chose the same turn is refused."""
     make_activity(take_limit=2)
     commands = [lock_command("a", out_trade_no=f"t-{n}") for n in range(2)]
     meet_after(monkeypatch, lock_module, "_read", parties=2)
@@ -192,7 +192,7 @@ def test_one_seat_per_team_holds_against_a_double_click(
 ) -> None:
     """Mutation: remove the unique key order_one_seat_per_team.
 
-    Both clicks get a turn of their own, as when a hold ends between their two looks.
+    Both clicks get different turns, as if a hold ended between their two look-ups.
     """
     make_activity(take_limit=9, target_count=9)
     team = make_team("leader")

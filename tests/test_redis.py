@@ -1,4 +1,4 @@
-"""Redis away: the database answers, and the log has one line for the outage."""
+"""While Redis is down the database answers, and the log has one line for the outage."""
 
 import pytest
 from redis import ConnectionError, Redis

@@ -1,4 +1,4 @@
-"""Refund (退单): three kinds, each once, and what they leave behind."""
+"""Refund (退单): three kinds, each applied once, and the rows that they leave."""
 
 import json
 from datetime import timedelta

@@ -73,7 +73,7 @@ def test_a_release_ends_the_refusal_of_its_team(cached: Refusals) -> None:
     assert [cached.refusal(team, "t-c", now) for team in "abc"] == [None, None, None]
 
 
-def test_what_redis_said_before_a_release_is_not_cached(cached: Refusals) -> None:
+def test_an_answer_of_redis_from_before_a_release_is_not_cached(cached: Refusals) -> None:
     asked_at = time.monotonic()
     cached.release("team")
 

@@ -1,4 +1,4 @@
-"""Counts of refused locks: written in batches, by the shop's day, and kept while that fails."""
+"""Counts of refused locks: written in batches, by the shop's day, and kept while writing fails."""
 
 from datetime import timedelta
 from typing import Any
@@ -72,8 +72,8 @@ def test_counts_that_cannot_be_written_are_kept() -> None:
     assert kept() == [(f"{NOW:%m-%d}", "E0103", 2)]
 
 
-def test_a_channel_that_was_deleted_keeps_no_other_from_being_written() -> None:
-    """Mutation: write() without its look at the channel."""
+def test_a_deleted_channel_does_not_stop_the_counts_of_others() -> None:
+    """Mutation: write() does not check that the channel exists."""
     refused.count(ErrorCode.TEAM_FULL, channel_id=10**9, now=NOW)
     refuse()
 

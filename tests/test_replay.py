@@ -65,9 +65,7 @@ def due() -> list[str]:
         (["--since", "2036-05-02", "--endpoint", "other:https"], ["4"]),
     ],
 )
-def test_what_is_chosen_is_sent_again_and_nothing_else(
-    args: list[str], expected: list[str]
-) -> None:
+def test_only_the_chosen_notifications_are_sent_again(args: list[str], expected: list[str]) -> None:
     before = NotifyTask.objects.count()
 
     assert replay(*args) == f"{len(expected)} notifications will be sent again.\n"
@@ -106,7 +104,7 @@ PAGE = "/admin/trade/notifytask/replay/"
 
 
 @pytest.mark.usefixtures("_promises")
-def test_the_console_counts_first_and_sends_then(operator: Client) -> None:
+def test_the_console_counts_before_it_sends(operator: Client) -> None:
     chosen = {"endpoint": "mall:https", "since": "2036-05-02T00:00", "until": "2036-06-01T00:00"}
     chosen["reason"] = "lost"
 
@@ -132,7 +130,7 @@ def test_the_console_counts_first_and_sends_then(operator: Client) -> None:
 
 
 @pytest.mark.usefixtures("_promises")
-def test_what_is_promised_after_counting_is_not_sent(operator: Client) -> None:
+def test_notifications_promised_after_counting_are_not_sent_again(operator: Client) -> None:
     page = operator.post(PAGE, {"endpoint": "mall:https", "reason": "lost"}).content.decode()
 
     assert "0 notifications are in this range." in page  # they are promised in 2036

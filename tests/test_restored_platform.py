@@ -1,4 +1,4 @@
-"""The platform is restored from a backup, beside a mall that has gone on trading after it."""
+"""The platform is restored from a backup, and its mall has traded since that backup."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from tests.purchase import COFFEE, Shopper
 from tests.stack import EMBEDDED, ROOT, direct_session, embedded, wait_for
 
 
-def test_the_mall_settles_and_gives_back_what_the_backup_does_not_know(tmp_path: Path) -> None:
+def test_the_mall_settles_and_gives_back_orders_that_the_backup_lacks(tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     with embedded(tmp_path) as (platform, found):
         names = ("leader", "slow", "stranger", "friend", "leaver")
@@ -89,7 +89,7 @@ def manage(var_dir: Path, *command: str) -> None:
 
 
 def compare(var_dir: Path, platform: str, *options: str) -> list[str]:
-    """The lines of the mall's command that name an order."""
+    """Run the mall's command; return its lines that name an order."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT / "clients/python/src"),
         "NO_PROXY": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""The retention sweep: what is deleted when, and what stays whatever its age."""
+"""The retention sweep: which rows are deleted when, and which stay at any age."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The roles of the console: docs/console.md says who may do what, and each cell is tried."""
+"""The roles of the console: every cell of the table in docs/console.md is tried."""
 
 import re
 from collections.abc import Callable
@@ -57,12 +57,12 @@ def _data() -> None:
 
 
 def opens(*pages: str) -> Try:
-    """Is each of these pages shown? All or none are."""
+    """Are these pages shown? Fails unless all or none of them are."""
     return lambda client: agreed([client.get(url_of(page)).status_code for page in pages])
 
 
 def changes(*models: str, verbs: tuple[str, ...] = ("add", "change", "delete")) -> Try:
-    """May rows be added, changed and deleted? An empty form is refused for its content only."""
+    """May rows be added, changed and deleted? The permitted get an error of the empty form only."""
 
     def attempt(client: Client) -> bool:
         answers = []
@@ -109,7 +109,7 @@ def secrets(client: Client) -> bool:
 
 
 def superusers(client: Client) -> bool:
-    """Neither an account of a superuser can be changed, nor another be made one."""
+    """May accounts of superusers be changed, or other accounts be made superusers?"""
     root, other = User.objects.get(username="root"), User.objects.get(username="colleague")
     base = f"/admin/auth/user/{root.pk}/"
     refused = [
@@ -185,7 +185,7 @@ TRIES: dict[str, Try] = {
 }
 
 
-def test_the_table_and_the_tries_have_the_same_rows() -> None:
+def test_the_table_and_the_attempts_have_the_same_rows() -> None:
     assert list(TRIES) == list(WHAT)
     assert ROLES == ["viewer", "support", "operator", "administrator"]
 

@@ -1,4 +1,4 @@
-"""What operators may not save: refused with the field named; and what no code may write."""
+"""Rows that operators may not save, refused by field; and rows that no code may write."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -49,13 +49,13 @@ def refused_fields(row: models.Model) -> set[str]:
         ({"previous_page_secret": f"gbp_{'x' * 20} {'x' * 20}"}, {"previous_page_secret"}),
     ],
 )
-def test_a_channel_that_makes_no_sense_is_refused(fields: dict[str, str], named: set[str]) -> None:
+def test_an_invalid_channel_is_refused(fields: dict[str, str], named: set[str]) -> None:
     good = {"source": "s09", "channel": "c09", "name": "m", "callback_hosts": "mall.example.com"}
 
     assert refused_fields(Channel(**(good | fields))) == named
 
 
-def test_a_sensible_channel_is_accepted() -> None:
+def test_a_valid_channel_is_accepted() -> None:
     hosts = "mall.example.com\nhttp://10.0.0.5:8080\nhttp://[::1]"
     Channel(
         source="s09",
@@ -70,7 +70,7 @@ def test_a_sensible_channel_is_accepted() -> None:
     ("plan", "expression"),
     [(Plan.MINUS, "x"), (Plan.THRESHOLD, "100"), (Plan.RATE, "8"), (Plan.FIXED, "-1")],
 )
-def test_a_discount_that_makes_no_sense_is_refused(plan: Plan, expression: str) -> None:
+def test_an_invalid_discount_is_refused(plan: Plan, expression: str) -> None:
     assert refused_fields(Discount(name="d", plan=plan, expression=expression)) == {"expression"}
 
 
@@ -95,9 +95,7 @@ def test_a_chinese_comma_in_an_expression_is_understood() -> None:
         ({"status": 7}, {"status"}),
     ],
 )
-def test_an_activity_that_makes_no_sense_is_refused(
-    fields: dict[str, Any], named: set[str]
-) -> None:
+def test_an_invalid_activity_is_refused(fields: dict[str, Any], named: set[str]) -> None:
     good = {
         "name": "a",
         "discount": make_discount(),
@@ -203,7 +201,7 @@ def test_the_table_refuses_what_no_code_should_write(
 
 
 def test_rows_are_written_as_the_orm_writes_them() -> None:
-    """rows.insert and rows.update against what the ORM reads back."""
+    """The ORM reads back what rows.insert and rows.update have written."""
     make_activity()
     order = lock("a")
     written = {field.attname: getattr(order, field.attname) for field in Order._meta.fields}
@@ -238,7 +236,7 @@ def test_a_row_is_found_by_a_column_whose_name_the_database_reserves() -> None:
     assert switch.value == "30"
 
 
-def test_a_look_up_by_none_is_a_mistake_of_the_caller() -> None:
+def test_a_look_up_by_none_raises() -> None:
     with pytest.raises(ValueError, match=r"look-up of Order by None"):
         rows.read(Order, take_no=None)
 

@@ -1,4 +1,4 @@
-"""The API does what docs/openapi.yaml says, also for requests that nobody thought of."""
+"""The API follows docs/openapi.yaml, also for generated requests."""
 
 from pathlib import Path
 from typing import Any

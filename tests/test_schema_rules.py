@@ -1,4 +1,4 @@
-"""Rules of the API schema that keep generated clients plain, in any language."""
+"""Rules of the API schema that keep generated clients simple in every language."""
 
 import re
 from collections import Counter
@@ -66,7 +66,7 @@ def test_no_two_names_become_one_in_generated_code(schema: Any, operations: list
 
 
 def keys(node: Any, schema: Any) -> Iterator[str]:
-    """Every key below the node, references followed; names of fields are none."""
+    """Every keyword below the node, also behind references; names of fields are left out."""
     match node:
         case {"$ref": str(path)}:
             yield from keys(schema["components"]["schemas"][path.rpartition("/")[2]], schema)

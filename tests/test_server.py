@@ -1,4 +1,4 @@
-"""The web server of the Procfile over raw sockets: what is slow, cut off, broken or too long."""
+"""The web server of the Procfile over raw sockets: slow, truncated, broken and long requests."""
 
 import json
 import os
@@ -90,7 +90,7 @@ class Server:
         return self.send(self.head(path=path, Content__Length=len(body), **headers) + body)
 
     def rows(self) -> int:
-        """Teams and orders."""
+        """The number of teams and orders."""
         counts = "SELECT (SELECT COUNT(*) FROM trade_team) + (SELECT COUNT(*) FROM trade_order)"
         with closing(sqlite3.connect(self.directory / "db.sqlite3")) as database:
             number: int = database.execute(counts).fetchone()[0]
@@ -105,7 +105,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def read_to_end(line: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
+    """All bytes until the server closes the connection."""
     received = b""
     with suppress(ConnectionError):
         while part := line.recv(65536):
@@ -130,7 +130,7 @@ def lock_body(number: str) -> bytes:
 
 
 def code(answer: tuple[int, bytes]) -> tuple[int, str]:
-    """The status, and the code of the envelope, which is all there is."""
+    """The status and the envelope's code of an answer; fails unless the answer is just that."""
     status, body = answer
     envelope = json.loads(body)
     assert set(envelope) == {"code", "info", "data"}
@@ -152,7 +152,7 @@ def drip(lines: list[tuple[socket.socket, bytes]]) -> None:
         time.sleep(0.5)
 
 
-def test_what_is_slow_is_cut_and_holds_no_thread(server: Server) -> None:
+def test_a_slow_request_is_cut_and_holds_no_thread(server: Server) -> None:
     body = server.head(Content__Length=5000) + b"{"
     chunked = server.head(Transfer__Encoding="chunked")
     upload = server.head(path="/admin/login/", Content__Length=MAX_UPLOAD)
@@ -292,7 +292,7 @@ def test_other_methods_are_refused(server: Server, method: str) -> None:
     assert method == "HEAD" or code((status, body)) == (405, "0002")
 
 
-def test_a_header_with_a_line_does_not_pass_for_one_with_a_dash(server: Server) -> None:
+def test_a_header_with_an_underscore_does_not_pass_for_one_with_a_dash(server: Server) -> None:
     status, body = server.send(server.head(path="/api/nowhere", Accept_Language="en"))
 
     assert (status, json.loads(body)["info"]) == (404, "非法参数: 路径不存在")
@@ -308,7 +308,7 @@ def test_a_header_with_a_line_does_not_pass_for_one_with_a_dash(server: Server) 
         ("nonsense", "", 400),
     ],
 )
-def test_what_the_server_itself_refuses_has_no_page(
+def test_a_request_that_the_server_itself_refuses_gets_no_page(
     server: Server, request_line: str, header: str, status: int
 ) -> None:
     request = f"{request_line} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n"

@@ -289,14 +289,14 @@ S, R = Team.Status, Order.CloseReason
         (S.FORMING, (2, IN_TIME, R.REFUNDED), IN_TIME, Payment.REFUNDED),
     ],
 )
-def test_what_becomes_of_a_payment(
+def test_the_verdicts_on_payments(
     team: Team.Status,
     order: tuple[int, Any, str],
     paid_at: datetime,
     payment: Payment,
     blocked: bool,
 ) -> None:
-    """A blacklisted channel's first payments are refunded, its repeats answered as before."""
+    """The first payments of a blacklisted channel are refunded; repeats get the same answer."""
     status, was_paid_at, reason = order
     locked = Team(status=team, target_count=3, locked_count=2, expires_at=TOO_LATE)
 

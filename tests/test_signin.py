@@ -24,7 +24,7 @@ def colleague() -> User:
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No code gets old during a test."""
+    """Stop the clock, so that no code expires during a test."""
     monkeypatch.setattr("django_otp.oath.time", lambda: 1_800_000_000.0)
     monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
 
@@ -113,7 +113,7 @@ def test_the_address_is_the_one_that_the_proxy_names(settings: Any) -> None:
 
 
 def code(device: TOTPDevice, *, steps: int = 0) -> str:
-    """The code that the app shows; `steps` times thirty seconds later."""
+    """The code that the app shows, `steps` times thirty seconds later."""
     return f"{totp(device.bin_key, step=device.step, drift=steps):06d}"
 
 

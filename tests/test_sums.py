@@ -1,4 +1,4 @@
-"""The daily sums are those of their rows, and follow them."""
+"""The daily sums match their rows, and follow changes of them."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ TODAY = day_of(NOW)
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[Any]:
-    """Ids are those of the time."""
+    """Let ids be made by the test's time."""
     with time_machine.travel(NOW, tick=False) as travelled:
         yield travelled
 
@@ -107,7 +107,7 @@ def test_two_runs_at_once_store_a_day_once(monkeypatch: pytest.MonkeyPatch) -> N
     sum_day = rows.sum_day
 
     def slowly(day: date) -> Any:
-        """Another run is faster."""
+        """Let another run finish first."""
         found = sum_day(day)
         monkeypatch.setattr(sums, "sum_day", sum_day)
         lock("c")

@@ -1,4 +1,4 @@
-"""Time goes on while the broker is away, and a worker comes back to the broker."""
+"""Sweeps run while the broker is down, and a worker connects to the broker again."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ Reason, Status = Order.CloseReason, Order.Status
 
 
 def make_overdue_hold() -> Order:
-    """A hold whose time to pay is over, in a team with a day left."""
+    """A hold past its pay_deadline, in a team that still has a day."""
     now = timezone.now()
     window = {"start_at": now - timedelta(days=1), "end_at": now + timedelta(days=1)}
     make_activity(1, goods_id="1", valid_minutes=24 * 60, **window)
@@ -45,7 +45,7 @@ def make_overdue_hold() -> Order:
 
 
 def make_overdue_team() -> Team:
-    """A team past its quarter of an hour, in which one of three has paid."""
+    """A team whose time is up, in which one of three has paid."""
     now = timezone.now()
     window = {"start_at": now - timedelta(days=1), "end_at": now + timedelta(days=1)}
     make_activity(2, goods_id="2", **window)
@@ -80,7 +80,7 @@ def test_a_sweep_that_an_operator_has_disabled_does_not_run() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_sweep_leaves_no_connection_open() -> None:
-    """It would be lost by the next run, after a restart of MariaDB, and nothing would notice."""
+    """After a restart of MariaDB the next run would fail on an open connection, unnoticed."""
     make_overdue_hold()
 
     def sweep() -> bool:
@@ -96,7 +96,7 @@ def test_the_schedule_names_tasks_that_exist() -> None:
     assert {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()} <= set(app.tasks)
 
 
-def test_a_worker_never_gives_up() -> None:
+def test_a_worker_retries_its_broker_for_ever() -> None:
     assert app.conf.broker_connection_max_retries is None
 
 
@@ -113,7 +113,7 @@ def test_beat_logs_one_line_for_a_message_that_it_could_not_send() -> None:
 
 
 class RabbitMQ:
-    """A broker of the test's own, which can be killed and started again."""
+    """A broker for one test, which can be killed and started again."""
 
     def __init__(self, directory: Path) -> None:
         self.pid_file = directory / "rabbitmq.pid"
@@ -171,7 +171,7 @@ def worker(rabbitmq: RabbitMQ, tmp_path: Path) -> Iterator[subprocess.Popen[byte
 @pytest.mark.chaos
 @pytest.mark.skipif(connection.vendor == "mysql", reason="the broker is what matters: run once")
 @pytest.mark.django_db(transaction=True)
-def test_time_goes_on_while_rabbitmq_is_away(
+def test_sweeps_run_while_rabbitmq_is_down(
     rabbitmq: RabbitMQ, worker: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELERY_BROKER_URL", rabbitmq.url)  # Celery reads it itself
@@ -211,7 +211,7 @@ def wait_for(happened: Callable[[], bool], what: str) -> None:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many free ports in a row."""
+    """The first of this many consecutive free ports."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             first: int = probe.getsockname()[1]

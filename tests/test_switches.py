@@ -1,4 +1,4 @@
-"""Live switches (动态配置) and the copies they are read through."""
+"""Live switches (动态配置), and the in-process copies of them."""
 
 import os
 import subprocess
@@ -97,7 +97,7 @@ def test_two_processes_admit_the_same_users() -> None:
 
 @pytest.mark.django_db
 def test_cut_range_is_the_same_in_every_process() -> None:
-    """zlib.crc32 is not salted as hash() is: these users are in for ever."""
+    """zlib.crc32 is not salted, unlike hash(): these users stay admitted."""
     set_switch("cutRange", "50")
 
     assert [switches.in_cut_range(user) for user in ("xiaofuge", "liergou", "xfg01")] == [
@@ -212,7 +212,7 @@ def test_a_refused_change_names_the_field_and_changes_nothing(
 
 
 @pytest.mark.django_db
-def test_only_operators_turn_switches(client: APIClient, mall: APIClient) -> None:
+def test_only_operators_change_switches(client: APIClient, mall: APIClient) -> None:
     path = f"{DCC}?key=downgradeSwitch&value=1"
 
     for caller, status, code in ((client, 401, "0401"), (mall, 403, "0403")):
@@ -240,7 +240,9 @@ def test_a_copy_is_loaded_once_until_it_is_old(monkeypatch: pytest.MonkeyPatch) 
     assert snapshot.get() == 3
 
 
-def test_a_copy_that_cannot_be_renewed_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_copy_that_cannot_be_reloaded_is_not_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     answers: list[Any] = [1]
     snapshot = Snapshot(answers.pop)
     assert snapshot.get() == 1
@@ -264,7 +266,7 @@ def ask_at_once(snapshot: Snapshot[Any], threads: int) -> list[Any]:
 def test_callers_that_wait_for_a_slow_load_get_its_result(
     monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    """All callers share one load: a database that is slow or away is asked once or twice."""
+    """All callers share one load, so a database that is slow or down gets one or two queries."""
     loads: list[int] = []
 
     def slow() -> int:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Endpoint:
-    """A mall's callback URL that answers as told and keeps what it got."""
+    """A mall's callback URL, with answers chosen by the test; it records the requests."""
 
     def __init__(self) -> None:
         self.status, self.body = 200, b"success"
@@ -102,7 +102,7 @@ def test_everything_else_is_a_failed_attempt(endpoint: Endpoint, status: int, bo
     assert (error.status_code, error.final, error.retry_after) == (status, False, 0)
 
 
-def test_retry_after_and_gone_are_told(endpoint: Endpoint) -> None:
+def test_retry_after_and_gone_are_reported(endpoint: Endpoint) -> None:
     endpoint.status, endpoint.headers = 410, {"Retry-After": "120"}
 
     error = failure(endpoint.url)
@@ -150,7 +150,7 @@ def test_a_redirect_is_not_followed(endpoint: Endpoint) -> None:
     assert len(endpoint.received) == 1
 
 
-def test_a_port_where_nobody_listens_is_a_failed_attempt() -> None:
+def test_a_closed_port_is_a_failed_attempt() -> None:
     assert failure("http://127.0.0.1:9/").error.endswith("Connection refused")
 
 
@@ -160,7 +160,7 @@ def test_a_url_beyond_ascii_is_called(endpoint: Endpoint) -> None:
     assert endpoint.paths == ["/notify/%E5%9B%9E%E8%B0%83?no=1%2F2&x=%C3%A4"]
 
 
-def test_a_host_taken_off_the_allow_list_gets_nothing_more(endpoint: Endpoint) -> None:
+def test_a_host_removed_from_the_allow_list_gets_no_more_callbacks(endpoint: Endpoint) -> None:
     channel = make_channel(callback_hosts="mall.example.com")
 
     assert "callback hosts" in failure(endpoint.url, channel=channel).error
@@ -203,7 +203,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
         "2002:a01:203::1",
     ],
 )
-def test_addresses_inside_are_not_called(
+def test_private_addresses_are_not_called(
     monkeypatch: pytest.MonkeyPatch, settings: Any, address: str
 ) -> None:
     settings.CALLBACK_NETWORKS = []
@@ -225,7 +225,7 @@ def test_a_private_network_may_be_opened_by_setting(
 def test_the_checked_address_is_the_one_connected_to(
     monkeypatch: pytest.MonkeyPatch, settings: Any, endpoint: Endpoint
 ) -> None:
-    """A name that resolves to something else a moment later (DNS rebinding) gains nothing."""
+    """A name that resolves to another address after the check (DNS rebinding) gains nothing."""
     answers = iter([PRIVATE, "127.0.0.1"])
     settings.CALLBACK_NETWORKS = []
     monkeypatch.setattr(

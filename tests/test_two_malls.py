@@ -1,4 +1,4 @@
-"""The reference mall twice on one platform: the same shoppers buy in both, and nothing is mixed."""
+"""Two reference malls on one platform: the same shoppers buy in both, and no data gets mixed."""
 
 import json
 import re
@@ -47,7 +47,7 @@ class Side:
 
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Side, Side]]:
-    """The platform's address, and both malls."""
+    """The platform's URL, and both malls."""
     var_dir = tmp_path_factory.mktemp("malls")
     with embedded(var_dir) as (platform, first), second_mall(var_dir, platform) as second:
         second |= json.loads((var_dir / "demo-s03-c01.json").read_text("utf-8"))
@@ -100,7 +100,7 @@ def test_the_platform_shows_neither_mall_the_other(sides: tuple[str, Side, Side]
             client.order(next(iter(other.orders)))
 
 
-def test_a_key_is_good_for_its_own_channel_only(sides: tuple[str, Side, Side]) -> None:
+def test_a_key_is_valid_for_its_own_channel_only(sides: tuple[str, Side, Side]) -> None:
     platform, first, second = sides
 
     for side, source in ((first, "s03"), (second, "s01")):

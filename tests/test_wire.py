@@ -1,4 +1,4 @@
-"""The wire, byte for byte. Source: docs/contract.md, sections 1 to 2.4 and 2.6."""
+"""The wire format, byte for byte. Source: docs/contract.md, sections 1 to 2.4 and 2.6."""
 
 import json
 import re
@@ -446,7 +446,7 @@ def answer_of(response: Any) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "header", [None, "Bearer", "Bearer nonsense", "Bearer gbm_1_2", "Basic x", "Bearer gbm_"]
 )
-def test_without_a_good_key_nothing_is_answered(
+def test_without_a_valid_key_every_call_is_refused(
     client: APIClient, path: str, header: str | None
 ) -> None:
     make_activity()
@@ -488,7 +488,7 @@ def test_a_key_speaks_for_its_own_channel_only(
     assert Order.objects.count() == 0
 
 
-def test_a_number_does_not_slip_past_the_channel_check(mall: APIClient) -> None:
+def test_a_number_does_not_bypass_the_channel_check(mall: APIClient) -> None:
     make_activity()
     make_channel("1", "c01")
 
@@ -577,7 +577,7 @@ def test_a_bug_is_a_500_with_the_envelope(mall: APIClient, monkeypatch: pytest.M
     assert answer_of(mall.post(LOCK, lock_body(), format="json")) == (500, "0001")
 
 
-def test_a_database_that_is_away_is_a_503(mall: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_database_is_a_503(mall: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def gone(*args: Any, **kwargs: Any) -> None:
         raise OperationalError(2006, "Server has gone away")

@@ -1,4 +1,4 @@
-"""A Celery worker that keeps writing down what a trial says in it; for tests/test_changes.py."""
+"""A Celery worker that keeps writing the result of a trial to a file; for tests/test_changes.py."""
 
 import time
 from contextlib import suppress

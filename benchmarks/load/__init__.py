@@ -1,1 +1,1 @@
-"""A load test (压测) that anybody can run against their platform: `make load`."""
+"""A load test (压测) of any platform: `make load`."""

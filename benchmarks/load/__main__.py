@@ -1,7 +1,7 @@
 """make load: load a platform with shoppers (journeys.py) and write a report (report.py).
 
-With --url it loads that platform, as the mall whose API key it is given. Without, it starts a stack
-of its own: MariaDB, Redis, web server, worker, and a mall that takes the callbacks.
+With --url it loads that platform, as the mall that has the given API key. Without --url it starts a
+stack of its own: MariaDB, Redis, web server, worker, and a mall that receives the callbacks.
 """
 
 import argparse
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Target:
-    """What is loaded, and how; journeys.py reads it from LOAD_TARGET."""
+    """The platform and the kind of load; journeys.py reads it from LOAD_TARGET."""
 
     url: str
     key: str
@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
 
 @contextmanager
 def _platform(given: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
-    """Address, key, the mall's URL, and a sentence on what is loaded."""
+    """The platform's URL, API key, the mall's callback URL, and a sentence about the platform."""
     if given.url:
         yield given.url.rstrip("/"), given.key, given.notify_url, f"The platform at {given.url}."
         return
@@ -98,7 +98,7 @@ def _platform(given: argparse.Namespace) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _run(target: Target, out: Path, *, page: bool) -> dict[str, object]:
-    """Run locust, and return what it wrote."""
+    """Run locust; return the result that it wrote."""
     result = out / "latest.json"
     result.unlink(missing_ok=True)
     variables = {"LOAD_TARGET": json.dumps(asdict(target)), "LOAD_OUT": str(result)}
@@ -108,12 +108,12 @@ def _run(target: Target, out: Path, *, page: bool) -> dict[str, object]:
         print("locust's page: http://127.0.0.1:8089; Ctrl-C ends a test, then writes the report")
     else:
         command += ["--headless", "--only-summary"]
-    with subprocess.Popen(command, env=os.environ | variables) as locust:  # 1: there were faults
+    with subprocess.Popen(command, env=os.environ | variables) as locust:  # exits 1 after faults
         while locust.poll() is None:
             with suppress(KeyboardInterrupt):  # locust gets Ctrl-C, too, and writes its result
                 locust.wait()
     if not result.exists():
-        sys.exit("locust has ended without a result")
+        sys.exit("locust ended without a result")
     found: dict[str, object] = json.loads(result.read_text("utf-8"))
     return found
 

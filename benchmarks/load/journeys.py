@@ -1,12 +1,12 @@
-"""What the shoppers of a load test do. A locust file; __main__.py starts it.
+"""The journeys of a load test's shoppers, as a locust file; __main__.py starts it.
 
 steady  shoppers come and go: look at the offer, open or join a team, pay, sometimes give back
 flash   FLASH shoppers come within seconds, each with an invitation to one of TEAMS teams
 
-Everything goes through the public API, as from a mall's back end: its shoppers share CONNECTIONS
-connections, and the time of a call includes the wait for one of them. A refusal is an answer; a
-fault is an answer that no shopper should get: none, 5xx, or 0001. time.sleep() is locust's, which
-blocks only one shopper.
+All calls use the public API, as a mall's back end does: the shoppers share CONNECTIONS connections,
+and the time of a call includes the wait for one of them. A refusal is an answer; a fault is no
+answer, a status other than 200 and 429, or 0001. locust replaces time.sleep(), so that it blocks
+only one shopper.
 """
 
 import json
@@ -35,7 +35,7 @@ codes: Counter[tuple[str, str]] = Counter()
 samples: list[tuple[float, float, float]] = []  # seconds, calls per second, p95 in ms
 sale: dict[str, int] = {}
 teams: list[str] = []
-finished: list[int] = []  # one for each shopper of the flash sale who has left
+finished: list[int] = []  # one element for each shopper of the flash sale who has finished
 
 
 def named(user: str, **fields: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Shopper(FastHttpUser):
         time.sleep(random.uniform(least, most))
 
     def call(self, name: str, path: str, body: Any = None) -> tuple[str, Any]:
-        """The code and data of the answer."""
+        """Call the API; return the code and data of the answer."""
         method = "GET" if body is None else "POST"
         with self.client.request(
             method, API + path, json=body, headers=HEADERS, name=name, catch_response=True
@@ -91,7 +91,7 @@ class Shopper(FastHttpUser):
         return [row["teamId"] for row in (found or {}).get("teamList") or []]
 
     def buy(self, user: str, team: str) -> str:
-        """Take a seat and pay for it. The code of the lock."""
+        """Lock a seat and pay for it; return the code of the lock."""
         name = "join" if team else "open"
         code, _order = self.call(name, "/trade/lock_market_pay_order", lock_of(user, team))
         if code == "0000":
@@ -101,7 +101,7 @@ class Shopper(FastHttpUser):
 
 
 class Steady(Shopper):
-    """One shopper after the other, each new."""
+    """One new shopper after the other."""
 
     fixed_count = 0 if TARGET["shape"] == "flash" else TARGET["users"]
 
@@ -126,7 +126,7 @@ class Steady(Shopper):
 
 
 class Invited(Shopper):
-    """One shopper of the flash sale, who has an invitation and may try one more team."""
+    """One shopper of the flash sale, with an invitation, who may try a second team."""
 
     fixed_count = FLASH if TARGET["shape"] == "flash" else 0
 
@@ -145,7 +145,7 @@ class Invited(Shopper):
 
 
 class Shape(LoadTestShape):
-    """All shoppers of the flash sale within seconds; the users of a steady load within ten."""
+    """Starts ARRIVALS shoppers of a flash sale a second, or all of a steady load within 10 s."""
 
     def tick(self) -> tuple[int, float] | None:
         seconds: float = self.get_run_time()  # type: ignore[no-untyped-call]
@@ -161,18 +161,18 @@ def prepare(environment: Any, **_event: Any) -> None:
     if TARGET["shape"] == "flash":
         for number in range(TEAMS):
             leader = f"load-{RUN}-leader{number}"
-            order = _ask("/trade/lock_market_pay_order", lock_of(leader, ""))
+            order = _call("/trade/lock_market_pay_order", lock_of(leader, ""))
             teams.append(order["teamId"])
-            _ask("/trade/settlement_market_pay_order", payment_of(leader))
+            _call("/trade/settlement_market_pay_order", payment_of(leader))
     environment.runner.greenlet.spawn(_sample, environment.stats.total)
 
 
 @events.test_stop.add_listener
 def count_seats(**_event: Any) -> None:
-    """What was sold, as the platform says."""
+    """Count the seats sold, by the platform's teams."""
     if not teams:
         return
-    found = [_ask(f"/trade/teams/{team}") for team in teams]
+    found = [_call(f"/trade/teams/{team}") for team in teams]
     sale["teams"], sale["shoppers"] = len(teams), len(finished)
     sale["seats"] = sum(team["targetCount"] - 1 for team in found)
     sale["sold"] = sum(team["lockCount"] - 1 for team in found)
@@ -197,8 +197,8 @@ def write(environment: Any, **_event: Any) -> None:
     Path(os.environ["LOAD_OUT"]).write_text(json.dumps(found), "utf-8")
 
 
-def _ask(path: str, body: Any = None) -> Any:
-    """A call of the test itself, which is not measured. Raises if it is refused."""
+def _call(path: str, body: Any = None) -> Any:
+    """Make a call that is not measured; return its data. Raises if it is refused."""
     url = TARGET["url"] + API + path
     method = "GET" if body is None else "POST"
     answer = requests.request(method, url, json=body, headers=HEADERS, timeout=30).json()

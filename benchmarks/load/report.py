@@ -22,7 +22,7 @@ MEANINGS = {
 
 
 def write(found: Mapping[str, Any], target: Mapping[str, Any], where: str, out: Path) -> Path:
-    """Write SHAPE.md and SHAPE.svg; the path of the page."""
+    """Write SHAPE.md and SHAPE.svg; return the path of the page."""
     shape = target["shape"]
     (out / f"{shape}.svg").write_text(_picture(found["samples"]), "utf-8")
     page = out / f"{shape}.md"
@@ -42,8 +42,8 @@ def _page(found: Mapping[str, Any], target: Mapping[str, Any], where: str) -> It
     yield ""
     yield (
         f"**{calls:,} calls, {faults:,} faults.** A refusal, such as a full team, is an answer."
-        " The shoppers share 200 connections, as those of a mall's back end do; a time includes the"
-        " wait for one."
+        " The shoppers share 200 connections, as behind a mall's back end; a time includes the wait"
+        " for a connection."
     )
     if found["sale"]:
         yield ""
@@ -70,9 +70,9 @@ def _what(target: Mapping[str, Any]) -> str:
             " team full try one other team."
         )
     return (
-        f"{target['users']} shoppers at once for {target['minutes']:g} minutes, with pauses as"
-        " people make them: they look at the offer, open a team or join one that is shown, pay,"
-        " look at their order, and one in twenty gives it back."
+        f"{target['users']} shoppers at once for {target['minutes']:g} minutes, with pauses like"
+        " those of people: they look at the offer, open a team or join one that is shown, pay, look"
+        " at their order, and one in twenty gives it back."
     )
 
 
@@ -99,7 +99,7 @@ def _machine() -> str:
 
 
 def _picture(samples: Sequence[Sequence[float]]) -> str:
-    """Calls per second as a filled line, p95 as a thin one; each with a scale of its own."""
+    """An SVG: calls per second as a filled line, p95 as a thin line, each with its own scale."""
     seconds = [at for at, _rate, _p95 in samples] or [1.0]
     rates = [rate for _at, rate, _p95 in samples] or [0.0]
     times = [p95 for _at, _rate, p95 in samples] or [0.0]

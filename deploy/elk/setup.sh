@@ -1,8 +1,8 @@
 #!/bin/sh
-# Prepare Elasticsearch or Kibana, once or again: setup.sh elasticsearch, setup.sh kibana
+# Prepare Elasticsearch or Kibana: setup.sh elasticsearch, setup.sh kibana. A repeat is harmless.
 #
 # ELASTICSEARCH_URL, KIBANA_URL: their addresses. SECRETS: the directory of elastic_password,
-# kibana_password and shipper_password. Ends with an error when a call is refused.
+# kibana_password and shipper_password. Exits with an error if a call is refused.
 set -eu
 umask 077
 here=$(dirname "$0")

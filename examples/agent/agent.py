@@ -23,7 +23,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 from providers import PROVIDERS
 
 LONGEST = 1_000_000  # bytes of a webhook
-TURNS = 12  # of a model
+TURNS = 12  # of a model, at most
 CALLBACKS = ("EndpointFailing", "NotificationsGivenUp", "RefundsLate", "SweepBehind")
 ALWAYS = ("find_causes", "overview")
 MORE = dict.fromkeys(CALLBACKS, ("callback_health", "forecast_queue")) | {
@@ -44,7 +44,7 @@ def server() -> Any:
 
 
 async def investigate(alert: dict[str, Any]) -> str:
-    """The finding. A model that fails leaves the walk without one."""
+    """The finding: the model's, or else the answers of fixed tools; also if the model fails."""
     async with Client(server()) as client:
         if os.environ.get("MODEL_KEY"):
             try:
@@ -102,7 +102,7 @@ def _head(alert: dict[str, Any]) -> str:
 
 
 def _listed(value: Any, depth: int = 0) -> str:
-    """A value of JSON as a list of Markdown; texts are quoted, as they may say anything."""
+    """A JSON value as a Markdown list. Texts are quoted, as they may contain instructions."""
     space = "  " * depth
     if isinstance(value, dict):
         return "".join(_entry(f"{space}- {name}:", each, depth) for name, each in value.items())
@@ -120,7 +120,7 @@ def _quoted(value: Any) -> str:
 
 
 class Webhook(BaseHTTPRequestHandler):
-    """Alertmanager waits for the answer only: the finding is written behind it."""
+    """Takes Alertmanager's webhooks. It answers at once; write_findings() works afterwards."""
 
     timeout = 10
     alerts: Queue[dict[str, Any]] = Queue(100)
@@ -138,13 +138,13 @@ class Webhook(BaseHTTPRequestHandler):
 
 
 def firing(webhook: dict[str, Any]) -> list[dict[str, Any]]:
-    """Its alerts that fire. Raises LookupError or TypeError when it is no webhook."""
+    """The webhook's firing alerts. Raises LookupError or TypeError if it is not a webhook."""
     alerts = [each for each in webhook["alerts"] if each["status"] == "firing"]
     return [each for each in alerts if each["labels"]["alertname"]]
 
 
 def write_findings() -> None:
-    """An alert that arrives again replaces its finding."""
+    """Write a finding for each queued alert, for ever. A repeated alert replaces its finding."""
     directory = Path(os.environ.get("FINDINGS", "var/findings"))
     directory.mkdir(parents=True, exist_ok=True)
     while True:
@@ -153,7 +153,7 @@ def write_findings() -> None:
         name = re.sub(r"\W+", "-", "-".join(map(str, parts)))[:150]
         try:
             (directory / f"{name}.md").write_text(anyio.run(investigate, alert), "utf-8")
-        except Exception as exc:  # noqa: BLE001  the next alert must be looked at
+        except Exception as exc:  # noqa: BLE001  continue with the next alert
             sys.stderr.write(f"{name}: {type(exc).__name__}: {exc}\n")
 
 

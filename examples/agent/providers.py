@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-SECONDS = 120  # for an answer
+SECONDS = 120  # until a model must have answered
 
 
 class Call(NamedTuple):
@@ -16,7 +16,7 @@ class Call(NamedTuple):
 
 
 class OpenAI:
-    """Chat completions; MODEL_URL for another server that speaks them."""
+    """OpenAI's chat completions; MODEL_URL names another server that has them."""
 
     URL = "https://api.openai.com/v1"
 
@@ -38,7 +38,7 @@ class OpenAI:
         ]
 
     def ask(self) -> tuple[str, list[Call]]:
-        """What the model says, and the tools it wants to call; no tool: this is its finding."""
+        """The model's text, and the tools it wants to call; without any, the text is the finding."""
         headers = {"Authorization": f"Bearer {os.environ['MODEL_KEY']}"}
         body = {"messages": self._messages, "tools": self._tools}
         message = _post(self.URL, "/chat/completions", headers, body)["choices"][0]["message"]
@@ -57,7 +57,7 @@ class OpenAI:
 
 
 class Anthropic:
-    """The messages API."""
+    """Anthropic's messages API."""
 
     URL = "https://api.anthropic.com/v1"
 

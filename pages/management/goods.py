@@ -1,4 +1,4 @@
-"""The demo's goods, activities and teams, and the crowd that some of them are for."""
+"""The demo's goods, activities and teams, and the crowd to which some activities are limited."""
 
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ TEAMS = [
     (100135, ["xfg08", "xfg09", "xfg02"], 2),
 ]
 
-# What the second mall sells, on a channel of its own: subscriptions.
+# The second mall sells subscriptions, on a channel of its own.
 SUBSCRIPTIONS = [
     Demo(100201, "9890101", "影音会员 · 一年", "198.00", Plan.FIXED, "128.00", 2, 60 * 24),
     Demo(100202, "9890102", "笔记专业版 · 一年", "88.00", Plan.RATE, "0.5", 3, 60 * 24),

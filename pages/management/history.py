@@ -1,8 +1,8 @@
-"""Thirty days of a busy demo, played through the use cases with a clock that moves.
+"""Thirty days of a busy demo, played through the use cases with a clock of its own.
 
-play() opens teams, lets shoppers join, pay, cancel and give back, runs the sweeps when they are
-due, and delivers the notifications to malls of which one is down for a day, and again at the end.
-The malls confirm their refunds. Nothing is sent. The seed decides all but ids and invitation codes.
+play() opens teams, lets shoppers join, pay, cancel and give back, and runs the sweeps when they are
+due. It delivers the notifications to two simulated malls, which are down at the times in DOWN, and
+confirms their refunds. Nothing is sent. The seed determines all but ids and invitation codes.
 """
 
 import heapq
@@ -32,27 +32,27 @@ from trade.refused import refused
 from trade.settle import SettleCommand, settle_order
 
 DAYS = 30
-TEAMS_A_DAY = 34  # on the first day, if nobody slept; it doubles
+TEAMS_A_DAY = 34  # tried on the first day; twice as many on the last
 SHOPPERS = 1500
-# How many shoppers there are at each hour of the day, 1: the average.
+# How busy each hour of the day is; 1 is the average.
 HOURS = (
     *(0.45, 0.22, 0.12, 0.08, 0.08, 0.15, 0.4, 0.75, 0.95, 1.05, 1.15, 1.3),
     *(1.55, 1.35, 1.05, 1.0, 1.0, 1.1, 1.3, 1.6, 1.95, 2.1, 1.8, 1.1),
 )
 BIG_DAY = 12  # days ago
 REFUND_TAKES = timedelta(minutes=7)
-DOWN = {  # per channel: from how many days ago, for how many hours its mall answers 503
+DOWN = {  # outages of each channel's mall: (begin in days ago, length in hours)
     "c01": [(3.2, 0.6)],
     "c03": [(8.5, 26.0), (0.3, 8.0)],
 }
 
 
 class Campaign(NamedTuple):
-    """What is sold, and how eagerly."""
+    """An activity of the history, and how fast its teams fill."""
 
     activity_id: int
     goods_id: str
-    share: int  # of the teams opened
+    share: int  # weight among the teams opened
     gap: int  # average minutes until the next shopper joins
 
 
@@ -72,11 +72,11 @@ CAMPAIGNS = [
 
 @dataclass
 class Played:
-    """The state of the play: the time, and what will happen."""
+    """The state of the play: its clock and its agenda."""
 
     chance: random.Random
     channels: list[KnownChannel]  # the second has two fifths of the teams
-    notify_urls: dict[str, str]  # channel -> where its mall is called
+    notify_urls: dict[str, str]  # channel -> its mall's callback URL
     end: datetime
     now: datetime
     agenda: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
@@ -112,9 +112,9 @@ def play(
     seed: int = 1,
     days: int = DAYS,
 ) -> None:
-    """Play the days before now. Nothing else may work on the database meanwhile.
+    """Play the days before now. No worker may run meanwhile.
 
-    A worker would see teams that are long past their end.
+    A worker would end the played teams, whose time was up long ago.
     """
     start = now - timedelta(days=days)
     played = Played(random.Random(seed), channels, notify_urls, end=now, now=start)  # noqa: S311
@@ -132,9 +132,9 @@ def play(
 def _plan_day(played: Played, day: int, days: int) -> None:
     """Schedule the teams that are opened on this day."""
     midnight = played.now + timedelta(days=day)
-    crowd = (1 + day / days) * (1.25 if midnight.weekday() >= 5 else 1)
-    crowd *= 1.9 if days - day == BIG_DAY else 1
-    for _team in range(round(TEAMS_A_DAY * crowd * played.chance.uniform(0.85, 1.15))):
+    demand = (1 + day / days) * (1.25 if midnight.weekday() >= 5 else 1)
+    demand *= 1.9 if days - day == BIG_DAY else 1
+    for _team in range(round(TEAMS_A_DAY * demand * played.chance.uniform(0.85, 1.15))):
         at = timedelta(days=day, minutes=played.chance.uniform(0, 24 * 60))
         hour = (played.now + at + timedelta(hours=8)).hour
         if played.chance.random() < HOURS[hour] / max(HOURS) + 0.1:
@@ -165,7 +165,7 @@ def _next_member(played: Played, campaign: Campaign, channel: KnownChannel, lead
 
 
 def _lock(played: Played, campaign: Campaign, channel: KnownChannel, *, team_id: str) -> Order:
-    """A shopper takes a seat. A third of the shoppers buy most often."""
+    """Lock a seat for a random shopper; a third of the shoppers account for half of the seats."""
     shopper = int(SHOPPERS * played.chance.random() ** 1.6)
     command = LockCommand(
         user_id=f"shopper-{shopper:04}",
@@ -183,7 +183,7 @@ def _lock(played: Played, campaign: Campaign, channel: KnownChannel, *, team_id:
 
 
 def _decide(played: Played, channel: KnownChannel, order: Order) -> None:
-    """Schedule what becomes of a seat: most are paid soon, few never, some are given back."""
+    """Schedule what happens to a seat: most are paid soon, some given back, a few never paid."""
     pay, leave = (partial(each, played, channel, order) for each in (_pay, _give_back))
     minutes = played.chance.lognormvariate(0.9, 0.8)
     match played.chance.random():
@@ -242,7 +242,7 @@ def _deliver(played: Played) -> None:
 
 
 def _receive(played: Played, tasks: Sequence[NotifyTask], *, now: datetime) -> Mapping[str, Result]:
-    """The mall's answer to the first of these."""
+    """Simulate the mall's response to the first of these notifications."""
     task, number = tasks[0], tasks[0].attempts + 1
     [mall] = [each.channel for each in played.channels if each.pk == task.channel_id]
     ago = played.end - now
@@ -264,7 +264,7 @@ def _receive(played: Played, tasks: Sequence[NotifyTask], *, now: datetime) -> M
 
 
 def _confirm_refunds(played: Played) -> None:
-    """Each mall has returned money some minutes after it accepted the notification."""
+    """Confirm each refund some minutes after the mall has accepted its notification."""
     channels = {each.pk: each for each in played.channels}
     accepted = NotifyTask.objects.filter(
         event=NotifyTask.Event.TEAM_REFUND, delivered_at__lt=played.end - REFUND_TAKES
@@ -278,7 +278,7 @@ def _confirm_refunds(played: Played) -> None:
 
 
 def _time_attempts(played: Played) -> None:
-    """The machine's clock has measured nothing: write how long the played attempts took."""
+    """Write the simulated durations of the attempts: the outbox measured them by the real clock."""
     attempts = NotifyAttempt.objects.filter(task__in={pk for pk, _number in played.durations})
     rows = list(attempts)
     for attempt in rows:
@@ -288,7 +288,7 @@ def _time_attempts(played: Played) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What is played is no event of the log, and no worker is there to be nudged."""
+    """Silence the loggers: what is played did not happen, and no worker is there to be nudged."""
     logs = [logging.getLogger(module.__name__) for module in (outbox, nudges, metrics)]
     levels = [log.level for log in logs]
     for log in logs:

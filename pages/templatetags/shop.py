@@ -34,5 +34,5 @@ def ms(at: datetime) -> int:
 
 @register.filter
 def picture(path: str) -> str:
-    """The address of a picture of goods."""
+    """The URL of a picture of goods."""
     return pictures.address(path)

@@ -1,4 +1,4 @@
-"""What the tests of the mall do: order, pay, look at Alipay's books, turn the platform's clock."""
+"""Steps of the mall's tests: order, pay, read Alipay's books, move times in the platform."""
 
 import json
 import re
@@ -15,14 +15,14 @@ OPENER = build_opener(ProxyHandler({}))  # loopback, whatever proxy is set outsi
 
 
 class Stack:
-    """The stack's addresses, what the pretend Alipay has taken, and what the mall has stored."""
+    """The stack's addresses, the pretend Alipay's books, and the mall's notices."""
 
     def __init__(self, var_dir: Path, platform: str, found: dict[str, str]) -> None:
         self.platform, self.mall, self.alipay = platform, found["mall"], found["alipay"]
         self._var_dir = var_dir
 
     def knobs(self, **values: Any) -> None:
-        """How notifications of payments go wrong from now on."""
+        """Choose the faults of notifications of payments from now on."""
         wanted = {"delay": 0, "repeat": 0, "lose": "off", "falsify": ""} | values
         OPENER.open(f"{self.alipay}/knobs", urlencode(wanted).encode()).close()
 
@@ -36,7 +36,7 @@ class Stack:
         return {number: [amount for own, amount in moves if own == number] for number in numbers}
 
     def verdicts(self, number: str) -> list[str]:
-        """What became of the notifications of this order's payment, whatever order they name."""
+        """The verdicts on notifications of this order's payment, whichever order they name."""
         sql = (
             "SELECT verdict FROM mall_notice WHERE trade_no ="
             " (SELECT trade_no FROM mall_order WHERE number = ?) ORDER BY id"
@@ -68,14 +68,14 @@ class Stack:
 
 
 def order(page: Page, query: str) -> str:
-    """Order at the checkout; the order's page is open then. Returns the order's number."""
+    """Order at the checkout, which opens the order's page; return the order's number."""
     page.goto(f"/checkout?{query}")
     return place(page)
 
 
 def place(page: Page) -> str:
     page.get_by_role("button", name="Order for ¥").click()
-    headline(page, re.compile("^Your (seat is held|order waits for its payment)$"))
+    headline(page, re.compile("^Your (seat is held|order is waiting for payment)$"))
     return page.url.rsplit("/", 1)[-1]
 
 
@@ -85,7 +85,7 @@ def to_alipay(page: Page) -> None:
 
 
 def pay(page: Page) -> None:
-    """Pay the order whose page is open, and come back to it."""
+    """Pay the order whose page is open, and return to that page."""
     to_alipay(page)
     confirm(page)
     headline(page, "Your payment has arrived")

@@ -1,6 +1,6 @@
-"""make screenshots: pages and console as docs/ shows them, the demo's drawings for posters.
+"""make screenshots: pictures of pages and console for docs/, and the demo's drawings for posters.
 
-No test: its name keeps it out of the suite.
+Its name keeps it out of the test suite.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def test_take(name: str, language: str, phone: Callable[..., Page]) -> None:
 
 
 def test_take_the_console(phone: Callable[..., Page], live_server: Any) -> None:
-    """On thirty days of the demo's history."""
+    """Take the console with thirty days of the demo's history."""
     now = timezone.now()
     url = "http://127.0.0.1:9/notify"
     call_command("seed_demo", refund_url=url, history=url, verbosity=0)
@@ -86,7 +86,7 @@ def test_take_the_console(phone: Callable[..., Page], live_server: Any) -> None:
 
 
 def make_forecast(now: datetime) -> Forecast:
-    """Of the last thirty days of coffee beans."""
+    """Make a forecast from the last thirty days of coffee beans."""
     offer = Offer.objects.select_related("activity", "sku").get(
         sku__goods_id="9890002", channel__source="s01"
     )
@@ -101,7 +101,7 @@ def make_forecast(now: datetime) -> Forecast:
 
 @pytest.mark.parametrize("drawing", sorted(GOODS.glob("*.svg")), ids=lambda path: path.stem)
 def test_draw(drawing: Path, phone: Callable[..., Page]) -> None:
-    """A WebP beside each SVG, which Pillow cannot read; its corners are square."""
+    """Draw a WebP beside each SVG, which Pillow cannot read; its corners are square."""
     page = phone(viewport={"width": 640, "height": 640})
     style = "<style>* { margin: 0 } svg { width: 640px; height: 640px; display: block }</style>"
     page.set_content(style + drawing.read_text("utf-8").replace('rx="36"', "", 1))

@@ -22,7 +22,7 @@ Phone = Callable[..., Page]
 
 @pytest.fixture
 def mall(live_server: Any) -> Pages:
-    """The mall's side of a hand-over, with the scene's offer in place."""
+    """A client that makes the mall's hand-over links; the scene's offer exists."""
     offer_at(timezone.now())
     secret = Channel.objects.get().page_secret
     return Pages(live_server.url, secret, source="s01", channel="c01")
@@ -58,7 +58,7 @@ def test_back_from_the_checkout_after_paying(phone: Phone, till: Callable[[], st
     expect(page.get_by_role("link", name="Pay ¥80")).to_have_count(0)
 
 
-def test_a_page_that_comes_back_from_the_history_asks_at_once(phone: Phone) -> None:
+def test_a_page_that_comes_back_from_the_history_polls_at_once(phone: Phone) -> None:
     now = timezone.now()
     offer_at(now)
     team = team_at(now - MINUTE, NAMES[1], paid=1)

@@ -40,12 +40,12 @@ def signed_in(phone: Open, live_server: Any, problems: list[str]) -> Open:
 
 @pytest.fixture
 def problems() -> list[str]:
-    """Whatever the browser complains of, such as a script that the headers forbid."""
+    """The browser's error messages, such as for a script that the headers forbid."""
     return []
 
 
 def trade() -> dict[str, str]:
-    """Some rows; the pages about them."""
+    """Make some rows; return the paths of their pages."""
     now = timezone.now()
     end = now + timedelta(days=1)
     activity = make_activity(start_at=now - timedelta(hours=1), end_at=end)

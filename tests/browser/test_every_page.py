@@ -24,7 +24,7 @@ SMALL = """() => [...document.querySelectorAll("main a, main button, header a, h
 
 
 def assert_it_fits_and_is_accessible(page: Page) -> None:
-    """On a phone and a desktop, in both colour schemes."""
+    """Assert it on a phone and a desktop, in both colour schemes."""
     for size in (PHONE, DESKTOP):
         page.set_viewport_size(size)  # type: ignore[arg-type]
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
@@ -79,7 +79,7 @@ def test_a_problem_fits_and_is_accessible(
     assert_it_fits_and_is_accessible(page)
 
 
-def test_a_link_from_elsewhere_asks_who_follows_it(phone: Callable[..., Page]) -> None:
+def test_a_link_from_another_site_asks_for_confirmation(phone: Callable[..., Page]) -> None:
     SCENES["offer_open"](timezone.now())
     channel = Channel.objects.get()
     page = phone()

@@ -1,4 +1,4 @@
-"""Pages that are looked at: they stay true, count right, and cost nothing while nobody looks."""
+"""Live pages: they stay current, count down correctly, and do not poll while hidden."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -141,20 +141,20 @@ def test_a_hidden_page_does_not_poll_and_is_fresh_when_shown_again(phone: Phone)
     expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
 
 
-def test_a_lost_connection_is_said_and_found_again(phone: Phone) -> None:
+def test_a_lost_connection_is_shown_until_it_is_back(phone: Phone) -> None:
     at = SCENES["team_joinable"](timezone.now())
     page = phone()
     page.goto(at.path)
     page.route("**/*live=1*", lambda route: route.fulfill(status=503, body="away"))
 
     expect(page.locator("#stale")).to_be_visible()
-    expect(page.locator("#stale")).to_contain_text("No connection. You see how things stood at")
+    expect(page.locator("#stale")).to_contain_text("No connection. This page shows the state at")
     page.unroute("**/*live=1*")
 
     expect(page.locator("#stale")).to_be_hidden()
 
 
-def test_a_page_that_waits_for_a_payment_asks_ever_less_often(phone: Phone) -> None:
+def test_a_page_that_waits_for_a_payment_polls_less_and_less_often(phone: Phone) -> None:
     now = timezone.now()
     at = SCENES["order_being_confirmed"](now)
     page = phone(ME)
@@ -173,7 +173,7 @@ def test_a_page_that_waits_for_a_payment_asks_ever_less_often(phone: Phone) -> N
     expect(page.locator("#said")).to_have_text(later.inner_text())
 
 
-def test_a_payment_that_was_waited_for_is_seen(phone: Phone) -> None:
+def test_a_page_that_waits_for_a_payment_shows_it(phone: Phone) -> None:
     at = SCENES["order_being_confirmed"](timezone.now())
     page = phone(ME)
     page.goto(at.path)
@@ -225,7 +225,7 @@ def test_focus_stays_where_it_was_when_the_page_changes(phone: Phone) -> None:
 
 
 def seconds(page: Page) -> int:
-    """Left on the clock of the panel."""
+    """The seconds left on the panel's countdown."""
     text = page.locator(".clock time").inner_text()
     total = 0
     for part in text.split(":"):

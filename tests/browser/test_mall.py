@@ -134,10 +134,8 @@ def test_the_payment_page_is_still_open_when_the_hold_is_gone(stack: Stack, shop
     assert box(page) == ["Your order is cancelled"]
 
 
-def test_a_payment_that_the_mall_learns_of_after_the_team_has_ended(
-    stack: Stack, shopper: Open
-) -> None:
-    """It arrived at Alipay, the notification is lost, and nobody comes back to the mall."""
+def test_a_payment_found_after_the_team_has_ended(stack: Stack, shopper: Open) -> None:
+    """Alipay has the payment, its notification is lost, and the shopper does not return."""
     stack.knobs(lose="on")
     page = shopper("late")
     number = order(page, f"action=open&goodsId={ORANGES}")
@@ -190,7 +188,7 @@ def test_back_from_the_payment_page(stack: Stack, shopper: Open) -> None:
 
 
 def test_a_lost_notification_delays_nothing(stack: Stack, shopper: Open) -> None:
-    """The return page has Alipay asked."""
+    """The return page makes the loop query Alipay."""
     stack.knobs(lose="on")
     page = shopper("alone")
     number = order(page, f"action=alone&goodsId={CUPS}")
@@ -200,7 +198,7 @@ def test_a_lost_notification_delays_nothing(stack: Stack, shopper: Open) -> None
 
 
 def test_a_late_notification_changes_nothing(stack: Stack, shopper: Open) -> None:
-    """The return page has asked Alipay before it comes, unless the machine is very slow."""
+    """The return page causes a query of Alipay before, unless the machine is very slow."""
     stack.knobs(delay=5)
     page = shopper("patient")
     number = order(page, f"action=alone&goodsId={CUPS}")
@@ -226,7 +224,7 @@ def test_a_repeated_notification_changes_nothing(stack: Stack, shopper: Open) ->
     ("falsify", "verdict"),
     [("amount", "other amount"), ("app_id", "other app"), ("order", "unknown order")],
 )
-def test_a_notification_that_does_not_fit_is_kept_and_believed_in_nothing(
+def test_a_notification_that_does_not_match_is_stored_without_effect(
     stack: Stack, shopper: Open, falsify: str, verdict: str
 ) -> None:
     stack.knobs(falsify=falsify)

@@ -1,7 +1,7 @@
 """The calls of three generations of old static pages (P1, P2, P3) against platform and mall.
 
-old_pages.html makes exactly their calls. It is served once from one origin with both, as behind
-a reverse proxy, and once from another origin, which both allow by CORS.
+old_pages.html makes exactly their calls. It is served once from the origin of both, as behind a
+reverse proxy, and once from another origin, which both allow by CORS.
 """
 
 import os
@@ -24,7 +24,7 @@ Open = Callable[..., Page]
 
 
 class Front(ThreadingHTTPServer):
-    """Serves the page, and leads to platform and mall as a reverse proxy does."""
+    """Serves the page, and forwards to platform and mall as a reverse proxy does."""
 
     daemon_threads = True
 
@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._lead_on()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
     def _lead_on(self) -> None:
         to = self.server.platform if self.path.startswith("/api/v1/gbm/") else self.server.mall
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def front(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """A proxy before the whole stack. P1 has no key, so the channel is allowed without one."""
+    """A proxy before the whole stack. The channel needs no key, as P1 has none."""
     var_dir, front = tmp_path_factory.mktemp("stack"), Front()
     allowed = {"CORS_ALLOWED_ORIGINS": front.url, "MALL_CORS_ORIGINS": front.url}
     change = (
@@ -92,7 +92,7 @@ def front(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def old_page(chromium: Browser, front: Front) -> Iterator[Open]:
     """Open the page, in a browser of its own unless one is given.
 
-    From the same origin it calls paths; from another one, the addresses of platform and mall.
+    From the same origin the page calls paths; from another one, the URLs of platform and mall.
     """
     contexts = []
 
@@ -115,7 +115,7 @@ def call(page: Page, name: str, *arguments: Any) -> Any:
 
 
 def scan(page: Page, mall: str, ticket: str, user_id: str) -> None:
-    """WeChat's message after the shopper's phone has scanned the code."""
+    """Send WeChat's message after the shopper's phone has scanned the code."""
     phone = page.context.new_page()
     phone.goto(f"{mall}/phone?ticket={ticket}")
     phone.locator("input:not([type=hidden])").fill(user_id)
@@ -125,14 +125,14 @@ def scan(page: Page, mall: str, ticket: str, user_id: str) -> None:
 
 
 def pay(page: Page) -> None:
-    """Submit the form that the mall has answered with, and confirm at Alipay."""
+    """Submit the mall's payment form, and confirm at Alipay."""
     call(page, "submitForm")
     page.get_by_role("button", name="Pay").click()
     expect(page).to_have_url(re.compile("/paid"))
 
 
 def wait_for_status(page: Page, user_id: str, status: str) -> dict[str, Any]:
-    """The shopper's only order, once it has this status."""
+    """Wait until the shopper's only order has this status; return it."""
 
     def has_status() -> bool:
         orders = call(page, "orderList", user_id, None)["orders"]
@@ -170,7 +170,7 @@ def test_p1_locks_and_settles_from_the_browser(old_page: Open) -> None:
     assert others == []
 
 
-def test_p1_of_another_origin_may_only_look(old_page: Open) -> None:
+def test_p1_of_another_origin_may_only_query(old_page: Open) -> None:
     page = old_page(OTHER)
 
     assert call(page, "index", "p1-other")["prices"] == ["100", "20", "80"]
@@ -233,8 +233,8 @@ def test_p3_buys_alone_and_gives_back(old_page: Open, front: Front, origin: str)
     assert call(page, "orderList", user_id, page_one["lastId"])["orders"] == []
 
 
-def test_p3_without_a_trace_is_a_shopper_of_its_own(old_page: Open) -> None:
-    """The page itself makes the fingerprint the user id; only a demo believes it."""
+def test_p3_with_a_traceless_login_is_a_separate_shopper(old_page: Open) -> None:
+    """The page uses the fingerprint as the user id, which only a demo accepts."""
     page = old_page(SAME)
     user_id = "77AF01C2D3E4F5061728394A5B6C7D8E"
 

@@ -30,7 +30,7 @@ SHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 
 
 class Desk:
-    """The console as one operator sees it; texts are named in English and found in its language."""
+    """The console of one operator; tests name texts in English, it finds them in its language."""
 
     def __init__(self, page: Page, language: str) -> None:
         self.page, self._language = page, language
@@ -81,7 +81,7 @@ class Desk:
 
 @pytest.fixture(params=LANGUAGES)
 def desk_of(request: Any, phone: Callable[..., Page], live_server: Any) -> Callable[[User], Desk]:
-    """The desk of this user."""
+    """Open the desk of a user."""
 
     def sit_down(user: User) -> Desk:
         client = Client()

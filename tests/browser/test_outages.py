@@ -1,4 +1,4 @@
-"""The pages while Redis, the worker or the database is away, on a stack of their own."""
+"""The pages while Redis, the worker or the database is down, on a stack of their own."""
 
 import os
 import re
@@ -59,7 +59,7 @@ class Platform:
         self.pages = Pages(url, secret.strip(), source="s01", channel="c01")
 
     def buy(self, user_id: str, team_id: str | None = None) -> str:
-        """A paid seat; the id of its team. The order's number is the shopper's id."""
+        """Lock and pay a seat; return its team's id. The order's number is the shopper's id."""
         order = {"user_id": user_id, "out_trade_no": user_id}
         seat = self.mall.lock(
             **order,
@@ -84,7 +84,7 @@ class Platform:
 
 @pytest.fixture(scope="module")
 def callbacks() -> Iterator[str]:
-    """The mall's URL. Its loop needs a thread of its own: Playwright has one in this thread."""
+    """The mall's URL. Its event loop has its own thread, as Playwright has one in this thread."""
     with ThreadPoolExecutor(1) as thread:
         mall = thread.submit(Sink, lambda request: SUCCESS).result()
         yield mall.url
@@ -109,7 +109,7 @@ def platform(
 
 @pytest.fixture
 def handed_over(chromium: Browser, platform: Platform) -> Iterator[Callable[[str], Page]]:
-    """The page of the shopper's order, in a browser of their own that the mall sent here."""
+    """Open the page of a shopper's order by the mall's hand-over, in a new browser."""
     contexts = []
 
     def opened(user_id: str) -> Page:
@@ -125,7 +125,7 @@ def handed_over(chromium: Browser, platform: Platform) -> Iterator[Callable[[str
 
 @contextmanager
 def away(platform: Platform, name: str) -> Iterator[None]:
-    """A service that has crashed; it is started again."""
+    """Crash a service for the block, then start it again."""
     platform.services.crash(name)
     try:
         yield
@@ -160,7 +160,7 @@ def test_without_redis_shoppers_see_their_team_and_are_handed_over(
     headline(watched, "Complete: the price is yours")
 
 
-def test_without_the_worker_a_team_completes_and_money_is_promised(
+def test_without_the_worker_a_team_completes_and_a_refund_is_promised(
     platform: Platform, handed_over: Callable[[str], Page]
 ) -> None:
     team = platform.buy("dora")
@@ -181,7 +181,7 @@ def test_without_the_worker_a_team_completes_and_money_is_promised(
     expect(history).to_contain_text("The shop was told to return your money")
 
 
-def test_without_the_database_pages_say_so_and_come_back(
+def test_without_the_database_pages_are_503_until_it_is_back(
     platform: Platform, handed_over: Callable[[str], Page]
 ) -> None:
     team = platform.buy("gina")
@@ -190,7 +190,7 @@ def test_without_the_database_pages_say_so_and_come_back(
     other.goto(page.url)
 
     with away(platform, "mariadb"):
-        expect(page.locator("#stale")).to_contain_text("No connection. You see how things stood")
+        expect(page.locator("#stale")).to_contain_text("No connection. This page shows the state")
         headline(page, "2 more people needed")
         answer = other.reload()
         assert answer is not None

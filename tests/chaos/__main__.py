@@ -1,5 +1,5 @@
-"""Run the fault suite. Exits with 0 when nothing was lost, 1 when something was, 3 when there are
-no services to run it on.
+"""Run the fault suite. Exits with 0 if nothing was lost, 1 if something was, and 3 if the services
+cannot be installed.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""The books of the reference mall: every fen that the pretend Alipay took ships, or went back.
+"""The books of the reference mall: every fen that the pretend Alipay took is shipped or returned.
 
-Read from the files of both, whether their processes run or not.
+They are read from the files of both, whether their processes run or not.
 """
 
 import sqlite3
@@ -31,7 +31,7 @@ class Books:
             self.returned[row["trade_no"]].append(row)
 
     def open(self) -> Iterator[str]:
-        """Whatever has not come to its end yet."""
+        """Orders and refunds that have not reached their final state yet."""
         for order in self.orders.values():
             if order["status"] not in FINAL:
                 yield f"order {order['number']}: {order['status']}"
@@ -40,13 +40,13 @@ class Books:
                 yield f"refund {refund['out_request_no']}: {refund['state']} {refund['problem']}"
 
     def ships(self, trade: Row) -> bool:
-        """Is it the payment of an order that was delivered?"""
+        """Is this the payment of an order that was delivered?"""
         order = self.orders.get(trade["out_trade_no"])
         own = order is not None and order["trade_no"] == trade["trade_no"]
         return own and order["status"] == "DEAL_DONE" if order else False
 
     def wrong(self) -> Iterator[str]:
-        """Payments that neither ship nor went back, or both, or twice; goods without a payment."""
+        """Payments neither shipped nor returned, or both, or returned twice; unpaid goods."""
         for trade in self.paid:
             amounts = [Decimal(row["amount"]) for row in self.returned[trade["trade_no"]]]
             due = [] if self.ships(trade) else [Decimal(trade["amount"])]
@@ -64,7 +64,7 @@ class Books:
                 yield f"payment {number}: {sent[number]} refunds here, {at_alipay} at Alipay"
 
     def otherwise_on_the_platform(self) -> Iterator[str]:
-        """Seats that are paid for there and not here, or the other way round."""
+        """Seats that are paid for on the platform and not in the mall, or the reverse."""
         theirs = Order.objects.filter(channel__source="s08", status=Order.Status.PAID)
         seated = set(theirs.values_list("out_trade_no", flat=True))
         ours = {
@@ -90,7 +90,7 @@ class Books:
 
 
 def hurry() -> None:
-    """Time passes for what waits: a loop's next try, and the end of the time to pay."""
+    """Make the mall's next tries due, and end the time to pay of all unpaid orders."""
     now = datetime.now(UTC).replace(tzinfo=None)
     with closing(sqlite3.connect(MALL_DIR / "mall.sqlite3", timeout=10)) as database, database:
         for table in ("mall_order", "mall_refund"):

@@ -1,4 +1,4 @@
-"""A platform whose outbox is broken: it calls the mall after the commit and promises nothing.
+"""A platform with a broken outbox: it calls the mall after the commit and stores no promise.
 
 Settings for `python -m tests.chaos --broken-outbox`, which must find the loss.
 """

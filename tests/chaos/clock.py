@@ -1,4 +1,4 @@
-"""Time passes faster for some teams: their moments, and those of their orders, are moved back."""
+"""Makes time pass faster for some teams: moves their times and those of their orders back."""
 
 import random
 import time
@@ -16,7 +16,7 @@ PASSED = timedelta(minutes=18)  # a team's quarter of an hour, the grace and a b
 
 
 def move_clocks(seed: int, until: float) -> None:
-    """Now and then a team's time, or that of its holds, runs out."""
+    """Now and then let the time of a team, or of its holds, run out."""
     rng = random.Random(seed)
     while time.monotonic() < until:
         time.sleep(rng.uniform(0.2, 1.0))
@@ -28,7 +28,7 @@ def move_clocks(seed: int, until: float) -> None:
 
 
 def end_all() -> None:
-    """The end of every team that still forms has come."""
+    """Let the time of every forming team run out."""
     for team_id in forming_teams():
         rows.retry(partial(age, team_id, holds_only=False))
 

@@ -1,7 +1,7 @@
 """Three nodes each of MariaDB (Galera), Redis (with Sentinel) and RabbitMQ, behind HAProxy.
 
-Processes on loopback, with the checks of deploy/haproxy. A node is killed and comes back empty of
-what it did not keep, or is cut off: it keeps its clients and loses its peers.
+They are processes on loopback, with the checks of deploy/haproxy. A node is killed and starts again
+with what it had on disk, or it is cut off: it keeps its clients and loses its peers.
 """
 
 import re
@@ -20,7 +20,7 @@ LISTENERS = {"mariadb": 3306, "redis": 6379, "rabbitmq": 5672}
 
 
 class Cluster:
-    """What tests.stack.Services is on one machine."""
+    """The same interface as tests.stack.Services, for a cluster."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -47,7 +47,7 @@ class Cluster:
         }
 
     def start(self) -> int:
-        """0, or 3 if the packages are missing and cannot be installed."""
+        """Start all nodes; return 0, or 3 if packages are missing and cannot be installed."""
         command = [str(ROOT / "bin/services.sh"), "cluster"]
         if code := subprocess.run(command, check=False).returncode:
             return code
@@ -75,7 +75,7 @@ class Cluster:
         wait_for(self._nodes[name].is_ready, f"{name} to be back, see {self._nodes[name].log}", 120)
 
     def faults(self) -> list[tuple[str, Callable[[], None], Callable[[], None]]]:
-        """Partitions: of one node of each kind, from its peers."""
+        """The partitions: each cuts one node of a kind off from its peers."""
         return [
             (f"{name} cut off", node.cut_off, lambda node=node, name=name: self._join(node, name))  # type: ignore[misc]
             for name, node in self._nodes.items()

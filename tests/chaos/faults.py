@@ -1,4 +1,4 @@
-"""The faults, and how each is repaired."""
+"""The faults of a run, and how each is repaired."""
 
 import random
 import time
@@ -23,7 +23,7 @@ Fault = tuple[str, Callable[[], None], Callable[[], None]]  # name, break, repai
 
 
 def break_things(stack: Stack, receiver: Receiver, seed: int, until: float) -> Counter[str]:
-    """Every fault once in a random order, then again; returns how often each one was."""
+    """Inject all faults in random order, again and again; return how often each one occurred."""
     rng, count, waiting = random.Random(seed), Counter[str](), list[Fault]()
     faults = _faults(stack, receiver)
     while time.monotonic() < until:
@@ -63,8 +63,8 @@ def _faults(stack: Stack, receiver: Receiver) -> list[Fault]:
         *(
             (
                 f"alipay: {knob}",
-                partial(_turn, stack.alipay_port, {knob: bad}),
-                partial(_turn, stack.alipay_port, {knob: good}),
+                partial(_set_knobs, stack.alipay_port, {knob: bad}),
+                partial(_set_knobs, stack.alipay_port, {knob: good}),
             )
             for knob, bad, good in KNOBS
         ),
@@ -72,8 +72,8 @@ def _faults(stack: Stack, receiver: Receiver) -> list[Fault]:
     ]
 
 
-def _turn(port: int, knobs: dict[str, str]) -> None:
-    """A knob of the pretend Alipay; it may be away just now, and starts with none turned."""
+def _set_knobs(port: int, knobs: dict[str, str]) -> None:
+    """Set knobs of the pretend Alipay, unless it is down; it starts with the defaults."""
     with suppress(requests.RequestException):
         direct_session().post(f"http://127.0.0.1:{port}/knobs", data=knobs, timeout=5)
 

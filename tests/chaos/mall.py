@@ -1,6 +1,6 @@
-"""The reference mall under faults: its shoppers buy, pay at the pretend Alipay, change their mind.
+"""The reference mall under faults: its shoppers buy, pay at the pretend Alipay, and give back.
 
-Nothing is kept of what they do: Alipay's books say what was paid (tests/chaos/books.py).
+Nothing is recorded here: the payments are in Alipay's books (tests/chaos/books.py).
 """
 
 import html
@@ -60,8 +60,8 @@ def prepare(stack: Stack) -> None:
     subprocess.run(command, env=variables, stdout=subprocess.DEVNULL, check=True)
 
 
-class Crowd:
-    """What the threads share: teams that may have a free seat."""
+class OpenTeams:
+    """The teams that may have a free seat, shared by the threads."""
 
     def __init__(self) -> None:
         self.teams: list[tuple[str, str]] = []  # goods id, team id
@@ -69,12 +69,14 @@ class Crowd:
 
 
 class MallShopper(threading.Thread):
-    """A thread of shoppers at the mall; each loop is a new one who uses the old pages' calls."""
+    """A thread of shoppers at the mall; each loop is a new one, who makes the old pages' calls."""
 
-    def __init__(self, stack: Stack, crowd: Crowd, number: int, seed: int, until: float) -> None:
+    def __init__(
+        self, stack: Stack, open_teams: OpenTeams, number: int, seed: int, until: float
+    ) -> None:
         super().__init__(daemon=True)
         self._api = f"http://127.0.0.1:{stack.mall_port}/api/v1/alipay"
-        self._crowd = crowd
+        self._open_teams = open_teams
         self._number = number
         self._random = random.Random(f"mall-{seed}-{number}")
         self._until = until
@@ -103,8 +105,8 @@ class MallShopper(threading.Thread):
         chance = self._random.random()
         if chance < 0.15:
             return {"productId": goods_id, "marketType": 0}
-        with self._crowd.lock:
-            teams = list(self._crowd.teams)
+        with self._open_teams.lock:
+            teams = list(self._open_teams.teams)
         team_id = None
         if teams and chance < 0.75:
             goods_id, team_id = self._random.choice(teams)
@@ -116,7 +118,7 @@ class MallShopper(threading.Thread):
         }
 
     def _order(self, user_id: str, wish: dict[str, Any]) -> str | None:
-        """The payment form; an order without an answer is sent again, and is the same order."""
+        """Order until there is an answer, the payment form; a repeat gets the same order."""
         for _ in range(3):
             with suppress(requests.RequestException, ValueError):
                 form = self._post("create_pay_order", userId=user_id, **wish)
@@ -126,11 +128,11 @@ class MallShopper(threading.Thread):
         return None
 
     def _remember(self, user_id: str, goods_id: str) -> None:
-        """Friends may join the team that this shopper has opened."""
+        """Let other shoppers join the team that this one has opened."""
         [order] = self._post("query_user_order_list", userId=user_id)["orderList"]
-        with self._crowd.lock:
-            kept = self._crowd.teams[1 - OPEN_TEAMS :]
-            self._crowd.teams = [*kept, (goods_id, order["teamId"])]
+        with self._open_teams.lock:
+            kept = self._open_teams.teams[1 - OPEN_TEAMS :]
+            self._open_teams.teams = [*kept, (goods_id, order["teamId"])]
 
     def _pay(self, form: str) -> None:
         """Submit the form and confirm, now and then twice."""
@@ -142,6 +144,6 @@ class MallShopper(threading.Thread):
             self._browser.post(page.url, timeout=15, allow_redirects=False)
 
     def _post(self, name: str, **fields: Any) -> Any:
-        """The mall's answer; None for a refusal."""
+        """Post to the mall; return its answer, or None for a refusal."""
         answer = self._browser.post(f"{self._api}/{name}", json=fields, timeout=15).json()
         return answer["data"]

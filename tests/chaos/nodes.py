@@ -1,4 +1,4 @@
-"""One node of each kind: how it is started, when it is a full member, how it is cut off."""
+"""A node of each kind: starts it, checks that it is a full member, cuts it off."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ CREATE USER monitor@'127.0.0.1';
 
 
 class Node:
-    """A server with its data in a directory and four ports in a row; peers are all first ports."""
+    """A server with its data in a directory and four consecutive ports; peers: all first ports."""
 
     user = ""  # that the server must run as where we are root
 
@@ -42,7 +42,7 @@ class Node:
         raise NotImplementedError
 
     def cut_off(self) -> None:
-        """Silence towards everybody: the peers have to notice."""
+        """Stop the processes, so that the peers have to notice the silence."""
         self._signal(signal.SIGSTOP)
 
     def join_again(self) -> None:
@@ -151,7 +151,7 @@ class Redis(Node):
         self.run(["redis-sentinel", str(path)])
 
     def is_ready(self) -> bool:
-        """The master, or a copy that is up to date."""
+        """Is it the master, or a replica that is up to date?"""
         with suppress(redis.RedisError), closing(self._connect(self.port)) as connection:
             found: Any = connection.info("replication")
             return bool(found["role"] == "master" or found["master_link_status"] == "up")
@@ -228,7 +228,7 @@ def accepts(port: int) -> bool:
 
 
 def _start_epmd() -> None:
-    """Where the nodes of RabbitMQ find each other's ports; they would start one that stays."""
+    """Start epmd, by which RabbitMQ's nodes find each other; one that they start would stay."""
     if RabbitMQ.epmd:
         return
     RabbitMQ.epmd_port = free_port()

@@ -1,4 +1,4 @@
-"""The mall on the other side: it checks every signature and records what it got."""
+"""The mall's callback endpoint: it checks every signature and records the notifications."""
 
 import random
 import threading
@@ -74,7 +74,7 @@ class Receiver:
         return MODES[mode]
 
     def _consume(self) -> None:
-        """Acknowledge each message once it is recorded, however often RabbitMQ goes away."""
+        """Acknowledge each message after recording it; connect again whenever RabbitMQ is lost."""
         while not self._stopped.is_set():
             with suppress(AMQPError, AMQPConnectorException, OSError):
                 parameters = pika.URLParameters(settings.AMQP_URL)

@@ -34,16 +34,17 @@ PATIENCE = 120  # seconds after the faults in which everything has to come to it
 
 
 def run(stack: Stack, seed: int, seconds: int) -> int:
-    """Return the exit code: 0 when nothing was found, else 1."""
+    """Run once; return the exit code: 0 if the verdict finds nothing, else 1."""
     call_command("migrate", verbosity=0)
     until = time.monotonic() + seconds
     with _platform(stack, seed) as (receiver, shop):
         threads: list[threading.Thread] = [
             Shopper(shop, number, seed, until) for number in range(SHOPPERS)
         ]
-        crowd = mall.Crowd()
+        open_teams = mall.OpenTeams()
         threads += [
-            mall.MallShopper(stack, crowd, number, seed, until) for number in range(mall.SHOPPERS)
+            mall.MallShopper(stack, open_teams, number, seed, until)
+            for number in range(mall.SHOPPERS)
         ]
         threads.append(threading.Thread(target=move_clocks, args=(seed, until), daemon=True))
         for thread in threads:
@@ -64,7 +65,7 @@ def run(stack: Stack, seed: int, seconds: int) -> int:
 
 @contextmanager
 def _platform(stack: Stack, seed: int) -> Iterator[tuple[Receiver, Mall]]:
-    """The processes, and the mall with its receiver, its offers and its queue."""
+    """Start the processes, and the mall with its receiver, its offers and its queue."""
     with pika.BlockingConnection(pika.URLParameters(settings.AMQP_URL)) as connection:
         declare_queue(connection.channel())
     channel = make_channel("s07", "c07", callback_hosts="http://127.0.0.1")
@@ -101,7 +102,7 @@ def _client(port: int, api_key: str) -> Client:
 
 
 def _offer(channel: Channel, goods_id: str, group_type: int) -> tuple[str, int]:
-    """Goods in teams of three, fifteen minutes: goods id and activity id."""
+    """Offer goods in teams of three for fifteen minutes; return goods id and activity id."""
     activity = make_activity(
         group_type + 1,
         channel=channel,
@@ -114,7 +115,7 @@ def _offer(channel: Channel, goods_id: str, group_type: int) -> tuple[str, int]:
 
 
 def _wait_until_quiet(stack: Stack) -> None:
-    """Every team's end comes, and time passes for what waits out its back-off."""
+    """End every team, and let back-offs pass, until nothing is under way."""
     end_all()
     undelivered = NotifyTask.objects.exclude(state=NotifyTask.State.DELIVERED)
     backing_off = undelivered.filter(state=NotifyTask.State.RETRYING)

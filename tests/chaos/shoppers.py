@@ -1,4 +1,4 @@
-"""Random shoppers and their mall, which never forgets a payment and repeats what got no answer."""
+"""Random shoppers and their mall, which records every payment and repeats unanswered calls."""
 
 import random
 import threading
@@ -33,7 +33,7 @@ class Purchase:
 
 @dataclass
 class Mall:
-    """The back end that shoppers use: sends requests, counts them, keeps the books."""
+    """The mall's back end: sends requests, counts them, and keeps the books."""
 
     clients: list[Client]  # one for each web server
     goods: dict[str, int]  # goods id -> activity id
@@ -45,7 +45,7 @@ class Mall:
     books: threading.Lock = field(default_factory=threading.Lock)
 
     def call(self, name: str, **fields: Any) -> tuple[str, Any]:
-        """Call once, by any web server: the code, "" without an answer, and what was answered."""
+        """Call any web server once; return the code, "" without an answer, and the answer."""
         answer = None
         try:
             answer = getattr(random.choice(self.clients), name)(**fields)
@@ -73,11 +73,11 @@ class Mall:
             purchase.refunded = code
 
     def pull(self) -> list[tuple[int, str]]:
-        """All events, number and id."""
+        """Fetch all events; return their numbers and ids."""
         return [(event.no, event.id) for event in self.clients[0].events()]
 
     def finish(self) -> list[str]:
-        """Repeat what has not been answered yet; return what never was."""
+        """Repeat calls that were not answered; return those that never were."""
         for purchase in self.purchases.values():
             for _ in range(TRIES):
                 if purchase.paid_at and not purchase.settled:
@@ -97,7 +97,7 @@ class Mall:
 
 
 class Shopper(threading.Thread):
-    """A thread of shoppers; each loop is one who buys or gives back."""
+    """A thread of shoppers. Each loop is one shopper, who buys or gives back."""
 
     def __init__(self, mall: Mall, number: int, seed: int, until: float) -> None:
         super().__init__(daemon=True)
@@ -120,7 +120,7 @@ class Shopper(threading.Thread):
             self.pay(purchase)
 
     def take_seat(self) -> Purchase | None:
-        """Lock, up to three times when there is no answer, sometimes once more for nothing."""
+        """Lock a seat, up to three times without an answer, and sometimes once more after one."""
         user_id = f"u{self.random.randrange(PEOPLE)}"
         team_id, goods_id = self.choose_team()
         self.bought += 1
@@ -173,7 +173,7 @@ class Shopper(threading.Thread):
             self.pay(purchase)
 
     def pay(self, purchase: Purchase) -> None:
-        """Pay: from here on the mall has the money."""
+        """Pay; from then on the mall has the money, and settles."""
         purchase.paid_at = datetime.now(UTC)
         self.mall.settle(purchase)
         if self.random.random() < 0.15:

@@ -1,4 +1,4 @@
-"""Two web servers, two workers and beat on a MariaDB, a Redis and a RabbitMQ, or three of each."""
+"""Two web servers, two workers and beat on MariaDB, Redis and RabbitMQ, with 1 or 3 nodes each."""
 
 from tests.chaos.cluster import Cluster
 from tests.stack import PROCFILE, ROOT, Processes, Services, free_port, web, worker
@@ -38,7 +38,7 @@ class Stack(Processes):
         super().__init__(commands, self.environment, DIR / "processes.log")
 
     def _mall_environment(self) -> dict[str, str]:
-        """Environment of the reference mall, its two loops and the pretend Alipay: s08/c08."""
+        """The environment of the reference mall s08/c08, its two loops and the pretend Alipay."""
         return {
             "PYTHONPATH": str(ROOT / "clients/python/src"),
             "NO_PROXY": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""The verdict of a run, when everything is back and quiet, by the mall's own books."""
+"""The verdict of a run by the mall's books, once all is repaired and nothing is under way."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ OURS = {"channel__source": "s07"}  # of the mall in tests/chaos/shoppers.py
 def findings(
     mall: Mall, receiver: Receiver, unanswered: list[str], events: list[tuple[int, str]]
 ) -> dict[str, list[str]]:
-    """Every way in which the platform fell short -> the rows; empty when it did not."""
+    """A sentence for each kind of failure -> its rows; empty if there is none."""
     mall_books = Books()
     completions, refunds = _received(receiver, TeamSuccess), _received(receiver, TeamRefund)
     found = {
@@ -56,7 +56,7 @@ def _stuck() -> Iterator[str]:
 
 
 def _lost_completions(completions: list[TeamSuccess]) -> Iterator[str]:
-    """Judged by the teams, not by the promises: those may be what is missing."""
+    """Completions without a notification, judged by the teams, as promises may be missing."""
     received = {completion.team_id for completion in completions}
     complete = Team.objects.filter(**OURS).exclude(completed_at=None).values_list("pk", flat=True)
     expected = {str(pk) for pk in complete}
@@ -86,7 +86,7 @@ def _sent_under_two_ids(completions: list[TeamSuccess], refunds: list[TeamRefund
 
 
 def _undelivered() -> Iterator[str]:
-    """Undelivered notifications. None may be given up: no endpoint fails that long here."""
+    """Undelivered notifications. None may be given up, as no endpoint fails that long here."""
     for task in NotifyTask.objects.exclude(state=NotifyTask.State.DELIVERED):
         yield f"{task.key}: {task.get_state_display()} after {task.attempts} attempts"
 
@@ -100,7 +100,7 @@ def _pulled_otherwise(receiver: Receiver, events: list[tuple[int, str]]) -> Iter
 
 
 def _money(mall: Mall, completions: list[TeamSuccess], refunds: list[TeamRefund]) -> Iterator[str]:
-    """Money in is money of seated orders and money of refund notices."""
+    """Differences between the money that came in and that of seated orders and refund notices."""
     came = {p.out_trade_no: p.price for p in mall.purchases.values() if p.paid_at}
     returned = {refund.out_trade_no for refund in refunds if refund.money_is_due}
     shipped = {number for each in completions for number in each.out_trade_no_list}

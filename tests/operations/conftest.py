@@ -19,7 +19,7 @@ def _nginx() -> None:
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory, _nginx: None) -> Edge:
-    """An nginx with its upstreams, none started yet."""
+    """An nginx and its upstreams, not started yet."""
     return Edge(tmp_path_factory.mktemp("edge"))
 
 

@@ -35,7 +35,7 @@ class ToLoopback(HTTPAdapter):
 
 
 class Mall(socketserver.ThreadingUnixStreamServer):
-    """Answers with what it was sent; hangs up on a path that says so. Keeps every request line."""
+    """A stand-in that echoes requests, drops connections on one path, and records request lines."""
 
     daemon_threads = True
 
@@ -73,7 +73,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 class Edge:
     def __init__(self, root: Path, *, code: Path = ROOT, **variables: str) -> None:
-        """root stands for /: its etc, run and var hold what the configuration names.
+        """root stands for /: its etc, run and var contain the files that the configuration names.
 
         code: a checkout of the platform, or a link to one.
         """
@@ -113,7 +113,7 @@ class Edge:
         return self.root / f"run/groupbuy/web-{name}.sock"
 
     def accepted(self) -> int:
-        """Connections that the web servers have accepted and not closed yet."""
+        """The number of connections that the web servers have accepted and not closed yet."""
         lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
         paths = {str(self.socket_of("a")), str(self.socket_of("b"))}
         connected, queued = "03", "0"  # columns St and Inode
@@ -129,7 +129,7 @@ class Edge:
 
     @contextmanager
     def platform(self) -> Iterator[None]:
-        """Two web servers, with the demo's goods."""
+        """Run two web servers, with the demo's goods."""
         self.manage("migrate", "--verbosity", "0")
         self.manage("seed_demo")
         self.key = self.manage("create_api_key", "s01", "c01").split()[-1]
@@ -143,7 +143,7 @@ class Edge:
 
     @contextmanager
     def nginx(self, **changed: str) -> Iterator[None]:
-        """nginx, with other values for some texts of its configuration."""
+        """Run nginx; some texts of its configuration are replaced."""
         self._make_certificate()
         command = ["nginx", "-p", str(self.root), "-c", self._configure(changed)]
         process = subprocess.Popen([*command, "-e", "error.log"], cwd=self.root)
@@ -175,7 +175,7 @@ class Edge:
         )
 
     def connect(self, sent: bytes = b"") -> ssl.SSLSocket:
-        """A connection that has sent these bytes."""
+        """Open a connection and send these bytes."""
         context = ssl.create_default_context(cafile=self.certificate)
         context.set_alpn_protocols(["http/1.1"])
         plain = socket.create_connection(("127.0.0.1", self.https), PATIENCE)
@@ -184,7 +184,7 @@ class Edge:
         return line
 
     def logged(self, path: str) -> list[str]:
-        """nginx's lines about this path."""
+        """The lines of nginx's log about this path."""
         return [line for line in self.log.read_text().splitlines() if f' {path}"' in line]
 
     def _make_certificate(self) -> None:
@@ -196,7 +196,7 @@ class Edge:
         subprocess.run(command, check=True, capture_output=True)
 
     def _configure(self, changed: dict[str, str]) -> str:
-        """The files as they are, with paths below root and ports of this test."""
+        """Write the shipped files with paths below root and this test's ports."""
         text = "".join(
             (ROOT / "deploy/nginx" / name).read_text("utf-8")
             for name in ("upstreams.conf", "groupbuy.conf")
@@ -221,7 +221,7 @@ class Edge:
 
 
 def _answers(path: Path) -> bool:
-    """Whether a web server behind this socket answers."""
+    """Does a web server respond on this socket?"""
     with socket.socket(socket.AF_UNIX) as line, suppress(OSError):
         line.settimeout(5)
         line.connect(str(path))

@@ -36,7 +36,7 @@ class Shoppers:
                 each.join(PATIENCE)
 
     def wait_for_more(self, number: int = 30) -> None:
-        """Wait for so many more answers."""
+        """Wait for this many more answers."""
         before = self.answers
         wait_for(lambda: self.answers >= before + number, "answers")
 
@@ -55,7 +55,7 @@ class Shoppers:
         self.answers += 1
 
     def _look(self, browser: requests.Session) -> None:
-        """Look at a page with a cookie, so that it is not from the cache."""
+        """Get a page with a cookie, so that it does not come from the cache."""
         cookie = {"Cookie": "shopper_x=y"}
         browser.get(self._edge.url + OFFER, headers=cookie, timeout=PATIENCE).raise_for_status()
 
@@ -65,7 +65,7 @@ class Shoppers:
 
 
 def lock(client: Client, name: str) -> Seat:
-    """A shopper of this name opens a team by an order of this name."""
+    """Open a team by a shopper and an order of this name."""
     return client.lock(
         user_id=name,
         goods_id="9890001",

@@ -1,4 +1,4 @@
-"""docker-compose.yml: its schema, what every service must have, its commands as processes."""
+"""docker-compose.yml: its schema, the limits of every service, and its commands as processes."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_it_keeps_to_the_schema() -> None:
 
 
 @pytest.mark.parametrize("kind", ["volumes", "networks", "secrets", "depends_on"])
-def test_what_services_name_is_there(kind: str) -> None:
+def test_services_name_only_what_is_defined(kind: str) -> None:
     there = SERVICES if kind == "depends_on" else COMPOSE[kind]
 
     for service in SERVICES.values():
@@ -59,7 +59,7 @@ def test_every_service_is_confined(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_directories_in_memory_belong_to_the_service(name: str) -> None:
-    """A tmpfs over a directory of the image keeps that one's mode: root's, without an owner."""
+    """A tmpfs over a directory of the image keeps the directory's mode, but belongs to root."""
     _tmp, *mounts = SERVICES[name]["tmpfs"]
 
     assert [each for each in mounts if not re.fullmatch(r"/[\w/]+:uid=\d+,gid=\d+", each)] == []
@@ -75,7 +75,7 @@ def test_only_nginx_can_be_reached_from_other_hosts() -> None:
     assert COMPOSE["networks"]["data"]["internal"] is True
 
 
-def test_the_script_makes_every_file_that_is_named_and_keeps_it(tmp_path: Path) -> None:
+def test_the_script_makes_every_secret_file_once(tmp_path: Path) -> None:
     script = [str(ROOT / "deploy/secrets.sh"), str(tmp_path)]
     subprocess.run(script, check=True)
     made = {path.name: path.read_text() for path in tmp_path.iterdir()}
@@ -93,7 +93,7 @@ def test_the_script_makes_every_file_that_is_named_and_keeps_it(tmp_path: Path) 
 
 
 class Containers:
-    """The services of ours as processes, with their paths below a directory that stands for /."""
+    """Our own services as processes, with their paths below a directory that stands for /."""
 
     def __init__(self, edge: Edge) -> None:
         self.root, redis = edge.root, edge.root / "run/redis.sock"
@@ -125,7 +125,7 @@ class Containers:
         return self._run(command[0] if kind == "CMD-SHELL" else shlex.join(command)).returncode == 0
 
     def run(self, command: str) -> str:
-        """The command's output."""
+        """Run a command of a service; return its output."""
         ended = self._run(command)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
@@ -153,7 +153,7 @@ class Containers:
 
 @pytest.fixture(scope="module")
 def containers(edge: Edge) -> Iterator[Containers]:
-    """Every service of ours, started as docker compose would start it, behind nginx."""
+    """Start our own services as docker compose would, behind nginx."""
     containers = Containers(edge)
     with containers.redis.running(), edge.nginx():
         containers.run(containers.command("migrate"))

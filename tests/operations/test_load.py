@@ -1,4 +1,4 @@
-"""make load, for some seconds, against a stack that runs already."""
+"""make load, for some seconds, on a running stack."""
 
 import json
 import subprocess

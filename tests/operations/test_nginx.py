@@ -1,4 +1,4 @@
-"""The shipped configuration of nginx, run for real: what it serves, limits, caches and repeats."""
+"""A real nginx with the shipped configuration: what it serves, limits, caches and repeats."""
 
 import socket
 import ssl
@@ -76,7 +76,7 @@ def test_other_names_have_no_certificate(served: Edge) -> None:
 
 
 @pytest.mark.parametrize("path", [OFFER, "/nothing", "/api/nothing", "/static/pages.css"])
-def test_browsers_are_told_to_stay_on_https(served: Edge, path: str) -> None:
+def test_responses_have_hsts(served: Edge, path: str) -> None:
     assert served.get(path).headers["Strict-Transport-Security"] == HSTS
 
 
@@ -139,7 +139,7 @@ def test_connections_wait_in_long_queues(served: Edge) -> None:
 # --- The cache --------------------------------------------------------------------------------
 
 
-def test_guests_share_a_page_and_nobody_else_gets_it(served: Edge) -> None:
+def test_guests_share_a_cached_page_that_others_do_not_get(served: Edge) -> None:
     def hit() -> bool:
         assert '<html lang="en">' in served.get(OFFER, Accept_Language="en").text
         return " HIT " in served.logged(OFFER)[-1]
@@ -216,7 +216,7 @@ def test_one_address_gets_so_many_answers(lonely: Edge) -> None:
 
 
 @pytest.mark.parametrize(("method", "times"), [("GET", 2), ("POST", 1)])
-def test_what_has_been_sent_is_repeated_only_if_that_is_safe(
+def test_a_sent_request_is_repeated_only_if_that_is_safe(
     lonely: Edge, method: str, times: int
 ) -> None:
     path = lonely.root / "run/groupbuy-mall/web.sock"

@@ -1,4 +1,4 @@
-"""Web servers and workers that are restarted lose nothing."""
+"""Restarts of web servers and workers lose nothing."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ def test_web_servers_restarted_one_after_the_other_fail_no_request(served: Edge)
 
 
 def test_a_web_server_answers_what_it_has_accepted_before_it_stops(served: Edge) -> None:
-    """Locks that wait for the database while both servers are told to stop."""
+    """Locks wait for the database while both servers get SIGTERM."""
     mall = served.client(pauses=())
     with (
         closing(sqlite3.connect(served.var_dir / "db.sqlite3", isolation_level=None)) as database,
@@ -56,7 +56,7 @@ def test_a_web_server_answers_what_it_has_accepted_before_it_stops(served: Edge)
 
 
 def test_a_worker_finishes_its_call_before_it_stops(served: Edge) -> None:
-    """A mall that answers only after the worker was told to stop."""
+    """The mall answers only after the worker has got SIGTERM."""
     asked, told = Event(), Event()
     calls: list[str] = []
 
@@ -95,7 +95,7 @@ def test_a_worker_finishes_its_call_before_it_stops(served: Edge) -> None:
 
 
 def complete_team(mall: Client, notify_url: str) -> None:
-    """Two shoppers lock and pay the seats of a team."""
+    """Let two shoppers lock and pay for the seats of a team."""
     team_id = None
     for name in ("leader", "friend"):
         seat = mall.lock(

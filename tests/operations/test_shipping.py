@@ -1,4 +1,4 @@
-"""A real rsyslog takes the log to Elasticsearch: each line once, whatever happens on the way."""
+"""A real rsyslog sends the log to Elasticsearch: each line arrives once, despite outages."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ CONFIGURATION = (ROOT / "deploy/elk/rsyslog.conf").read_text("utf-8")
 
 
 class Bulk:
-    """Elasticsearch's bulk API; keeps documents by id."""
+    """A stub of Elasticsearch's bulk API; stores documents by id."""
 
     def __init__(self) -> None:
         self.documents: dict[str, dict[str, Any]] = {}
@@ -55,7 +55,7 @@ def bulk() -> Iterator[Bulk]:
 
 @contextmanager
 def rsyslog(directory: Path, server: str) -> Iterator[None]:
-    """The configuration in deploy/elk with other paths."""
+    """Write the configuration of deploy/elk with other paths."""
     (directory / "spool").mkdir(exist_ok=True)
     text = CONFIGURATION.replace("/var/lib/groupbuy", str(directory))
     text = text.replace("/var/spool/rsyslog", str(directory / "spool"))
@@ -81,7 +81,7 @@ def directory(tmp_path: Path) -> Path:
 def test_each_line_arrives_once(
     directory: Path, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Elasticsearch is away at first, files are renamed, and rsyslog is started again."""
+    """Elasticsearch is down at first, files are renamed, and rsyslog is restarted."""
     monkeypatch.setattr(logs, "LOOK", 0)
     monkeypatch.setattr(logs, "SIZE", 5000)
     bulk.to_lose = 2

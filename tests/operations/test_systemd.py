@@ -24,7 +24,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_unit_is_valid_and_hardened(unit: Path, tmp_path: Path) -> None:
-    """Judged with this checkout's programs in place of those in /opt/groupbuy."""
+    """The unit is checked with this checkout's programs instead of those in /opt/groupbuy."""
     copy = tmp_path / unit.name.replace("@", "@a")
     copy.write_text(unit.read_text("utf-8").replace("/opt/groupbuy", str(ROOT)))
 

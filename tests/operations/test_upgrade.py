@@ -1,4 +1,4 @@
-"""An upgrade from the release before, with its data and under load (docs/deployment.md)."""
+"""An upgrade from the previous release, with its data and under load (docs/deployment.md)."""
 
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ NOWHERE = "http://127.0.0.1:9/"
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """The code of the release before."""
+    """The code of the previous release."""
     command = ["git", "archive", RELEASE_BEFORE]
     archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
@@ -31,7 +31,7 @@ def old(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def edge(old: Path, tmp_path: Path, _nginx: None) -> Iterator[Edge]:
-    """The release before on MariaDB and Redis, with thirty days of trade, behind nginx."""
+    """The previous release on MariaDB and Redis, with thirty days of trade, behind nginx."""
     pytest.importorskip("MySQLdb", reason="no mysqlclient")
     services = Services(tmp_path / "services", "mariadb", "redis", flush=False)
     if services.start():

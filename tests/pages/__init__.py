@@ -1,1 +1,1 @@
-"""What shoppers see."""
+"""Tests of the shopper pages."""

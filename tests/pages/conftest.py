@@ -1,4 +1,4 @@
-"""Browsers of shoppers: handed over by the mall, or by nobody."""
+"""Browsers of shoppers whom the mall has handed over, and of guests."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -46,6 +46,6 @@ def look() -> Callable[..., str]:
 
 @pytest.fixture
 def time_goes(_now: None) -> Iterator[Callable[[timedelta], None]]:
-    """Let so much time pass in this test."""
+    """Let this much time pass in this test."""
     with time_machine.travel(NOW, tick=False) as traveller:
         yield lambda passed: traveller.shift(passed)

@@ -1,6 +1,6 @@
-"""Every state that a page can be in: rows that bring it about, and who looks at which path.
+"""Every state of a page: a scene makes the rows, and names the path and the visitor.
 
-A scene takes the time at which it is looked at, so that a browser can look at it now.
+A scene takes the time at which its page is shown, so that a browser can open it now.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ ME = NAMES[0]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A path and the visitor who looks at it; "" is one without a hand-over."""
+    """A path, and the user id of the visitor, "" for a guest."""
 
     path: str
     user_id: str
@@ -42,7 +42,7 @@ def scene(build: Build) -> Build:
 
 
 def offer_at(now: datetime, **fields: Any) -> Activity:
-    """The book, 100 -> 80 in a team of three, for half an hour more."""
+    """Offer the book, 100 -> 80 in a team of three, for another half an hour."""
     channel = make_channel(name="小书店", checkout_url="https://mall.example.com/buy")
     Sku.objects.get_or_create(
         goods_id=GOODS,
@@ -58,7 +58,7 @@ def offer_at(now: datetime, **fields: Any) -> Activity:
 
 
 def team_at(now: datetime, *user_ids: str, paid: int = 0, **fields: Any) -> Team:
-    """A team opened at that time, whose first members have paid a minute later."""
+    """Make a team at that time; its first members pay a minute later."""
     team_id = ""
     for user_id in user_ids:
         order = factories.lock(user_id, now=now, team_id=team_id, **fields)
@@ -73,7 +73,7 @@ def code_of(team: Team, user_id: str) -> str:
 
 
 def seen(team: Team, state: str, *, by: str = "") -> Scene:
-    """The team by the link of its first member, looked at by somebody else."""
+    """The team by the link of its first member, as another visitor sees it."""
     first = team.orders.order_by("pk")[0]
     return Scene(f"/t/{first.code}", by, state)
 
@@ -83,7 +83,7 @@ def mine(team: Team, state: str, *, by: str = ME) -> Scene:
 
 
 def end(team: Team, now: datetime) -> None:
-    """Run the sweeps over what is due."""
+    """Run the sweeps that end holds and teams."""
     expire.close_overdue_holds(clock=lambda: now)
     expire.end_overdue_teams(clock=lambda: now)
 
@@ -495,7 +495,7 @@ def many_orders(now: datetime, count: int = 12) -> Scene:
 
 
 def orders_given_back(now: datetime) -> Scene:
-    """The refund of the newest was confirmed, of the oldest in part; the other is under way."""
+    """The newest order's refund is confirmed, the oldest's in part; the other's is under way."""
     offer_at(now, take_limit=30)
     for n in range(3):
         order: dict[str, Any] = {

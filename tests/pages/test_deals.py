@@ -1,4 +1,4 @@
-"""On the way to the mall: the checkout URL and what it is told, or why not, in words."""
+"""Redirects to the mall: the checkout URL and its parameters, or a page with the reason."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,14 +19,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
 
 
 def sent_to(response: Any) -> dict[str, str]:
-    """The query that the mall's checkout URL gets."""
+    """The query of the mall's checkout URL to which this path redirects."""
     assert response.status_code == 303
     parts = urlsplit(response["Location"])
     assert (parts.scheme, parts.netloc, parts.path) == ("https", "mall.example.com", "/buy")
     return dict(parse_qsl(parts.query))
 
 
-def test_what_the_mall_is_told() -> None:
+def test_the_parameters_of_the_checkout_url() -> None:
     offer_at(NOW)
     team = team_at(NOW - MINUTE, NAMES[1])
     code, goods = code_of(team, NAMES[1]), {"goodsId": GOODS}
@@ -105,7 +105,7 @@ def test_an_offer_that_cannot_be_opened_says_why(name: str, words: str) -> None:
     assert (response.status_code, words in response.content.decode()) == (409, True)
 
 
-def test_the_seat_that_was_taken_a_moment_ago_is_not_promised() -> None:
+def test_joining_a_team_that_filled_a_moment_ago_is_refused() -> None:
     offer_at(NOW, target_count=2)
     team = team_at(NOW - MINUTE, NAMES[1])
     path, client = f"/t/{code_of(team, NAMES[1])}", browser(ME)
@@ -128,7 +128,7 @@ def test_a_channel_without_a_checkout_says_how_to_buy() -> None:
     assert "Choose to open a team." in how.content.decode()
 
 
-def test_somebody_elses_order_is_not_dealt_with() -> None:
+def test_the_order_of_another_shopper_leads_to_its_team() -> None:
     at = SCENES["my_seat_unpaid"](NOW)
 
     other = browser(NAMES[1]).get(f"{at.path}/order/pay")
@@ -141,7 +141,7 @@ def test_somebody_elses_order_is_not_dealt_with() -> None:
 
 
 @pytest.mark.parametrize("path", ["/t/nothere222", "/o/s01/c01/none", "/o/s00/c00", "/nothing"])
-def test_what_does_not_exist_has_a_page_with_a_way_on(path: str) -> None:
+def test_a_404_page_links_to_another_page(path: str) -> None:
     offer_at(NOW)
 
     response = browser().get(path)
@@ -205,7 +205,7 @@ def test_a_payment_that_wechat_does_not_open_is_moved_to_the_browser(
     assert browser().get(out)["Location"] == directly
 
 
-def test_elsewhere_and_for_other_deeds_nothing_changes(code: str) -> None:
+def test_other_deeds_and_channels_redirect_directly_inside_wechat(code: str) -> None:
     mall = "https://mall.example.com/buy?"
 
     assert way_out(f"/t/{code}/order/view", ME).startswith(mall)
@@ -214,7 +214,7 @@ def test_elsewhere_and_for_other_deeds_nothing_changes(code: str) -> None:
     assert way_out(f"/t/{code}/order/pay", ME).startswith(mall)
 
 
-def test_a_way_out_is_good_for_an_hour_and_for_one_address(
+def test_a_link_out_of_wechat_is_valid_for_an_hour_and_one_address(
     code: str, time_goes: Callable[[timedelta], None]
 ) -> None:
     out = way_out(f"/t/{code}/order/pay", ME)

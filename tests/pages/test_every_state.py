@@ -1,4 +1,4 @@
-"""Every state of every page: it is what it says, has one main action, and gives nothing away."""
+"""Every state of every page is named right, has one main action, and shows no ids of others."""
 
 import html
 import inspect
@@ -62,7 +62,7 @@ def test_no_page_shows_the_ids_of_others(name: str, look: Look) -> None:
 
 
 def _internal_ids() -> list[int]:
-    """Ids of rows that are too long to be mistaken for a price."""
+    """Ids of rows; they are too long to be mistaken for a price."""
     found = [
         *Team.objects.values_list("pk", flat=True),
         *Order.objects.values_list("pk", flat=True),

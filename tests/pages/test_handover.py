@@ -1,4 +1,4 @@
-"""Hand-over (跳转登录): a mall's link opens one session, once, for minutes, on its channel."""
+"""Hand-over (跳转登录): a mall's link opens a session on its channel, once and for minutes."""
 
 import secrets
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def channel(_now: None) -> Channel:
 
 
 def link(channel: Channel, user_id: str = "wangxiaoming", **changed: Any) -> dict[str, str]:
-    """The query of a fresh link; what is changed is signed, too."""
+    """The query of a fresh link; the signature covers the changes."""
     values: dict[str, Any] = {
         "user_id": user_id,
         "until": int((timezone.now() + 5 * MINUTE).timestamp()),
@@ -101,7 +101,7 @@ def test_without_a_path_the_link_leads_to_the_offers(channel: Channel) -> None:
     assert follow(browser(), link(channel, to=""))["Location"] == "/o/s01/c01"
 
 
-def test_a_link_is_good_once(channel: Channel) -> None:
+def test_a_link_is_valid_once(channel: Channel) -> None:
     query, thief = link(channel), browser()
     follow(browser(), query)
 
@@ -118,7 +118,7 @@ def test_in_the_browser_that_used_it_a_link_still_leads_on(channel: Channel) -> 
     assert follow(somebody_else, query).status_code == 403
 
 
-def test_a_preview_does_not_use_a_link_up(channel: Channel) -> None:
+def test_a_link_preview_does_not_use_the_link(channel: Channel) -> None:
     query, client = link(channel), browser()
 
     assert client.head("/h/s01/c01", query).status_code == 405
@@ -151,9 +151,7 @@ def test_an_altered_link_opens_nothing(channel: Channel, field: str) -> None:
         {"to": "/" + "x" * 512},
     ],
 )
-def test_a_link_that_cannot_be_read_opens_nothing(
-    channel: Channel, changed: dict[str, str]
-) -> None:
+def test_an_unreadable_link_opens_nothing(channel: Channel, changed: dict[str, str]) -> None:
     client = browser()
 
     assert_refused(client, follow(client, link(channel) | changed), "This link is not complete")
@@ -167,7 +165,7 @@ def test_a_link_of_another_channel_opens_nothing(channel: Channel) -> None:
     assert_refused(client, response, "This link was changed")
 
 
-def test_a_session_is_good_for_its_channel_only(channel: Channel) -> None:
+def test_a_session_is_valid_for_its_channel_only(channel: Channel) -> None:
     make_channel("s09", "c09", name="Other shop")
     client = browser()
     follow(client, link(channel))
@@ -175,7 +173,7 @@ def test_a_session_is_good_for_its_channel_only(channel: Channel) -> None:
     assert client.get("/my/s09/c09").status_code == 403
 
 
-def test_a_link_is_good_for_minutes(channel: Channel) -> None:
+def test_a_link_is_valid_for_minutes(channel: Channel) -> None:
     client = browser()
     until = int(timezone.now().timestamp())
 
@@ -184,7 +182,7 @@ def test_a_link_is_good_for_minutes(channel: Channel) -> None:
     assert_refused(client, follow(client, link(channel, until=far)), "This link is not complete")
 
 
-def test_on_another_site_a_link_asks_first(channel: Channel) -> None:
+def test_a_link_on_another_site_asks_for_confirmation(channel: Channel) -> None:
     query, client = link(channel), Client(enforce_csrf_checks=True)
     client.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
 
@@ -211,20 +209,22 @@ def test_on_another_site_a_link_asks_first(channel: Channel) -> None:
         "",
     ],
 )
-def test_from_the_mall_or_from_nowhere_a_link_is_followed(channel: Channel, referer: str) -> None:
+def test_a_link_on_the_mall_or_without_a_referer_is_followed(
+    channel: Channel, referer: str
+) -> None:
     headers = {"Referer": referer} if referer else {}
 
     assert follow(browser(), link(channel), headers=headers).status_code == 303
 
 
-def test_a_channel_that_names_no_host_believes_every_site(channel: Channel) -> None:
+def test_a_channel_without_hosts_accepts_links_on_every_site(channel: Channel) -> None:
     Channel.objects.update(checkout_url="", callback_hosts="")
     headers = {"Referer": "https://elsewhere.example/"}
 
     assert follow(browser(), link(channel), headers=headers).status_code == 303
 
 
-def test_while_a_secret_is_rotated_both_are_good(channel: Channel) -> None:
+def test_while_a_secret_is_rotated_both_are_valid(channel: Channel) -> None:
     early, late = browser(), browser()
     old = link(channel)
     follow(early, old)
@@ -256,7 +256,7 @@ def test_a_session_ends_after_a_week_and_by_leaving(channel: Channel, time_goes:
     assert not is_known(client)
 
 
-def test_used_links_are_forgotten_when_their_time_is_over(channel: Channel) -> None:
+def test_used_links_are_deleted_when_they_expire(channel: Channel) -> None:
     follow(browser(), link(channel))
 
     assert handover.forget_used_links(now=NOW) == 0
@@ -264,12 +264,12 @@ def test_used_links_are_forgotten_when_their_time_is_over(channel: Channel) -> N
     assert UsedLink.objects.count() == 0
 
 
-def test_an_unknown_channel_has_no_way_in() -> None:
+def test_an_unknown_channel_is_not_found() -> None:
     assert browser().get(reverse("enter", args=["s00", "c00"])).status_code == 404
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_browsers_at_the_same_moment_one_uses_the_link(channel: Channel) -> None:
+def test_one_of_two_simultaneous_browsers_uses_the_link(channel: Channel) -> None:
     known = channels.find("s01", "c01")
     assert known is not None
     read = handover.read_link(known, link(channel), now=NOW)

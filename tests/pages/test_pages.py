@@ -1,4 +1,4 @@
-"""The pages beside the states: lists, cards, problems, and stored text that stays text."""
+"""The pages apart from their states: lists, cards, error pages, and escaping of stored text."""
 
 import html
 import re
@@ -134,7 +134,7 @@ def test_a_payment_that_was_not_taken_leads_to_no_other_team(name: str, look: Lo
 
 
 @pytest.mark.parametrize("name", [name for name in SCENES if name.endswith("_is_back")])
-def test_money_that_is_back_is_said_with_amount_and_moment(name: str, look: Look) -> None:
+def test_a_confirmed_refund_is_shown_with_amount_and_time(name: str, look: Look) -> None:
     at = SCENES[name](NOW)
     Order.objects.exclude(refund_at=None).update(refund_amount="79.90")
 
@@ -146,7 +146,7 @@ def test_money_that_is_back_is_said_with_amount_and_moment(name: str, look: Look
     assert "Its return was ordered" not in page
 
 
-def test_an_order_whose_money_is_back_says_so_in_its_sums_and_events(look: Look) -> None:
+def test_a_confirmed_refund_is_in_the_sums_and_events_of_its_order(look: Look) -> None:
     page = look(SCENES["order_my_money_is_back"](NOW))
 
     sums = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page)
@@ -209,7 +209,7 @@ def test_the_wall_shows_what_this_visitor_may_see(look: Look) -> None:
 @pytest.mark.parametrize(
     ("hold", "words"),
     [
-        (14, "Your seat is held for 14 minutes while you pay, and never longer than the team has."),
+        (14, "Your seat is held for 14 minutes while you pay, but no longer than the team's time."),
         (15, "Your seat is held while you pay, until the team's time is up."),
     ],
 )
@@ -306,7 +306,7 @@ def test_every_member_invites_by_a_link_of_their_own(look: Look) -> None:
     assert f'value="http://testserver/t/{codes[ME]}"' in by_anothers_link
 
 
-def test_an_old_link_leads_to_the_new_team_of_whoever_sent_it(look: Look) -> None:
+def test_an_old_link_leads_to_the_new_team_of_its_sender(look: Look) -> None:
     offer_at(NOW, take_limit=2)
     old = team_at(NOW - 20 * MINUTE, NAMES[1], NAMES[2], paid=1)
     end(old, NOW - 2 * MINUTE)
@@ -378,7 +378,7 @@ def test_other_pages_are_for_one_browser_only() -> None:
     assert "X-Accel-Expires" not in browser().get(f"{OFFER}x").headers  # there is none
 
 
-def test_a_poll_knows_its_tag_from_a_proxy_that_packs() -> None:
+def test_a_poll_accepts_the_weak_tag_of_a_compressing_proxy() -> None:
     offer_at(NOW)
     etag = browser().get(OFFER, {"live": ""})["ETag"]
 
@@ -397,7 +397,7 @@ def test_a_poll_knows_its_tag_from_a_proxy_that_packs() -> None:
         (ImproperlyConfigured("a bug"), 500, "Something went wrong"),
     ],
 )
-def test_a_page_that_breaks_needs_nothing_to_say_so(
+def test_the_error_page_needs_neither_templates_nor_database(
     error: Exception, status: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer_at(NOW)

@@ -1,4 +1,4 @@
-"""What a page that is looked at costs: polls, copies, limits; and that it is true all the same."""
+"""The cost of live pages: polls, copies, limits. They are current nevertheless."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -35,7 +35,7 @@ STATIC = Path(__file__).parents[2] / "static"
 
 @pytest.fixture
 def _warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Copies stay good for the whole test."""
+    """Copies stay fresh for the whole test."""
     monkeypatch.setattr(snapshots, "MAX_AGE", 3600)
     yield
     snapshots.invalidate()
@@ -214,7 +214,7 @@ def test_guests_who_look_at_once_have_one_page_rendered(name: str, rendered: lis
 
 @pytest.mark.usefixtures("_warm")
 def test_a_guest_with_an_old_part_gets_the_new_one(rendered: list[str]) -> None:
-    """Although the guest before had it already, so that nothing was rendered."""
+    """The guest before had the new part already, so that it was not rendered."""
     at = SCENES["team_joinable"](NOW)
     etag = poll(browser(), at.path)["ETag"]
     snapshots.invalidate()
@@ -262,7 +262,7 @@ def test_a_shopper_has_a_page_of_their_own(rendered: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("_warm")
-def test_news_is_rendered_for_guests_at_once(rendered: list[str]) -> None:
+def test_a_change_is_rendered_for_guests_at_once(rendered: list[str]) -> None:
     at = SCENES["team_joinable"](NOW)
     browser().get(at.path)
     snapshots.invalidate()

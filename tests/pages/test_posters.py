@@ -1,4 +1,4 @@
-"""Posters and banners: they scan, say how things stand, and are drawn once."""
+"""Posters and banners: their codes scan, they show the team's state, and they are drawn once."""
 
 import re
 import threading
@@ -123,7 +123,7 @@ def test_a_poster_of_a_finished_team_leads_to_a_way_on(name: str) -> None:
 # --- What it says -----------------------------------------------------------------------------
 
 
-def test_a_poster_says_what_a_friend_needs_to_know(said: list[Poster]) -> None:
+def test_a_poster_shows_price_people_and_end(said: list[Poster]) -> None:
     at = SCENES["my_team_forming"](NOW)
 
     get(f"{at.path}/poster-en.png", ME)
@@ -162,7 +162,7 @@ def test_a_poster_says_what_a_friend_needs_to_know(said: list[Poster]) -> None:
         ("team_beyond_my_limit", "2 more people needed", True, True),
     ],
 )
-def test_a_poster_tells_how_the_team_stands(
+def test_a_poster_shows_the_state_of_the_team(
     name: str, standing: str, invites: bool, until: bool, said: list[Poster]
 ) -> None:
     at = SCENES[name](NOW)
@@ -203,7 +203,7 @@ def test_the_banner_of_an_offer_for_others_shows_the_single_price(
     assert (said[0].goods.price, said[0].goods.alone, said[0].goods.people) == ("¥100", "", "")
 
 
-def test_whoever_has_left_invites_nobody(said: list[Poster]) -> None:
+def test_a_member_who_has_left_is_not_named_as_the_inviter(said: list[Poster]) -> None:
     offer_at(NOW)
     team = team_at(NOW - MINUTE, NAMES[1], ME, paid=1)
     code = code_of(team, ME)
@@ -215,7 +215,7 @@ def test_whoever_has_left_invites_nobody(said: list[Poster]) -> None:
 
 
 @pytest.mark.parametrize("name", TEAMS)
-def test_every_team_has_a_poster_and_a_banner_of_nobodys_id(
+def test_every_team_has_a_poster_and_a_banner_without_user_ids(
     name: str, said: list[Poster | Banner]
 ) -> None:
     at = SCENES[name](NOW)
@@ -313,7 +313,7 @@ def test_a_picture_is_saved_under_a_name_by_a_link_of_its_own() -> None:
     assert shown["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_browser_that_has_the_picture_is_told_so() -> None:
+def test_a_browser_that_has_the_picture_gets_304() -> None:
     at = SCENES["my_team_forming"](NOW)
     path = f"{at.path}/poster-en.png"
     first = get(path)
@@ -324,7 +324,7 @@ def test_a_browser_that_has_the_picture_is_told_so() -> None:
     assert first["Cache-Control"] == "private, no-cache"
 
 
-def test_a_picture_is_drawn_once_until_it_says_something_else(said: list[Any]) -> None:
+def test_a_picture_is_drawn_once_until_its_texts_change(said: list[Any]) -> None:
     offer_at(NOW)
     team = team_at(NOW - MINUTE, ME, NAMES[1], paid=2)
     path = f"/t/{code_of(team, ME)}/poster-en.png"
@@ -342,7 +342,7 @@ def test_a_picture_is_drawn_once_until_it_says_something_else(said: list[Any]) -
     assert [each.goods.standing for each in said[3:]] == ["All seats are taken"]
 
 
-def test_two_that_ask_at_once_have_one_picture_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_simultaneous_requests_draw_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     both_ask, both_draw = threading.Barrier(2), threading.Barrier(2)
     drawn: list[Poster | Banner] = []
 
@@ -385,7 +385,7 @@ def test_only_the_last_pictures_are_kept(said: list[Any]) -> None:
         "/o/s01/c01/gone/banner-en.png",
     ],
 )
-def test_what_there_is_not_is_not_found(path: str) -> None:
+def test_unknown_pictures_are_not_found(path: str) -> None:
     at = SCENES["my_team_forming"](NOW)
 
     assert get(path.replace("/t/CODE", at.path)).status_code == 404
@@ -454,7 +454,7 @@ def test_a_shared_link_has_a_banner(name: str, look: Look) -> None:
     assert image_at(url).size == (1200, 630)
 
 
-def test_the_banner_has_another_address_when_it_says_something_else(look: Look) -> None:
+def test_the_banner_has_another_address_when_its_texts_change(look: Look) -> None:
     offer_at(NOW)
     team = team_at(NOW - MINUTE, ME, paid=1)
     at = Scene(f"/t/{code_of(team, ME)}", "", "")
@@ -466,7 +466,7 @@ def test_the_banner_has_another_address_when_it_says_something_else(look: Look) 
     assert og(look(at), "image") != first
 
 
-def test_a_banner_says_nothing_of_anybody(said: list[Any]) -> None:
+def test_a_banner_shows_nothing_personal(said: list[Any]) -> None:
     at = SCENES["my_team_forming"](NOW)
 
     get(f"{at.path}/banner-en.png", ME)

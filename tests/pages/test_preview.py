@@ -27,7 +27,7 @@ def operator() -> Client:
 
 
 def an_activity(**fields: object) -> str:
-    """Make it and return the URL of the preview of its offer."""
+    """Make an activity; return the URL of its offer's preview."""
     now = timezone.now()
     activity = make_activity(**({"start_at": now - HOUR, "end_at": now + HOUR} | fields))  # type: ignore[arg-type]
     snapshots.invalidate()

@@ -1,4 +1,4 @@
-"""Serve tools for an AI assistant by the Model Context Protocol: on stdio, or by HTTP."""
+"""Serve tools for an AI assistant by the Model Context Protocol, on stdio or by HTTP."""
 
 import sys
 from importlib.util import find_spec
@@ -17,12 +17,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--listen", metavar="HOST:PORT", help="by streamable HTTP at /mcp, with operator keys"
+            "--listen", metavar="HOST:PORT", help="serve streamable HTTP at /mcp, by operator keys"
         )
         parser.add_argument(
             "--allow-writes",
             action="store_true",
-            help="send notifications again, unblock clients, change switches; by an operator's key",
+            help="also send notifications again, unblock clients, change switches; by operator key",
         )
 
     def handle(self, *args: Any, listen: str, allow_writes: bool, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The shop's own console: everything is looked at here, and goods are changed."""
+"""The mall's own console: it shows everything, and changes goods only."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ class ReadOnly(admin.ModelAdmin):
 
 
 class Overdue(admin.SimpleListFilter):
-    """Money that should be back by now."""
+    """Filters refunds that should be confirmed by now."""
 
     title = _("overdue")
     parameter_name = "overdue"
@@ -53,7 +53,7 @@ class ShopperAdmin(ReadOnly):
 @admin.register(Order)
 class OrderAdmin(ReadOnly):
     list_display = ["number", "shopper", "goods_name", "kind", "status", "amount", "tries"]
-    list_filter = ["status", "kind", "settle_code"]  # the platform has refused the payment
+    list_filter = ["status", "kind", "settle_code"]  # settle_code: the platform refused the payment
     search_fields = ["number", "shopper__user_id", "trade_no", "team_id"]
 
 
@@ -65,14 +65,14 @@ class RefundAdmin(ReadOnly):
 
     @admin.display(description=_("age"))
     def age(self, refund: Refund) -> timedelta:
-        """How long the shopper has waited, or waits."""
+        """How long the shopper waited, or has been waiting so far."""
         waited = (refund.confirmed_at or timezone.now()) - refund.requested_at
         return waited - timedelta(microseconds=waited.microseconds)
 
 
 @admin.register(Notice)
 class NoticeAdmin(ReadOnly):
-    """The verdicts worth a look are those that are not paid, repeated or nothing."""
+    """Verdicts other than paid, repeated and nothing need an operator's attention."""
 
     list_display = ["received_at", "out_trade_no", "total_amount", "trade_status", "verdict"]
     list_filter = ["verdict"]

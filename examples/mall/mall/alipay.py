@@ -1,7 +1,7 @@
-"""Alipay's protocol (支付宝): the payment form, query, close, refund, and what it notifies.
+"""Alipay's protocol (支付宝): the payment form, query, close, refund, and notifications.
 
-Every request is signed with the application's key. An answer's signature is over the exact text of
-its first value, a notification's over the decoded form. Moments are Shanghai's.
+Every request is signed with the application's key. The signature of an answer covers the exact text
+of its first value; that of a notification covers the decoded form. Times are in Shanghai's zone.
 """
 
 import json
@@ -27,7 +27,7 @@ NO_TRADE = "ACQ.TRADE_NOT_EXIST"  # the shopper has not opened the form yet
 
 
 class AlipayError(Exception):
-    """Alipay refused a call, answered nothing that verifies, or a key of ours is wrong."""
+    """Alipay refused a call or did not answer readably, or one of our keys is wrong."""
 
     def __init__(self, text: str, code: str = "") -> None:
         super().__init__(text)
@@ -35,12 +35,12 @@ class AlipayError(Exception):
 
 
 class ForgedError(AlipayError):
-    """A message that Alipay has not signed."""
+    """A message without a valid signature of Alipay's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a browser posts to Alipay to pay."""
+    """The form that a browser posts to Alipay to pay."""
 
     action: str
     fields: Mapping[str, str]
@@ -62,7 +62,7 @@ class Trade:
 def pay_form(
     *, number: str, amount: Decimal, subject: str, pay_by: datetime, return_url: str, now: datetime
 ) -> Form:
-    """alipay.trade.page.pay. After pay_by Alipay takes no money for it."""
+    """alipay.trade.page.pay. Alipay accepts no payment for the form after pay_by."""
     content = {
         "out_trade_no": number,
         "total_amount": f"{amount:.2f}",
@@ -78,7 +78,7 @@ def pay_form(
 
 
 def query(number: str, *, now: datetime) -> Trade | None:
-    """alipay.trade.query; None: Alipay does not know of it yet."""
+    """alipay.trade.query. None if the shopper has not opened the form yet. Raises AlipayError."""
     try:
         answer = _call("alipay.trade.query", {"out_trade_no": number}, now)
     except AlipayError as error:
@@ -89,12 +89,12 @@ def query(number: str, *, now: datetime) -> Trade | None:
 
 
 def close(number: str, *, now: datetime) -> None:
-    """alipay.trade.close of a trade that is not paid: nobody can pay it any more."""
+    """alipay.trade.close: an unpaid trade cannot be paid afterwards. Raises AlipayError."""
     _call("alipay.trade.close", {"out_trade_no": number}, now)
 
 
 def refund(*, trade_no: str, amount: Decimal, out_request_no: str, now: datetime) -> None:
-    """alipay.trade.refund. The same out_request_no returns the money once."""
+    """alipay.trade.refund. A repeat with the same out_request_no moves no money."""
     content = {
         "trade_no": trade_no,
         "refund_amount": f"{amount:.2f}",
@@ -104,7 +104,7 @@ def refund(*, trade_no: str, amount: Decimal, out_request_no: str, now: datetime
 
 
 def is_refunded(*, trade_no: str, out_request_no: str, now: datetime) -> bool:
-    """alipay.trade.fastpay.refund.query: its code says only that the question was answered."""
+    """alipay.trade.fastpay.refund.query. Its `code` only means that the query worked."""
     content = {"trade_no": trade_no, "out_request_no": out_request_no}
     answer = _call("alipay.trade.fastpay.refund.query", content, now)
     return answer.get("refund_status") == "REFUND_SUCCESS"
@@ -113,7 +113,8 @@ def is_refunded(*, trade_no: str, out_request_no: str, now: datetime) -> bool:
 def read_notice(body: bytes) -> dict[str, str]:
     """The decoded form of a notification. Raises ForgedError unless Alipay signed it.
 
-    The body as it came: a framework's own form drops repeated fields, and may drop empty ones.
+    Takes the body as received: a framework's parsed form drops repeated fields, and may drop empty
+    ones.
     """
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True,
@@ -129,7 +130,7 @@ def read_notice(body: bytes) -> dict[str, str]:
 
 
 def trade_of(notice: Mapping[str, str]) -> Trade:
-    """What a notification says of its trade. AlipayError for fields that are missing or wrong."""
+    """The trade that a notification describes. Raises AlipayError for missing or wrong fields."""
     return _trade(notice, paid_at="gmt_payment")
 
 
@@ -153,7 +154,7 @@ def _call(method: str, content: Mapping[str, str], now: datetime) -> dict[str, A
         response.raise_for_status()
         text = response.content.decode("utf-8")
     except (requests.RequestException, UnicodeDecodeError) as exc:
-        raise AlipayError(f"no answer of Alipay: {exc}") from exc
+        raise AlipayError(f"no answer from Alipay: {exc}") from exc
     answer = _read_answer(text, method)
     if answer.get("code") != DONE:
         code = str(answer.get("sub_code", ""))
@@ -163,7 +164,7 @@ def _call(method: str, content: Mapping[str, str], now: datetime) -> dict[str, A
 
 
 def _read_answer(text: str, method: str) -> dict[str, Any]:
-    """The answer's value, verified as the text that it is."""
+    """The answer's value; its signature is verified over the value's exact text."""
     name = f'"{method.replace(".", "_")}_response"'
     try:
         start = text.index(":", text.index(name)) + 1

@@ -1,7 +1,7 @@
-"""Place an order (下单): one row, then a seat in a team, then the form that asks for the money.
+"""Place an order (下单): first the row, then a seat in a team, then the payment form.
 
-Nothing talks to the network inside a transaction. A process that dies in between leaves a row that
-the loop closes, and a seat that the loop gives back.
+Nothing uses the network inside a transaction. If a process dies in between, the loop closes the row
+and gives the seat back.
 """
 
 import logging
@@ -20,12 +20,12 @@ from mall.alipay import AlipayError, Form
 from mall.models import Goods, Order, Shopper
 
 log = logging.getLogger(__name__)
-FIRST_LOOK = timedelta(seconds=30)  # until Alipay is asked, or an order half placed is closed
-AGAIN = ""  # the code of a refusal that may not last
+FIRST_LOOK = timedelta(seconds=30)  # until the loop queries Alipay, or closes a half-placed order
+AGAIN = ""  # the code of a refusal that may be temporary
 
 
 class RefusedError(Exception):
-    """The order is refused; `code` is the platform's, or one of ours, `text` is for the shopper."""
+    """The order is refused. `code` is the platform's or one of ours; `text` is for the shopper."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code} {text}")
@@ -35,7 +35,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a shopper wants to buy. Nothing in it is trusted but the shopper and the goods."""
+    """What a shopper wants to buy. Only the shopper and the goods are trusted."""
 
     shopper: Shopper
     goods: Goods
@@ -46,7 +46,7 @@ class Wish:
 
 
 def place(wish: Wish, *, now: datetime) -> Order:
-    """The order, waiting for its payment. A repeat returns the same one. Raises RefusedError."""
+    """Place an order that waits for its payment. A repeat returns the open one. RefusedError."""
     if not wish.goods.on_sale:
         raise RefusedError("SOLD_OUT", _("This is sold out."))
     order = _open_order(wish, now)
@@ -56,10 +56,10 @@ def place(wish: Wish, *, now: datetime) -> Order:
 
 
 def pay_form(order: Order, *, now: datetime) -> Form:
-    """A fresh form. One that cannot be made gives the seat back and raises RefusedError."""
+    """Make a fresh payment form. If that fails, give the seat back and raise RefusedError."""
     waits = order.status == Order.Status.PAY_WAIT and not order.wants_back
     if not waits or order.amount is None or order.pay_by is None:
-        raise RefusedError("NOT_OPEN", _("This order does not wait for a payment any more."))
+        raise RefusedError("NOT_OPEN", _("This order is no longer waiting for a payment."))
     if order.pay_by <= now or order.seat_gone:
         raise RefusedError("TOO_LATE", _("The time to pay for this order is over."))
     try:
@@ -80,28 +80,28 @@ def pay_form(order: Order, *, now: datetime) -> Form:
 def reason(error: GroupBuyError) -> RefusedError:
     """The platform's refusal in the shopper's language."""
     if error.retryable:
-        return RefusedError(AGAIN, _("The group offer does not answer just now. Try again."))
+        return RefusedError(AGAIN, _("The group offer is not responding. Try again."))
     texts = {
-        "E0003": _("Group buying pauses at the moment."),
+        "E0003": _("Group buying is paused at the moment."),
         "E0004": _("The offer is not open to you yet."),
         "E0005": _("Somebody took the last seat a moment ago."),
         "E0006": _("This team is full."),
         "E0007": _("The offer is for invited customers."),
         "E0008": _("Somebody took the last seat a moment ago."),
         "E0009": _("You are in this team already."),
-        "E0010": _("This team takes nobody in any more."),
+        "E0010": _("Nobody can join this team any more."),
         "E0101": _("The offer is not in effect."),
         "E0102": _("The offer has not begun, or has ended."),
         "E0103": _("You have taken part as often as this offer allows."),
-        "E0107": _("You hold too many seats without having paid. Pay for one, or give one back."),
+        "E0107": _("You hold too many unpaid seats. Pay for one, or give one back."),
     }
     if not error.code.startswith("E"):  # our key, our channel or our request is wrong
-        log.error("the platform refuses a request of ours: %s", error)
+        log.error("the platform refused our request: %s", error)
     return RefusedError(error.code, texts.get(error.code, _("There is no group offer for this.")))
 
 
 def _open_order(wish: Wish, now: datetime) -> Order:
-    """The shopper's one open order of this kind; the unique key decides between two requests."""
+    """Create or find the shopper's one open order of this kind; a unique key decides races."""
     key = {
         "shopper": wish.shopper,
         "goods": wish.goods,
@@ -127,24 +127,24 @@ def _open_order(wish: Wish, now: datetime) -> Order:
 
 
 def _hold(order: Order, wish: Wish, now: datetime) -> None:
-    """Hold a seat, and let the order wait for its payment. Alone there is nothing to hold."""
+    """Hold a seat if the order is for a team, and let the order wait for its payment."""
     held: dict[str, Any] = {"amount": order.price, "pay_by": now + settings.PAY_WITHIN}
     if order.in_team:
         held = _seat(order, wish)
     if wish.shown is not None and held["amount"] > wish.shown:
         returning.give_up(order, "price", now=now)
-        text = _("The price has changed to ¥%(price)s. Look again before you buy.")
+        text = _("The price has changed to ¥%(price)s. Check it before you buy.")
         raise RefusedError("PRICE", text % {"price": held["amount"]})
     if orders.take(orders.AWAIT_PAYMENT, order, due_at=now + FIRST_LOOK, **held):
         return
-    order.refresh_from_db()  # another request of the shopper's was faster, or the loop closed it
+    order.refresh_from_db()  # another request of the shopper was faster, or the loop closed it
     if order.status == Order.Status.CLOSE:
         returning.release(order)
         raise RefusedError(AGAIN, _("This took too long. Try again."))
 
 
 def _seat(order: Order, wish: Wish) -> dict[str, Any]:
-    """What the platform says of the seat. A refusal closes the order, unless it may not last."""
+    """Lock a seat; return the order's columns. A refusal that is not temporary closes the order."""
     try:
         activity_id = wish.activity_id or _activity(wish)
         seat = market.client().lock(
@@ -171,7 +171,7 @@ def _seat(order: Order, wish: Wish) -> dict[str, Any]:
 
 
 def _activity(wish: Wish) -> int:
-    """The activity that the platform sells these goods in now."""
+    """The activity in which the platform sells these goods now. Raises GroupBuyError."""
     trial = market.client().trial(user_id=wish.shopper.user_id, goods_id=wish.goods.goods_id)
     if trial.refusals or trial.activity_id is None:
         first = trial.refusals[0] if trial.refusals else None

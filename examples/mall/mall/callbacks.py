@@ -1,6 +1,6 @@
-"""What the platform's notifications change (回调): by HTTP, by RabbitMQ or asked for.
+"""Apply the platform's notifications (回调): from HTTP, from RabbitMQ, or fetched as events.
 
-The id of each is stored with its effect, so that copies change nothing.
+The id of a notification is stored together with its effect, so that copies change nothing.
 """
 
 import logging
@@ -20,7 +20,7 @@ Notification = TeamSuccess | TeamRefund
 
 
 def apply(notification: Notification, payload: Any, *, via: str, now: datetime) -> bool:
-    """Change what it says, once. False for a copy."""
+    """Apply a notification once. False for a copy, which changes nothing."""
     try:
         with transaction.atomic(durable=True):
             Received.objects.create(key=notification.id, via=via, payload=payload, received_at=now)
@@ -33,9 +33,9 @@ def apply(notification: Notification, payload: Any, *, via: str, now: datetime) 
 
 
 def catch_up(*, now: datetime, again: bool = False) -> int:
-    """Apply everything that was missed; how many of it was new. Raises GroupBuyError.
+    """Fetch and apply missed notifications; return how many were new. Raises GroupBuyError.
 
-    again: from the first event on. A platform restored from a backup numbers its events anew.
+    again: start from the first event, as a platform restored from a backup may renumber its events.
     """
     cursor, _ = Cursor.objects.get_or_create(pk=1)
     if again:
@@ -46,7 +46,7 @@ def catch_up(*, now: datetime, again: bool = False) -> int:
         try:
             notification = event.notification
         except ValueError:
-            log.warning("event %s is not known here: %s", event.no, event.event)
+            log.warning("event %s has an unknown type: %s", event.no, event.event)
         else:
             missed += apply(notification, event.payload, via="events", now=now)
         Cursor.objects.filter(pk=1, after__lt=event.no).update(after=event.no)
@@ -54,19 +54,19 @@ def catch_up(*, now: datetime, again: bool = False) -> int:
 
 
 def claim_catch_up(*, now: datetime) -> bool:
-    """Is it this process that catches up tonight?"""
+    """Claim the daily catch-up, at most once a day. False if another process has claimed it."""
     Cursor.objects.get_or_create(pk=1)
     stale = Q(read_at=None) | Q(read_at__lte=now - NIGHTLY)
     return Cursor.objects.filter(stale, pk=1).update(read_at=now) == 1
 
 
 def catch_up_again(*, at: datetime) -> None:
-    """The platform did not answer: the next time is not tomorrow."""
+    """Make the catch-up claimable again at this time, instead of a day after the last claim."""
     Cursor.objects.filter(pk=1).update(read_at=at - NIGHTLY)
 
 
 def _change(notification: Notification, now: datetime) -> None:
-    """Malls of one platform share the exchange: orders of others are not found here."""
+    """Change the orders named. Orders of other malls, which share the exchange, are not found."""
     match notification:
         case TeamSuccess(out_trade_no_list=numbers):
             for order in Order.objects.filter(number__in=numbers):
@@ -79,6 +79,6 @@ def _change(notification: Notification, now: datetime) -> None:
 def _let_go(order: Order, refund: TeamRefund, now: datetime) -> None:
     if refund.money_is_due:
         returning.owe_order(order, refund.type, now=now)
-    else:  # the seat is gone; Alipay is asked before the order is closed
+    else:  # the seat is gone; the loop queries Alipay before it closes the order
         waiting = Order.objects.filter(pk=order.pk, status=Order.Status.PAY_WAIT)
         waiting.update(seat_gone=True, due_at=now, tries=0)

@@ -1,6 +1,6 @@
-"""The mall's paid orders beside the platform's (对账), after a backup of either was restored.
+"""Compare the mall's paid orders with the platform's (对账), after a restore of either.
 
-compare() finds what differs, mend() does what the protocol asks for.
+compare() finds the differences, and mend() resolves one as the protocol asks for.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ RETURNED = (Status.WAIT_REFUND, Status.CLOSE)
 
 
 class Difference(Enum):
-    """What the two sides say, and what mend() does."""
+    """How the two sides differ, and what mend() does about it."""
 
     UNSETTLED = "paid here, not paid there", "settled again"
     UNKNOWN = "paid here, unknown there", "the money goes back"
@@ -34,9 +34,9 @@ class Difference(Enum):
 
 
 def compare(*, since: datetime) -> Iterator[tuple[Order, Difference]]:
-    """The paid orders in teams that differ, oldest first. Raises GroupBuyError."""
+    """Find the paid team orders that differ, oldest first. Raises GroupBuyError."""
     in_teams = Order.objects.filter(kind=Order.Kind.TEAM, created_at__gte=since)
-    # Others are not paid, or their settlement is under way.
+    # Excluded: orders that are not paid, and orders whose settlement is under way.
     paid = in_teams.exclude(trade_no="").exclude(
         status=Status.PAY_SUCCESS, settled_at=None, settle_code=""
     )
@@ -57,7 +57,7 @@ def difference(order: Order, theirs: Theirs | None) -> Difference | None:
 
 
 def mend(order: Order, difference: Difference, *, now: datetime) -> None:
-    """Twice it changes nothing more. Raises GroupBuyError."""
+    """Resolve a difference. A repeat changes nothing. Raises GroupBuyError."""
     match difference:
         case Difference.UNSETTLED:
             _settle(order)
@@ -83,7 +83,7 @@ def _of_paid(order: Order, theirs: Theirs | None) -> Difference | None:
             is_complete = theirs.team_status != TeamStatus.FORMING
             differs = Difference.SENT if is_sent else Difference.COMPLETE
             return differs if is_sent != is_complete else None
-        case _closed if is_sent:  # settled again, the platform would ask for the money back
+        case _closed if is_sent:  # no new settlement: the platform would order a refund
             return Difference.SENT
         case _closed:
             return Difference.DUE if _was_paid(theirs) else Difference.UNSETTLED
@@ -103,9 +103,9 @@ def _theirs(number: str) -> Theirs | None:
 
 
 def _settle(order: Order) -> None:
-    """A final refusal is an answer, too: team_refund follows."""
+    """Settle the order. A final refusal is not an error: team_refund follows it."""
     if order.paid_at is None:
-        raise ValueError(f"order {order.number} is paid, but nobody knows when")
+        raise ValueError(f"order {order.number} is paid, but has no time of payment")
     try:
         market.client(patient=True).settle(
             user_id=order.shopper.user_id, out_trade_no=order.number, paid_at=order.paid_at

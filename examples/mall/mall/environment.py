@@ -42,13 +42,13 @@ def url(name: str, default: str = "") -> str:
 
 
 def key(name: str, default: str = "") -> str:
-    """A key in PEM or bare base64: the variable itself, or the file that it names."""
+    """A key in PEM or bare base64, from the variable or from the file that it names."""
     value = text(name, default)
     if value.startswith(("/", "./", "../")):
         try:
             return Path(value).read_text("ascii")
         except (OSError, ValueError) as exc:
-            refuse(name, f"a key, or a file that holds one ({exc})")
+            refuse(name, f"a key, or a file that contains one ({exc})")
     return value
 
 
@@ -65,7 +65,7 @@ def json_file(name: str) -> dict[str, Any]:
 
 
 def secret_key(name: str, path: Path, *, may_make: bool) -> str:
-    """The variable. A demo may keep a key of its own in this file."""
+    """The variable; if it is not set and may_make, a random key that this file keeps."""
     value = text(name)
     if value:
         return value

@@ -1,4 +1,4 @@
-"""Key pairs for the demo: the application's, and the pretend Alipay's."""
+"""Key pairs for the demo: one for the application, one for the pretend Alipay."""
 
 import os
 from contextlib import suppress
@@ -12,7 +12,7 @@ PEM = serialization.Encoding.PEM
 
 
 def make_demo_keys(directory: Path) -> None:
-    """Write NAME_private.pem and NAME_public.pem of both, unless they are there.
+    """Write app_*.pem and alipay_*.pem, private and public, unless they exist.
 
     Processes that start together agree on one pair: the first private key stays.
     """
@@ -33,7 +33,7 @@ def _new_key() -> bytes:
 
 
 def _add(path: Path, content: bytes) -> None:
-    """Write a whole file, which only its owner can read, unless another process has done it."""
+    """Write a complete file that only its owner can read, unless it exists."""
     with NamedTemporaryFile(dir=path.parent) as file:
         file.write(content)
         file.flush()

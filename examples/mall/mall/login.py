@@ -1,8 +1,8 @@
-"""Log in (登录): a QR code that is scanned with WeChat, or again by this browser's own secret.
+"""Log in (登录): by a QR code scanned with WeChat, and later by a secret of this browser.
 
-A ticket is random, good for three minutes, for one scan and for one login, in the browser that it
-was made for. The traceless login (无痕登录) is a random secret in an HttpOnly cookie, bound to a
-person at a scan; a fingerprint of the browser would be the same for two equal phones.
+A ticket is random and valid for three minutes, one scan and one login, in the browser for which it
+was made. The traceless login (无痕登录) is a random secret in an HttpOnly cookie, bound to a person
+at a scan. It is no browser fingerprint, which would be the same for two equal phones.
 """
 
 import hashlib
@@ -24,15 +24,15 @@ SHOPPER, TICKET = "shopper", "ticket"  # keys of the session
 
 
 class State(StrEnum):
-    """What has become of a ticket."""
+    """The state of a ticket."""
 
     WAITING = "waiting"
     DONE = "done"
-    EXPIRED = "expired"  # or used, or of another browser
+    EXPIRED = "expired"  # also used, unknown, or made for another browser
 
 
 def new_ticket(request: HttpRequest, *, now: datetime) -> Ticket:
-    """A ticket for this browser. Raises WeChatError where WeChat has to draw it and does not."""
+    """Make a ticket for this browser. Raises WeChatError if WeChat should draw it and fails to."""
     name = secrets.token_urlsafe(24)
     drawn = wechat.draw(name, GOOD_FOR) if settings.WECHAT_APP_ID else ""
     ticket = Ticket.objects.create(ticket=name, wechat_ticket=drawn, expires_at=now + GOOD_FOR)
@@ -41,14 +41,14 @@ def new_ticket(request: HttpRequest, *, now: datetime) -> Ticket:
 
 
 def scan(name: str, user_id: str, *, now: datetime) -> bool:
-    """A person has scanned it. The first scan counts; late ones and unknown tickets do not."""
+    """Record that a person has scanned a ticket. False if it is unknown, expired or scanned."""
     shopper, _ = Shopper.objects.get_or_create(user_id=user_id)
     fresh = Ticket.objects.filter(ticket=name, shopper=None, expires_at__gt=now)
     return fresh.update(shopper=shopper) == 1
 
 
 def check(request: HttpRequest, name: str, *, now: datetime) -> tuple[State, Shopper | None]:
-    """Log in by a ticket that was scanned. `name`: ours, or WeChat's for the same."""
+    """Log in if the ticket was scanned. `name` is our ticket, or WeChat's ticket for it."""
     name = name.replace(" ", "+")  # old pages do not encode the "+" of WeChat's tickets
     wanted = Q(ticket=name) | (Q(wechat_ticket=name) if name else Q())
     ticket = Ticket.objects.filter(wanted).select_related("shopper").first()
@@ -64,13 +64,13 @@ def check(request: HttpRequest, name: str, *, now: datetime) -> tuple[State, Sho
 
 
 def enter(request: HttpRequest, shopper: Shopper) -> None:
-    request.session.cycle_key()  # a session id that was planted before is worth nothing
+    request.session.cycle_key()  # against session fixation
     request.session.pop(TICKET, None)
     request.session[SHOPPER] = shopper.pk
 
 
 def remember(response: HttpResponse, shopper: Shopper) -> None:
-    """Bind this browser to the person, by a secret that only the browser keeps."""
+    """Bind this browser to the person, by a secret that only the browser stores."""
     secret = secrets.token_urlsafe(32)
     Device.objects.create(digest=_digest(secret), shopper=shopper)
     response.set_cookie(
@@ -84,7 +84,7 @@ def remember(response: HttpResponse, shopper: Shopper) -> None:
 
 
 def remembered(request: HttpRequest, *, now: datetime) -> Shopper | None:
-    """The person whose browser this is."""
+    """The person bound to this browser, or None."""
     secret = request.COOKIES.get(settings.DEVICE_COOKIE_NAME, "")
     known = Device.objects.filter(digest=_digest(secret), created_at__gt=now - REMEMBER)
     device = known.select_related("shopper").first() if secret else None
@@ -92,7 +92,7 @@ def remembered(request: HttpRequest, *, now: datetime) -> Shopper | None:
 
 
 def forget(*, now: datetime) -> None:
-    """Delete tickets, browsers and sessions whose time is over."""
+    """Delete expired tickets, browsers and sessions."""
     Ticket.objects.filter(expires_at__lt=now - GOOD_FOR).delete()
     Device.objects.filter(created_at__lte=now - REMEMBER).delete()
     SessionStore.clear_expired()

@@ -7,14 +7,14 @@ from django.conf import settings
 from groupbuy_client import Client, Pages, Webhook
 
 TIMEOUT = 5  # seconds
-PAUSES = (0.5, 2.0, 10.0, 60.0)  # seconds before each repeat
-FINAL = ("E0104", "E0105", "E0106")  # at settlement: no seat, team_refund follows
+PAUSES = (0.5, 2.0, 10.0, 60.0)  # seconds before each repeat of a patient client
+FINAL = ("E0104", "E0105", "E0106")  # settlement refused for good: there is no seat
 
 
 def client(*, patient: bool = False) -> Client:
-    """Repeats nothing: a shopper waits for the answer, and the loop tries again later.
+    """The platform's client. It does not repeat calls: a shopper waits, or the loop tries again.
 
-    patient: repeats and waits where the platform asks to, for commands.
+    patient: repeat calls after PAUSES, or as long as the platform asks to wait; for commands.
     """
     key = (settings.PLATFORM_URL, settings.API_KEY, settings.SOURCE, settings.CHANNEL)
     return _client(*key, pauses=PAUSES if patient else ())
@@ -34,7 +34,7 @@ def pages() -> Pages:
 
 
 def notify_url() -> str | None:
-    """Where a team's notifications go; None: by RabbitMQ."""
+    """The callback URL of a team's notifications; None if they come by RabbitMQ."""
     if settings.AMQP_URL:
         return None
     return f"{settings.MALL_URL}/api/v1/alipay/group_buy_notify"

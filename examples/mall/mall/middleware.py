@@ -1,4 +1,4 @@
-"""Headers of every page, what every page shows, and the demo's limit to this machine."""
+"""The headers and the context of every page, and the demo's restriction to this machine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +14,12 @@ Handler = Callable[[HttpRequest], HttpResponse]
 
 
 def loopback_only(get_response: Handler) -> Handler:
-    """The demo answers this machine only, whatever address its server is bound to."""
+    """Refuse requests from other machines, whatever address the demo's server is bound to."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if request.META.get("REMOTE_ADDR") in ("127.0.0.1", "::1"):
             return get_response(request)
-        return HttpResponseForbidden("This is a demo, for the machine it runs on.\n")
+        return HttpResponseForbidden("This demo answers requests from its own machine only.\n")
 
     return middleware
 
@@ -45,7 +45,7 @@ def headers(get_response: Handler) -> Handler:
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """Template context: who is logged in, and how many messages are new."""
+    """Template context: the shopper who is logged in, and the number of unread messages."""
     shopper = shopper_of(request) if hasattr(request, "session") else None
     unread = Message.objects.filter(shopper=shopper, read_at=None).count() if shopper else 0
     return {"shopper": shopper, "unread": unread, "demo": settings.DEMO}

@@ -1,4 +1,4 @@
-"""Goods (商品), shoppers, orders (订单) and what belongs to them."""
+"""The tables: goods (商品), shoppers and their logins, orders (订单), refunds and messages."""
 
 from datetime import timedelta
 
@@ -28,7 +28,7 @@ class Goods(models.Model):
 
 
 class Shopper(models.Model):
-    """A person; user_id is WeChat's openid, and what the platform knows the person by."""
+    """A person. user_id is WeChat's openid, and identifies the person at the platform."""
 
     user_id = models.CharField(_("user id"), max_length=LONGEST_ID, unique=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
@@ -42,7 +42,7 @@ class Shopper(models.Model):
 
 
 class Device(models.Model):
-    """A browser that logs in again without scanning (无痕登录), by a secret of its own."""
+    """A browser that can log in again without a scan (无痕登录), by a secret of its own."""
 
     digest = models.CharField(max_length=64, unique=True)
     shopper = models.ForeignKey(Shopper, on_delete=models.CASCADE)
@@ -53,12 +53,12 @@ class Device(models.Model):
 
 
 class Ticket(models.Model):
-    """A QR code: good for three minutes, for one scan and one login."""
+    """A QR code, valid for three minutes, one scan and one login."""
 
     ticket = models.CharField(max_length=64, unique=True)  # WeChat's scene
-    wechat_ticket = models.CharField(max_length=256, blank=True)  # shows WeChat's picture of it
+    wechat_ticket = models.CharField(max_length=256, blank=True)  # WeChat's ticket for its picture
     expires_at = models.DateTimeField()
-    shopper = models.ForeignKey(Shopper, null=True, on_delete=models.CASCADE)  # who has scanned it
+    shopper = models.ForeignKey(Shopper, null=True, on_delete=models.CASCADE)  # NULL: not scanned
     used_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
@@ -85,8 +85,8 @@ class Order(models.Model):
     shopper = models.ForeignKey(Shopper, on_delete=models.PROTECT, verbose_name=_("shopper"))
     goods = models.ForeignKey(Goods, on_delete=models.PROTECT, verbose_name=_("goods"))
     kind = models.PositiveSmallIntegerField(_("kind"), choices=Kind)
-    wanted_team = models.CharField(max_length=32, blank=True)  # to join; empty opens one
-    # True until paid or closed, then NULL: a shopper has one open order of these.
+    wanted_team = models.CharField(max_length=32, blank=True)  # the team to join; "" opens one
+    # True until paid or closed, then NULL, so that one_open_order allows one open order.
     is_open = models.BooleanField(null=True, default=True)
     status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.CREATE)
     goods_name = models.CharField(max_length=128)
@@ -96,16 +96,16 @@ class Order(models.Model):
     team_id = models.CharField(_("team"), max_length=32, blank=True)
     created_at = models.DateTimeField(_("created"))
     pay_by = models.DateTimeField(_("to be paid until"), null=True)
-    asked_at = models.DateTimeField(null=True)  # when Alipay was asked last
+    asked_at = models.DateTimeField(null=True)  # the last query of Alipay
     trade_no = models.CharField(_("Alipay's number"), max_length=64, blank=True)
     paid_at = models.DateTimeField(_("paid at"), null=True)
     settled_at = models.DateTimeField(null=True)
     settle_code = models.CharField(max_length=8, blank=True)  # the platform's final refusal
     wants_back = models.BooleanField(_("given back"), default=False)
-    seat_gone = models.BooleanField(default=False)  # the platform has given the unpaid seat away
+    seat_gone = models.BooleanField(default=False)  # the platform has released the unpaid seat
     close_reason = models.CharField(_("reason"), max_length=32, blank=True)
-    key = models.CharField(_("key"), max_length=32, blank=True)  # the goods, where they are a key
-    # When the loop has to look at it next; NULL: not before something happens.
+    key = models.CharField(_("key"), max_length=32, blank=True)  # delivered, if goods.is_key
+    # When the loop takes the next step; NULL: only after another event of the order.
     due_at = models.DateTimeField(null=True, db_index=True)
     tries = models.PositiveIntegerField(default=0)
 
@@ -128,7 +128,7 @@ class Order(models.Model):
 
 
 class Refund(models.Model):
-    """Money that goes back (退款): one for each payment, whatever happens."""
+    """Money that goes back (退款); at most one refund for each payment."""
 
     class State(models.TextChoices):
         REQUESTED = "requested", _("to be sent")
@@ -137,7 +137,7 @@ class Refund(models.Model):
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, verbose_name=_("order"))
     trade_no = models.CharField(_("Alipay's number"), max_length=64, unique=True)
-    # The same at each try, so that Alipay returns the money once.
+    # The same in every attempt, so that Alipay returns the money once.
     out_request_no = models.CharField(max_length=64, unique=True)
     amount = models.DecimalField(_("amount"), max_digits=12, decimal_places=2)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.REQUESTED)
@@ -145,7 +145,7 @@ class Refund(models.Model):
     requested_at = models.DateTimeField(_("requested at"))
     sent_at = models.DateTimeField(_("sent at"), null=True)
     confirmed_at = models.DateTimeField(_("confirmed at"), null=True)
-    problem = models.CharField(_("problem"), max_length=255, blank=True)  # the last answer's
+    problem = models.CharField(_("problem"), max_length=255, blank=True)  # of the last attempt
     due_at = models.DateTimeField(null=True, db_index=True)
     tries = models.PositiveIntegerField(_("tries"), default=0)
 
@@ -158,7 +158,7 @@ class Refund(models.Model):
 
 
 class Notice(models.Model):
-    """A notification of Alipay's that verified, and what became of it."""
+    """A verified notification from Alipay, and the verdict on it."""
 
     notify_id = models.CharField(max_length=128, unique=True)
     received_at = models.DateTimeField(_("received at"))
@@ -178,7 +178,7 @@ class Notice(models.Model):
 
 
 class Received(models.Model):
-    """A notification of the platform's, stored with its effect."""
+    """A notification from the platform, stored in the same transaction as its effect."""
 
     key = models.CharField(max_length=128, unique=True)
     via = models.CharField(max_length=8)  # http, mq or events
@@ -190,7 +190,7 @@ class Received(models.Model):
 
 
 class Cursor(models.Model):
-    """How far GET events has been read; one row."""
+    """The position up to which GET events has been read; one row."""
 
     after = models.BigIntegerField(default=0)
     read_at = models.DateTimeField(null=True)
@@ -200,7 +200,7 @@ class Cursor(models.Model):
 
 
 class Message(models.Model):
-    """What the shopper is told, each once for an order."""
+    """A message to the shopper; one of each kind for an order."""
 
     class Kind(models.TextChoices):
         OPENED = "opened", _("You have opened a team")

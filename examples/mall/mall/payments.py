@@ -1,7 +1,7 @@
-"""What a payment changes (支付), and Alipay's notifications of one.
+"""Record payments (支付), from Alipay's notifications and from queries.
 
-The first payment of an order that waits for one is the order's. Any other goes back: of an order
-that was closed, or a second one.
+The first payment of an order that waits for one pays the order. Any other payment is refunded: one
+for a closed order, or a second one.
 """
 
 import logging
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 def record(order: Order, trade: Trade, *, now: datetime) -> str:
-    """Store a payment; what became of it, in a word. Sent again it changes nothing."""
+    """Store a payment and return the verdict on it. A repeat changes nothing."""
     with transaction.atomic(durable=True):
         return _record(order, trade, now)
 
 
 def look(order: Order, *, now: datetime) -> Trade | None:
-    """Ask Alipay. A payment is recorded; returns a trade that is not paid. Raises AlipayError."""
+    """Query Alipay and record a payment. Returns a trade that is not paid. Raises AlipayError."""
     trade = alipay.query(order.number, now=now)
     if trade is None or not trade.is_paid:
         return trade
@@ -36,9 +36,9 @@ def look(order: Order, *, now: datetime) -> Trade | None:
 
 
 def close_unpaid(order: Order, reason: str, *, now: datetime) -> None:
-    """Close at Alipay, then at the platform, then here. A payment that Alipay has wins.
+    """Close at Alipay, then at the platform, then here; if Alipay has a payment, record that.
 
-    Raises AlipayError or GroupBuyError: nothing is closed here then, and it is tried again.
+    Raises AlipayError or GroupBuyError; the order then stays open, and the loop tries again.
     """
     close_trade(order, now=now)
     if order.status != Order.Status.PAY_WAIT:
@@ -46,18 +46,18 @@ def close_unpaid(order: Order, reason: str, *, now: datetime) -> None:
     returning.release(order)
     with transaction.atomic(durable=True):
         if orders.close_unpaid(order, reason, now=now):
-            orders.tell(order, Message.Kind.CANCELLED, now=now)
+            orders.send_message(order, Message.Kind.CANCELLED, now=now)
 
 
 def close_trade(order: Order, *, now: datetime) -> None:
-    """Ask Alipay, record a payment, and close a trade that waits for one. Raises AlipayError."""
+    """Query Alipay, record a payment, or close a trade that waits for one. Raises AlipayError."""
     trade = look(order, now=now)
     if trade is not None and trade.status == "WAIT_BUYER_PAY":
         alipay.close(order.number, now=now)
 
 
 def receive(body: bytes, *, now: datetime) -> str:
-    """A notification of Alipay's: the verdict that was stored. Raises ForgedError."""
+    """Process Alipay's notification and return the stored verdict. Raises ForgedError."""
     fields = alipay.read_notice(body)
     with transaction.atomic(durable=True):
         notice, is_new = Notice.objects.get_or_create(
@@ -97,7 +97,7 @@ def _judge(fields: dict[str, str], now: datetime) -> str:
 
 
 def _record(order: Order, trade: Trade, now: datetime) -> str:
-    """Called within a transaction."""
+    """Do the work of record(), inside the caller's transaction."""
     if trade.amount != (order.amount or Decimal(0)):
         return "other amount"
     paid = {"trade_no": trade.trade_no, "paid_at": trade.paid_at or now}

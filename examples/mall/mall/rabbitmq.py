@@ -1,8 +1,8 @@
 """The platform's notifications by RabbitMQ: a message is acknowledged once its effect is stored.
 
-A message that is not readable, or that fails TRIES times, moves to our queue for dead letters. The
-queues of the notifications may exist already: their arguments stay as they are, so the broker
-could not move it. Messages are not signed; who may publish is a matter of the broker's accounts.
+We publish a message that is unreadable, or that fails TRIES times, to our queue for dead letters.
+The broker cannot do that: the notifications' queues may already exist, without such an argument.
+Messages are not signed; the broker's accounts decide who may publish.
 """
 
 import json
@@ -30,7 +30,7 @@ TIMEOUT = 10  # seconds
 
 
 def consume(*, clock: Callable[[], datetime], is_over: Callable[[], bool]) -> None:
-    """Take messages until is_over(), which is asked at least once a second. Raises ERRORS."""
+    """Process messages until is_over(), which is called at least once a second. Raises ERRORS."""
     parameters = pika.URLParameters(settings.AMQP_URL)
     parameters.socket_timeout = parameters.blocked_connection_timeout = TIMEOUT
     with pika.BlockingConnection(parameters) as connection:
@@ -43,7 +43,7 @@ def consume(*, clock: Callable[[], datetime], is_over: Callable[[], bool]) -> No
 
 
 def declare(channel: BlockingChannel) -> None:
-    """Queues and bindings; there already, they stay as they are."""
+    """Declare queues and bindings. Existing ones are not changed."""
     channel.confirm_delivery()
     channel.basic_qos(prefetch_count=1)
     channel.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
@@ -63,8 +63,8 @@ def _take(
     tag = method.delivery_tag or 0
     try:
         problem = _apply(channel, properties.message_id or "", body, clock)
-    except OperationalError as exc:  # our database is away, and the message is not to blame
-        log.warning("%s comes again: %s", properties.message_id, exc)
+    except OperationalError as exc:  # our database is down, and the message is not to blame
+        log.warning("%s is requeued: %s", properties.message_id, exc)
         channel.connection.sleep(PAUSE)
         channel.basic_nack(tag, requeue=True)
         return
@@ -76,7 +76,7 @@ def _take(
 
 
 def _apply(channel: BlockingChannel, key: str, body: bytes, clock: Callable[[], datetime]) -> str:
-    """Store its effect; else the problem of the last try."""
+    """Store the message's effect; return "", or the problem of the last try."""
     try:
         if not key:
             raise WebhookError("no message_id")  # noqa: TRY301

@@ -1,7 +1,8 @@
 """Orders that are given back (退单) or never paid, and the money that is due back (退款).
 
-A refund is a row: requested, sent, confirmed. Its out_request_no and amount are the same at each
-try, so that Alipay returns the money once. Confirmed and due: still to be reported to the platform.
+A refund is a row: requested, sent, confirmed. Its out_request_no and amount are the same in every
+attempt, so that Alipay returns the money once. A confirmed refund that is due still has to be
+reported to the platform.
 """
 
 from datetime import datetime, timedelta
@@ -14,18 +15,18 @@ from mall import alipay, market, orders
 from mall.models import Message, Order, Refund
 
 UNKNOWN = "E0104"  # the platform has no such order, or it is closed there
-UNREPORTABLE = (UNKNOWN, "0002")  # refused for good; an earlier platform has no such call: 0002
-ASK_AFTER = timedelta(seconds=10)  # Alipay: ask no sooner than this after a refund
+UNREPORTABLE = (UNKNOWN, "0002")  # refused for good; 0002: an older platform lacks the call
+ASK_AFTER = timedelta(seconds=10)  # Alipay wants no query sooner than this after a refund
 
 
 def give_back(order: Order, *, now: datetime) -> None:
-    """The shopper does not want the order any more. The loop does the rest, and at once."""
+    """Mark an order as given back by its shopper; the loop's next step, due now, does the rest."""
     own = Order.objects.filter(pk=order.pk).exclude(status__in=("CREATE", "WAIT_REFUND", "CLOSE"))
     own.filter(wants_back=False).update(wants_back=True, due_at=now, tries=0)
 
 
 def give_up(order: Order, reason: str, *, now: datetime) -> None:
-    """Close an order that nobody could have paid, and give its seat back; the loop if it fails."""
+    """Give an unpaid order's seat back and close the order; if that fails, the loop will do it."""
     try:
         release(order)
     except GroupBuyError:
@@ -36,7 +37,7 @@ def give_up(order: Order, reason: str, *, now: datetime) -> None:
 
 
 def release(order: Order) -> None:
-    """Give the seat back. Raises GroupBuyError when that is not sure."""
+    """Give the seat back at the platform. Raises GroupBuyError if it may not have succeeded."""
     if not order.in_team:
         return
     try:
@@ -47,7 +48,7 @@ def release(order: Order) -> None:
 
 
 def owe(order: Order, trade_no: str, amount: Decimal, cause: str, *, now: datetime) -> bool:
-    """Write down that this payment goes back, once; the loop sends it."""
+    """Create this payment's refund, which the loop sends. False if there is one already."""
     _refund, is_new = Refund.objects.get_or_create(
         trade_no=trade_no,
         defaults={
@@ -63,7 +64,7 @@ def owe(order: Order, trade_no: str, amount: Decimal, cause: str, *, now: dateti
 
 
 def owe_order(order: Order, cause: str, *, now: datetime) -> bool:
-    """The order's own payment goes back; twice it changes nothing."""
+    """Create the refund of the order's own payment. False for a repeat, which changes nothing."""
     with transaction.atomic():
         if order.amount is None or not orders.take(orders.OWE, order, due_at=None):
             return False
@@ -71,17 +72,20 @@ def owe_order(order: Order, cause: str, *, now: datetime) -> bool:
 
 
 def send(refund: Refund, *, now: datetime) -> datetime | None:
-    """Take one step of a refund and return when the next is due. AlipayError, GroupBuyError."""
+    """Take the next step of a refund; return when the one after is due. AlipayError, GroupBuyError.
+
+    Alipay returns the money even if the platform is down: its part comes last in each step.
+    """
     if refund.state == Refund.State.CONFIRMED:
         _report(refund)
         return None
     if refund.state == Refund.State.SENT and alipay.is_refunded(
         trade_no=refund.trade_no, out_request_no=refund.out_request_no, now=now
     ):
-        _tell_why(refund.order, now)
+        _store_reason(refund.order, now)
         _confirm(refund, now)
         return None
-    # Sent, and not carried out: the same request again, which cannot pay twice.
+    # Not sent yet, or sent and not carried out: repeating the request cannot pay twice.
     alipay.refund(
         trade_no=refund.trade_no,
         amount=refund.amount,
@@ -90,12 +94,12 @@ def send(refund: Refund, *, now: datetime) -> datetime | None:
     )
     own = Refund.objects.filter(pk=refund.pk, state=Refund.State.REQUESTED)
     own.update(state=Refund.State.SENT, sent_at=now, problem="", tries=0)
-    _tell_why(refund.order, now)  # the platform may be away; the money does not wait for it
+    _store_reason(refund.order, now)
     return now + ASK_AFTER
 
 
 def report_again(order: Order, *, now: datetime) -> None:
-    """Have the loop report the refund of the order's own payment once more, if it is confirmed."""
+    """Let the loop report the refund of the order's own payment again, if it is confirmed."""
     own = Refund.objects.filter(trade_no=order.trade_no, state=Refund.State.CONFIRMED)
     own.update(due_at=now, tries=0)
 
@@ -109,11 +113,11 @@ def _confirm(refund: Refund, now: datetime) -> None:
         if sent.update(**done, due_at=now if is_own and order.in_team else None):
             if is_own:
                 orders.take(orders.REPAID, order, due_at=None)
-            orders.tell(order, Message.Kind.RETURNED, now=now)
+            orders.send_message(order, Message.Kind.RETURNED, now=now)
 
 
 def _report(refund: Refund) -> None:
-    """Report to the platform that the money is back, for its pages; a repeat changes nothing."""
+    """Report to the platform that the money is back. A repeat changes nothing."""
     order = refund.order
     try:
         market.client().confirm_refund(
@@ -130,8 +134,12 @@ def _report(refund: Refund) -> None:
         Refund.objects.filter(pk=refund.pk).update(problem="")
 
 
-def _tell_why(order: Order, now: datetime) -> None:
-    """Failed or cancelled: the wire's paid_unformed does not say, the platform's order does."""
+def _store_reason(order: Order, now: datetime) -> None:
+    """Store why the order was closed, and send the shopper that message. Raises GroupBuyError.
+
+    The notification's paid_unformed covers a failed team and a cancelled order; the platform's
+    order has the reason.
+    """
     if order.status != Order.Status.WAIT_REFUND or order.close_reason:
         return
     reason = _close_reason(order) or "refunded"
@@ -139,12 +147,12 @@ def _tell_why(order: Order, now: datetime) -> None:
     with transaction.atomic(durable=True):
         if Order.objects.filter(pk=order.pk, close_reason="").update(close_reason=reason):
             kind = Message.Kind.FAILED if failed else Message.Kind.CANCELLED
-            orders.tell(order, kind, now=now)
+            orders.send_message(order, kind, now=now)
     order.close_reason = reason
 
 
 def _close_reason(order: Order) -> str:
-    """The platform's; "" for an order that it does not know."""
+    """The platform's close reason; "" for an order that it does not know."""
     if not order.in_team:
         return ""
     try:

@@ -27,12 +27,12 @@ def is_signed(content: bytes, signature: str, key: rsa.RSAPublicKey) -> bool:
 
 
 def request_content(fields: Mapping[str, str]) -> bytes:
-    """The text that a request signs: every field that is not empty, except sign."""
+    """The signed text of a request: every field that is not empty, except sign."""
     return _joined({name: value for name, value in fields.items() if value and name != "sign"})
 
 
 def notice_content(fields: Mapping[str, str]) -> bytes:
-    """The text that a notification signs: every field, empty ones too, but sign and sign_type."""
+    """The signed text of a notification: all fields, also empty ones, but sign and sign_type."""
     return _joined({n: value for n, value in fields.items() if n not in ("sign", "sign_type")})
 
 

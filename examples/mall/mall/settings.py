@@ -11,9 +11,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- This machine ---------------------------------------------------------------------------
 
-# The loopback demo: pretend phone and Alipay, a secret key of its own. For this machine only.
+# The loopback demo with a pretend phone, a pretend Alipay, and a secret key of its own.
 DEMO = env.flag("MALL_DEMO")
-DEBUG = env.flag("MALL_DEBUG")  # as with runserver; it shows tracebacks to everybody
+DEBUG = env.flag("MALL_DEBUG")  # for runserver; it shows tracebacks to everybody
 VAR_DIR = Path(env.text("MALL_VAR_DIR", str(BASE_DIR / "var"))).resolve()
 VAR_DIR.mkdir(parents=True, exist_ok=True)
 SECRET_KEY = env.secret_key("MALL_SECRET_KEY", VAR_DIR / "secret_key", may_make=DEMO)
@@ -24,22 +24,22 @@ CSRF_TRUSTED_ORIGINS = [MALL_URL.removesuffix(FORCE_SCRIPT_NAME or "")]
 # Origins of old static pages that call /api/v1/ from another host.
 CORS_ALLOWED_ORIGINS = env.words("MALL_CORS_ORIGINS")
 CORS_URLS_REGEX = r"^/api/v1/(login|alipay)/"
-# Old static pages send the user id in the body and have no session. Whoever can reach the mall can
-# then order as anybody: for a demo, and for networks where that is acceptable.
+# Old static pages send the user id in the body and have no session. Anybody who can reach the mall
+# can then order as any user, so this is for demos and for networks where that is acceptable.
 BELIEVE_USER_ID = env.flag("MALL_BELIEVE_USER_ID")
 
-GOODS_FILE = Path(env.text("MALL_GOODS", str(BASE_DIR / "mall" / "goods.json")))  # of a new mall
+GOODS_FILE = Path(env.text("MALL_GOODS", str(BASE_DIR / "mall" / "goods.json")))  # for a new mall
 
 # --- The platform ---------------------------------------------------------------------------
 
-_credentials = env.json_file("MALL_CREDENTIALS")  # what the platform's demo writes
+_credentials = env.json_file("MALL_CREDENTIALS")  # the file that the platform's demo writes
 PLATFORM_URL = env.url("MALL_PLATFORM_URL", "http://127.0.0.1:8000")
 SOURCE = env.text("MALL_SOURCE", "s01")
 CHANNEL = env.text("MALL_CHANNEL", "c01")
 API_KEY = env.text("MALL_API_KEY") or _credentials.get("api_key", "")
 WEBHOOK_SECRET = env.text("MALL_WEBHOOK_SECRET") or _credentials.get("webhook_secret", "")
 PAGE_SECRET = env.text("MALL_PAGE_SECRET") or _credentials.get("page_secret", "")
-# RabbitMQ; empty: the platform calls back by HTTP.
+# RabbitMQ. If it is empty, the platform calls back by HTTP.
 AMQP_URL = env.text("MALL_AMQP_URL")
 QUEUES = {
     "topic.team_success": env.text(
@@ -67,12 +67,12 @@ ALIPAY_GATEWAY = env.url(
 )
 ALIPAY_APP_ID = env.text("MALL_ALIPAY_APP_ID", _pretend["app"])
 ALIPAY_SELLER_ID = env.text("MALL_ALIPAY_SELLER_ID", _pretend["seller"])
-# The application's own: we sign with it. And Alipay's: it verifies what Alipay signs.
+# We sign with the application's private key; Alipay's public key verifies its signatures.
 ALIPAY_PRIVATE_KEY = env.key("MALL_ALIPAY_PRIVATE_KEY", _pretend["private"])
 ALIPAY_PUBLIC_KEY = env.key("MALL_ALIPAY_PUBLIC_KEY", _pretend["public"])
-PAY_WITHIN = timedelta(minutes=30)  # an order bought alone; in a team the seat decides
+PAY_WITHIN = timedelta(minutes=30)  # of an order bought alone; in a team the hold's end counts
 
-# --- WeChat; without it people log in on the demo's pretend phone only ------------------------
+# --- WeChat; without it, people can log in by the demo's pretend phone only -------------------
 
 WECHAT_TOKEN = env.text("MALL_WECHAT_TOKEN") or ("demo" if DEMO else "")
 WECHAT_APP_ID = env.text("MALL_WECHAT_APP_ID")

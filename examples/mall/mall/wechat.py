@@ -1,6 +1,6 @@
-"""WeChat (微信): who scanned a QR code, and the code itself.
+"""WeChat (微信): makes QR codes, and reads the messages that report a scan.
 
-WeChat signs with the portal's token: SHA-1 over the sorted token, timestamp and nonce.
+WeChat signs with the portal's token: SHA-1 over token, timestamp and nonce in sorted order.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from django.conf import settings
 
 from mall.models import LONGEST_ID
 
-SKEW = timedelta(minutes=10)  # WeChat repeats within seconds; older ones are replays
+SKEW = timedelta(minutes=10)  # WeChat repeats within seconds; older messages are replays
 TIMEOUT = 10  # seconds
-SUBSCRIBED = "qrscene_"  # what "subscribe" puts before the scene
+SUBSCRIBED = "qrscene_"  # the prefix of the scene in a "subscribe" event
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Scan:
 
 
 class WeChatError(Exception):
-    """WeChat does not answer, or refuses."""
+    """WeChat did not respond, or refused."""
 
 
 def signature(timestamp: str, nonce: str) -> str:
@@ -38,7 +38,7 @@ def signature(timestamp: str, nonce: str) -> str:
 
 
 def is_signed(query: Mapping[str, str], *, now: datetime) -> bool:
-    """Did WeChat send this, and lately? False while there is no token."""
+    """Did WeChat send this within SKEW? False while there is no token."""
     given, timestamp = query.get("signature", ""), query.get("timestamp", "")
     if not (settings.WECHAT_TOKEN and timestamp.isascii() and timestamp.isdigit()):
         return False
@@ -49,7 +49,7 @@ def is_signed(query: Mapping[str, str], *, now: datetime) -> bool:
 
 
 def read_scan(body: bytes) -> Scan | None:
-    """What a signed message says; None: it is no scan. Raises ValueError for what is not XML."""
+    """The scan that a signed message reports, or None. Raises ValueError if it is not XML."""
     try:
         message = fromstring(body)
     except (ParseError, DefusedXmlException) as exc:
@@ -63,7 +63,7 @@ def read_scan(body: bytes) -> Scan | None:
 
 
 def scan_message(scene: str, user_id: str) -> bytes:
-    """What WeChat sends when a person scans a code: for the demo's phone, and for tests."""
+    """WeChat's message for a scanned code; for the demo's pretend phone, and for tests."""
     message = Element("xml")
     fields = {"FromUserName": user_id, "MsgType": "event", "Event": "SCAN", "EventKey": scene}
     for name, value in fields.items():
@@ -72,7 +72,7 @@ def scan_message(scene: str, user_id: str) -> bytes:
 
 
 def draw(scene: str, good_for: timedelta) -> str:
-    """WeChat's ticket for a QR code of this scene. Raises WeChatError."""
+    """Get WeChat's ticket for a QR code of this scene. Raises WeChatError."""
     content = {
         "grant_type": "client_credential",
         "appid": settings.WECHAT_APP_ID,

@@ -1,7 +1,7 @@
-"""The loop (定时任务): everything that happens without a request.
+"""The loop (定时任务): all work that no request does.
 
-Orders and refunds that are due are claimed by a conditional UPDATE, so any number of loops may run.
-A claim is a lease: where its process dies, the row is due again after LEASE.
+It claims due orders and refunds by a conditional UPDATE, so any number of loops may run. A claim is
+a lease: if the process dies, the row is due again after LEASE.
 """
 
 import logging
@@ -26,7 +26,7 @@ Row = TypeVar("Row", Order, Refund)
 
 
 def work(*, now: datetime, clock: Callable[[], datetime]) -> int:
-    """Do whatever is due; how many rows there were. `clock` tells each row's own moment."""
+    """Take one step of each order and refund due at `now`; return how many. Steps read `clock`."""
     done = 0
     for order in _claim(Order, now, clock):
         done += _attempt(order, _step, clock)
@@ -36,7 +36,7 @@ def work(*, now: datetime, clock: Callable[[], datetime]) -> int:
 
 
 def daily(*, now: datetime, at_start: bool = False) -> None:
-    """Once a day and at the start: ask for missed notifications, and tidy up."""
+    """Once a day and at the start, fetch missed notifications and delete expired logins."""
     if not (callbacks.claim_catch_up(now=now) or at_start):
         return
     login.forget(now=now)
@@ -51,10 +51,10 @@ def daily(*, now: datetime, at_start: bool = False) -> None:
 
 
 def _step(order: Order, *, now: datetime) -> datetime | None:
-    """Take an order's next step. Returns when to look again; None: when something happens to it."""
+    """Take an order's next step. Returns when the one after is due; None: after another event."""
     match order.status:
         case Status.CREATE:
-            returning.release(order)  # whoever placed it has died, or had no answer
+            returning.release(order)  # its request died, or got no answer from the platform
             orders.take(orders.REFUSE, order, due_at=None, close_reason="not_placed")
         case Status.PAY_WAIT:
             return _look_for_payment(order, now)
@@ -82,9 +82,9 @@ def _look_for_payment(order: Order, now: datetime) -> datetime | None:
 
 
 def _settle(order: Order, now: datetime) -> datetime | None:
-    """Settle until it is done or finally refused. Money comes back on team_refund only."""
+    """Report the payment to the platform. After a final refusal, team_refund orders the refund."""
     if order.paid_at is None:
-        raise ValueError(f"order {order.number} is paid, but nobody knows when")
+        raise ValueError(f"order {order.number} is paid, but has no time of payment")
     try:
         market.client().settle(
             user_id=order.shopper.user_id, out_trade_no=order.number, paid_at=order.paid_at
@@ -97,7 +97,7 @@ def _settle(order: Order, now: datetime) -> datetime | None:
     kind = Message.Kind.JOINED if order.wanted_team else Message.Kind.OPENED
     with transaction.atomic():
         Order.objects.filter(pk=order.pk).update(settled_at=now)
-        orders.tell(order, kind, now=now)
+        orders.send_message(order, kind, now=now)
     return now if order.wants_back else None
 
 
@@ -125,7 +125,7 @@ def _claim(model: type[Row], now: datetime, clock: Callable[[], datetime]) -> It
 
 
 def _attempt(row: Row, step: Callable[..., datetime | None], clock: Callable[[], datetime]) -> bool:
-    """Take one step of a row. An error is noted on the row and does not stop the others."""
+    """Take one step of a row. An error is logged, and delays this row only."""
     lease, problem = row.due_at, ""
     try:
         due_at = step(row, now=clock())
@@ -135,9 +135,9 @@ def _attempt(row: Row, step: Callable[..., datetime | None], clock: Callable[[],
     except Exception as error:
         problem, due_at = repr(error), clock() + _pause(row)
         log.exception("%s", row)
-    # Unless somebody has asked for another look meanwhile, or the step has chosen a moment.
-    mine = type(row)._default_manager.filter(pk=row.pk, due_at=lease)
-    mine.update(due_at=due_at)
+    # Only if neither the step nor another process has set due_at meanwhile.
+    unchanged = type(row)._default_manager.filter(pk=row.pk, due_at=lease)
+    unchanged.update(due_at=due_at)
     if problem and isinstance(row, Refund):
         Refund.objects.filter(pk=row.pk).update(problem=problem[:255])
     return True

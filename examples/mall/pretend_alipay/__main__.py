@@ -1,7 +1,7 @@
 """python -m pretend_alipay --port 8200 --dir DIR: the server.
 
-DIR holds its keys and the application's. With MALL_DEMO the mall uses those in MALL_VAR_DIR/alipay;
-the process that starts first makes them.
+DIR contains its key pair and the application's. With MALL_DEMO the mall uses the keys in
+MALL_VAR_DIR/alipay; the process that starts first makes them.
 """
 
 import argparse
@@ -34,7 +34,7 @@ a {{ display: block; text-align: center; padding: 1rem; color: #46566e }}</style
 
 
 class Alipay(ThreadingHTTPServer):
-    """The server. `directory` holds app_public.pem, alipay_private.pem, and the trades."""
+    """The server. `directory` contains app_public.pem, alipay_private.pem, and the trades."""
 
     daemon_threads = True
 
@@ -75,12 +75,12 @@ class _Handler(BaseHTTPRequestHandler):
             case ["pay", trade_no]:
                 self._pay(trade_no)
             case ["knobs"]:
-                self._turn(fields)
+                self._set_knobs(fields)
             case _:
                 self._answer(404, "not found")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the mall's log is the one to read."""
+        """Log nothing: the mall logs the same calls."""
 
     def _gateway(self, fields: dict[str, str]) -> None:
         method = fields.get("method", "")
@@ -162,8 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = urlencode({"out_trade_no": trade["out_trade_no"], "trade_no": trade["trade_no"]})
         return f"{trade['return_url']}?{query}"
 
-    def _turn(self, fields: dict[str, str]) -> None:
-        """Knobs as form fields: delay, repeat, lose, falsify; missing ones stay as they are."""
+    def _set_knobs(self, fields: dict[str, str]) -> None:
+        """Set the knobs from form fields: delay, repeat, lose, falsify. Others keep their value."""
         knobs = self.server.notices.knobs
         falsify = fields.get("falsify", knobs.falsify)
         if falsify not in ("", "signature", *FALSE):

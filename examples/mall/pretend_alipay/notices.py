@@ -1,4 +1,4 @@
-"""Notifications of payments, and how they go wrong when the knobs say so."""
+"""Notifications of payments, with the faults that the knobs ask for."""
 
 import secrets
 import threading
@@ -20,19 +20,19 @@ FALSE = {"amount": ("total_amount", "0.01"), "app_id": ("app_id", "2021000000000
 
 @dataclass(slots=True)
 class Knobs:
-    """delay in seconds; repeat: copies beside the first; falsify: "signature", or of FALSE."""
+    """The faults of notifications; by default none."""
 
-    delay: float = 0.0
-    repeat: int = 0
+    delay: float = 0.0  # seconds
+    repeat: int = 0  # copies in addition to the first
     lose: bool = False
-    falsify: str = ""
+    falsify: str = ""  # "signature", or a key of FALSE
 
 
 class Notices:
     def __init__(self, app_id: str, seller_id: str, key: rsa.RSAPrivateKey) -> None:
         self.knobs = Knobs()
         self._app_id, self._seller_id, self._key = app_id, seller_id, key
-        self._opener = build_opener(ProxyHandler({}))  # loopback, whatever proxy is set outside
+        self._opener = build_opener(ProxyHandler({}))  # the mall is on loopback: no proxy
 
     def send(self, trade: Mapping[str, str]) -> None:
         """Notify the mall of a payment, from a thread of its own."""

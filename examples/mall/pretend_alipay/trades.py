@@ -1,4 +1,4 @@
-"""What the pretend Alipay knows: trades and refunds, in a SQLite file."""
+"""The pretend Alipay's trades and refunds, in a SQLite file."""
 
 import secrets
 import sqlite3
@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS refund (
 
 
 class RefusedError(Exception):
-    """sub_code and sub_msg of the answer."""
+    """A refused call: the answer's sub_code, and as text its sub_msg."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -36,7 +36,7 @@ class Trades:
                 db.execute(table)
 
     def open(self, fields: dict[str, str]) -> sqlite3.Row:
-        """The trade that a payment form is about; the same again for the same order."""
+        """Open the trade of a payment form. A second form of an order gets the same trade."""
         with self._open() as db:
             new = fields | {"trade_no": f"{shanghai():%Y%m%d}{secrets.randbelow(10**20):020}"}
             db.execute(
@@ -115,7 +115,7 @@ class Trades:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """One transaction."""
+        """A connection within one transaction."""
         db = sqlite3.connect(self._path, timeout=10, isolation_level=None)
         db.row_factory = sqlite3.Row
         try:

@@ -1,4 +1,5 @@
-/* Looks whether the page is still true, counts down, logs in after a scan, sends a form once. */
+/* Reloads the page when its state changes, counts down, logs in after a scan, and submits a form
+   only once. */
 "use strict";
 (() => {
   const PAUSES = [2000, 3000, 5000, 8000, 10000];
@@ -16,7 +17,7 @@
     try {
       if (login ? await scanned() : await changed()) return;
     } catch {
-      /* the shop does not answer: asked again, more slowly */
+      /* the shop does not respond: poll again, more slowly */
     }
     soon(PAUSES[Math.min(tries++, PAUSES.length - 1)]);
   }
@@ -56,7 +57,7 @@
   document.addEventListener("visibilitychange", () => { if (!document.hidden) { tries = 0; soon(0); } });
   addEventListener("pageshow", (event) => {
     for (const form of document.forms) delete form.dataset.sent;
-    if (event.persisted) location.reload(); // restored by the back button: it may be old
+    if (event.persisted) location.reload(); // restored by the back button: it may be out of date
   });
 
   tick();

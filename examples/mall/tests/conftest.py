@@ -1,4 +1,4 @@
-"""A mall with one of goods and one shopper, a platform that answers as told, a pretend Alipay."""
+"""Fixtures: a mall with one article and one shopper, a stub platform, and a pretend Alipay."""
 
 import socket
 import threading
@@ -37,7 +37,7 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _callbacks_by_http(settings: Any) -> None:
-    """tests/test_rabbitmq.py has messages."""
+    """Only tests/test_rabbitmq.py uses RabbitMQ."""
     settings.AMQP_URL = ""
 
 
@@ -59,7 +59,7 @@ def platform(settings: Any) -> Iterator[Platform]:
 
 @pytest.fixture
 def gateway(settings: Any, keys: Path, tmp_path: Path) -> Iterator[Alipay]:
-    """The pretend Alipay, which loses its notifications unless a test wants them."""
+    """The pretend Alipay. It sends no notifications unless a test changes its knobs."""
     for name in ("alipay_private.pem", "app_public.pem"):
         (tmp_path / name).write_text((keys / name).read_text())
     server = Alipay(0, tmp_path)
@@ -94,7 +94,7 @@ def browser(shopper: Shopper) -> Client:
 
 @pytest.fixture
 def place(platform: Platform, gateway: Alipay, goods: Goods, shopper: Shopper) -> Place:
-    """An order that waits for its payment, in a team or alone."""
+    """Places an order that waits for its payment, in a team or alone."""
 
     def placed(
         kind: Order.Kind = Order.Kind.TEAM, *, team_id: str = "", who: Shopper = shopper
@@ -112,14 +112,14 @@ def log_in(client: Client, shopper: Shopper) -> None:
 
 
 def open_form(gateway: Alipay, order: Order) -> str:
-    """Post the payment form, as a browser does; Alipay's number of the trade."""
+    """Post the payment form as a browser does; return Alipay's number of the trade."""
     form = buying.pay_form(order, now=timezone.now())
     assert form.fields["method"] == "alipay.trade.page.pay"
     return submit(gateway, order)
 
 
 def submit(gateway: Alipay, order: Order) -> str:
-    """Post a form of this order that a browser has had for a while."""
+    """Post a form of this order that was made earlier; return Alipay's number of the trade."""
     gateway.trades.open(
         {"notify_url": "", "return_url": ""}
         | {"out_trade_no": order.number, "total_amount": str(order.amount), "subject": "a book"}

@@ -1,4 +1,4 @@
-"""A platform for tests: it answers the client as a test decides, and remembers what was asked."""
+"""A stub of the platform: tests choose its answers, and it records the calls."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ PRICES = {"originalPrice": 100.0, "deductionPrice": 20.0, "payPrice": 80.0}
 
 
 class Platform(ThreadingHTTPServer):
-    """refusals: the code that a call is answered with, by the last part of its path."""
+    """The server. refusals maps a call's name, such as lock, to the code of its answer."""
 
     daemon_threads = True
 
@@ -26,7 +26,7 @@ class Platform(ThreadingHTTPServer):
         self.close_reason = ""
         self.order: dict[str, Any] = {}  # fields in which GET trade/orders differs
         self.events: list[dict[str, Any]] = []
-        self.during: dict[str, Any] = {}  # what happens while a call is under way
+        self.during: dict[str, Any] = {}  # functions run once, before a call of this name answers
         threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
 
     def called(self, name: str) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
     def _serve(self, fields: dict[str, Any]) -> None:
         path = urlsplit(self.path).path

@@ -22,7 +22,7 @@ NOON = datetime(2026, 1, 31, 4, 0, tzinfo=UTC)  # 12:00 in Shanghai
 pytestmark = pytest.mark.django_db
 
 
-def test_what_a_requests_signature_is_over() -> None:
+def test_the_text_that_a_request_signs() -> None:
     fields = {"method": "m", "biz_content": '{"a":"书 +&"}', "empty": "", "sign": "x",
               "sign_type": "RSA2"}  # fmt: skip
     assert rsa2.request_content(fields) == (
@@ -30,7 +30,7 @@ def test_what_a_requests_signature_is_over() -> None:
     )
 
 
-def test_what_a_notifications_signature_is_over() -> None:
+def test_the_text_that_a_notification_signs() -> None:
     fields = {"b": "2", "a": "", "sign": "x", "sign_type": "RSA2"}
     assert rsa2.notice_content(fields) == b"a=&b=2"
 
@@ -102,7 +102,7 @@ def test_a_closed_trade_cannot_be_paid(gateway: Alipay, place: Place) -> None:
     assert not gateway.trades.pay(trade_no)
 
 
-def test_answers_of_somebody_else_are_not_believed(
+def test_an_answer_signed_with_another_key_is_forged(
     gateway: Alipay, keys: Path, settings: Any, place: Place
 ) -> None:
     order = place()
@@ -111,7 +111,7 @@ def test_answers_of_somebody_else_are_not_believed(
         alipay.query(order.number, now=timezone.now())
 
 
-def test_an_alipay_that_is_away(gateway: Alipay, settings: Any) -> None:
+def test_an_unreachable_alipay_is_an_error(gateway: Alipay, settings: Any) -> None:
     settings.ALIPAY_GATEWAY = "http://127.0.0.1:1/gateway.do"
     with pytest.raises(AlipayError, match="no answer"):
         alipay.query("1", now=NOON)
@@ -152,7 +152,7 @@ def test_a_changed_notification_is_forged(
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"\xff=1", b"a=1&a=2", b"%"])
-def test_a_body_that_is_no_form_is_forged(gateway: Alipay, body: bytes) -> None:
+def test_a_body_that_is_not_a_form_is_forged(gateway: Alipay, body: bytes) -> None:
     with pytest.raises(ForgedError):
         alipay.read_notice(body)
 
@@ -168,7 +168,7 @@ def selftest() -> str:
     return out.getvalue()
 
 
-def test_the_self_test_is_content_with_the_right_keys(gateway: Alipay) -> None:
+def test_the_self_test_passes_with_the_right_keys(gateway: Alipay) -> None:
     assert "All is well" in selftest()
 
 

@@ -1,4 +1,4 @@
-"""Every address of the mall: wrong methods, rubbish and strangers get an answer, nothing more."""
+"""Every URL of the mall answers wrong methods, rubbish and strangers, and changes nothing."""
 
 import json
 from typing import Any
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.django_db
 
 
 def rows() -> dict[str, list[Any]]:
-    """What a stranger must not change. Tickets are made for everybody."""
+    """All rows that a stranger must not change. Tickets are excluded: everybody gets one."""
     tables = (Order, Refund, Notice, Received, Message, Shopper)
     found = {each.__name__: list(each.objects.order_by("pk").values()) for each in tables}
     return found | {"scanned": list(Ticket.objects.exclude(shopper=None))}
@@ -78,7 +78,7 @@ def test_other_methods_are_refused(place: Place) -> None:
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH)
-def test_rubbish_of_a_stranger_changes_nothing(place: Place, rubbish: str) -> None:
+def test_rubbish_from_a_stranger_changes_nothing(place: Place, rubbish: str) -> None:
     place()
     before = rows()
     given = dict.fromkeys(NAMES, rubbish)
@@ -157,7 +157,7 @@ def test_a_body_that_is_too_long_is_not_read(db: None, path: str) -> None:
         ("get", "/checkout?action=pay&outTradeNo={}", 302),  # to a page that is not found
     ],
 )
-def test_another_shopper_meets_no_order_of_somebody_else(
+def test_a_shopper_cannot_reach_the_order_of_another(
     place: Place, platform: Platform, method: str, path: str, status: int
 ) -> None:
     order = place()
@@ -181,7 +181,7 @@ def test_another_shopper_meets_no_order_of_somebody_else(
 
 @pytest.mark.parametrize("path", ["checkout", "orders/1/back", "login/check", "login/again",
                                   "logout", "language/"])  # fmt: skip
-def test_a_form_of_another_site_is_refused(place: Place, shopper: Shopper, path: str) -> None:
+def test_a_form_from_another_site_is_refused(place: Place, shopper: Shopper, path: str) -> None:
     place()
     before = rows()
     browser = Client(enforce_csrf_checks=True, headers={"Accept-Language": "en"})

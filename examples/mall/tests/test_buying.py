@@ -82,7 +82,7 @@ def test_once_paid_or_closed_the_next_one_is_new(place: Place) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_at_once_one_order_is_made(place: Place, platform: Platform) -> None:
+def test_simultaneous_requests_make_one_order(place: Place, platform: Platform) -> None:
     """Two clicks, two tabs: the unique key decides."""
     barrier, found = threading.Barrier(4), []
 
@@ -126,7 +126,7 @@ def test_a_refused_lock_refuses_the_order(
         Status.CLOSE, None, code, None, None)  # fmt: skip
 
 
-def test_a_platform_that_is_away_refuses_and_the_loop_clears_up(
+def test_while_the_platform_is_down_an_order_is_refused_and_closed_by_the_loop(
     place: Place, platform: Platform
 ) -> None:
     platform.refusals["lock"] = "0001"
@@ -142,7 +142,7 @@ def test_a_platform_that_is_away_refuses_and_the_loop_clears_up(
     assert len(platform.called("refund")) == 1  # it may have been locked after all
 
 
-def test_a_second_try_takes_the_same_order_on(place: Place, platform: Platform) -> None:
+def test_a_second_try_continues_with_the_same_order(place: Place, platform: Platform) -> None:
     platform.refusals["lock"] = "0001"
     with pytest.raises(RefusedError):
         place()
@@ -167,7 +167,7 @@ def test_an_order_closed_while_it_is_placed_gives_the_seat_back(
     assert len(platform.called("refund")) == 1
 
 
-def test_a_dearer_seat_than_was_shown_is_given_back(
+def test_a_seat_that_costs_more_than_shown_is_given_back(
     place: Place, platform: Platform, goods: Goods, shopper: Shopper
 ) -> None:
     wish = Wish(shopper, goods, IN_TEAM, ACTIVITY, shown=Decimal("79.99"))
@@ -199,7 +199,7 @@ def test_a_form_that_cannot_be_made_gives_the_seat_back(
     assert len(platform.called("refund")) == 1
 
 
-def test_what_is_sold_out_is_not_ordered(place: Place, goods: Goods) -> None:
+def test_sold_out_goods_cannot_be_ordered(place: Place, goods: Goods) -> None:
     goods.on_sale = False
     with pytest.raises(RefusedError, match="SOLD_OUT"):
         place()
@@ -207,7 +207,7 @@ def test_what_is_sold_out_is_not_ordered(place: Place, goods: Goods) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nothing_talks_to_the_network_inside_a_transaction(
+def test_no_transaction_is_open_during_a_network_call(
     place: Place, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, request = [], requests.Session.request
@@ -223,7 +223,7 @@ def test_nothing_talks_to_the_network_inside_a_transaction(
     assert len(seen) >= 4
 
 
-def test_a_form_is_not_made_for_what_is_over(place: Place, gateway: Alipay) -> None:
+def test_no_form_is_made_for_an_order_that_is_over(place: Place, gateway: Alipay) -> None:
     order = place(ALONE)
     with pytest.raises(RefusedError, match="TOO_LATE"):
         buying.pay_form(order, now=timezone.now() + timedelta(minutes=31))

@@ -1,4 +1,4 @@
-"""A platform that was restored from a backup beside a mall that knows more."""
+"""After a restore of the platform, the mall has orders and payments that the platform lacks."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,7 +25,7 @@ WAS_PAID = [{"event": "paid", "at": AT}]
 
 
 def compare(*options: str) -> tuple[list[str], str]:
-    """The command's lines, and how it failed."""
+    """Run the command; return the lines of its output and its error."""
     out = StringIO()
     try:
         call_command("compare", *options, stdout=out)
@@ -81,7 +81,7 @@ def left_paid(order: Order) -> None:
         (given_back, says(CLOSED, timeline=WAS_PAID, refundAmount=80.0, refundTime=AT), None),
     ],
 )
-def test_what_differs_is_listed_and_nothing_is_changed(
+def test_differences_are_listed_and_not_changed(
     paid: Order,
     platform: Platform,
     here: Callable[[Order], None],
@@ -176,7 +176,7 @@ def test_events_are_read_from_the_first_one_again(paid: Order, platform: Platfor
     assert (Cursor.objects.get().after, Received.objects.get().via) == (1, "events")
 
 
-def test_what_is_not_paid_or_old_is_not_asked_for(
+def test_unpaid_and_old_orders_are_not_compared(
     paid: Order, place: Place, gateway: Alipay, platform: Platform
 ) -> None:
     Order.objects.update(created_at=timezone.now() - timedelta(days=8))
@@ -193,7 +193,7 @@ def test_what_is_not_paid_or_old_is_not_asked_for(
     assert len(platform.called("orders")) == 1
 
 
-def test_a_platform_that_refuses_is_named(paid: Order, platform: Platform) -> None:
+def test_a_refusal_of_the_platform_is_shown(paid: Order, platform: Platform) -> None:
     platform.refusals["orders"] = "0403"
 
     assert compare()[1] == "The platform answers: 0403"

@@ -1,4 +1,4 @@
-"""The README is true: its map, its variables, and the versions it installs."""
+"""The README matches the code: its map, its variables, and the versions it installs."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""The demo's key pairs: made once, also by processes that start together."""
+"""The demo's key pairs are made once, even by processes that start together."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_processes_that_start_together_agree_on_one_pair(tmp_path: Path) -> None
     assert is_pair(tmp_path, "alipay")
 
 
-def test_keys_that_are_there_stay(tmp_path: Path) -> None:
+def test_existing_keys_stay(tmp_path: Path) -> None:
     make_demo_keys(tmp_path)
     before = [(tmp_path / name).read_bytes() for name in NAMES]
     (tmp_path / "app_public.pem").unlink()  # as if the process had died before it was written

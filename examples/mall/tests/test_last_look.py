@@ -1,4 +1,4 @@
-"""A form that was open while its order closed is paid, and nobody notifies the mall."""
+"""A form that was still open when its order closed is paid, and the notification is lost."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ def close(order: Order) -> None:
 
 
 def pay_late(gateway: Alipay, order: Order) -> str:
-    """Pay the form before its time limit, and let the loop run until that is over."""
+    """Pay the form before its time limit, and run the loop until the limit has passed."""
     trade_no = submit(gateway, order)
     assert gateway.trades.pay(trade_no)
     run_loop()
@@ -35,7 +35,7 @@ def pay_late(gateway: Alipay, order: Order) -> str:
     return trade_no
 
 
-def test_of_an_order_that_was_given_back(place: Place, gateway: Alipay) -> None:
+def test_a_late_payment_of_an_order_that_was_given_back(place: Place, gateway: Alipay) -> None:
     order = place()
     returning.give_back(order, now=timezone.now())
     close(order)
@@ -50,7 +50,7 @@ def test_of_an_order_that_was_given_back(place: Place, gateway: Alipay) -> None:
     assert kinds() == ["cancelled", "returned"]
 
 
-def test_of_an_order_whose_seat_the_platform_gave_away(place: Place, gateway: Alipay) -> None:
+def test_a_late_payment_of_an_order_whose_seat_is_gone(place: Place, gateway: Alipay) -> None:
     order = place()
     notify(refund_of(order, "unpaid_unlock"))
     order.refresh_from_db()
@@ -64,7 +64,7 @@ def test_of_an_order_whose_seat_the_platform_gave_away(place: Place, gateway: Al
     assert (Refund.objects.get().state, len(books(gateway))) == ("confirmed", 1)
 
 
-def test_of_an_order_whose_next_form_could_not_be_made(place: Place, gateway: Alipay) -> None:
+def test_a_late_payment_of_an_order_whose_next_form_failed(place: Place, gateway: Alipay) -> None:
     order = place()
     returning.give_up(order, "no_form", now=timezone.now())
     close(order)
@@ -85,7 +85,7 @@ def test_a_trade_that_is_opened_after_closing_is_closed(place: Place, gateway: A
     assert not gateway.trades.pay(trade_no)
 
 
-def test_nothing_paid_the_order_rests(place: Place, gateway: Alipay) -> None:
+def test_a_closed_order_without_a_payment_is_not_due_again(place: Place, gateway: Alipay) -> None:
     order = place()
     returning.give_back(order, now=timezone.now())
     close(order)
@@ -99,7 +99,7 @@ def test_nothing_paid_the_order_rests(place: Place, gateway: Alipay) -> None:
 def test_money_does_not_wait_for_the_platform(
     place: Place, gateway: Alipay, platform: Platform
 ) -> None:
-    """Only the platform knows why a team's order was closed; the shopper learns that later."""
+    """The refund is sent; the reason, which only the platform knows, is stored later."""
     order = paid_order(place, gateway)
     platform.close_reason = "team_ended"
     platform.refusals["orders"] = "0001"

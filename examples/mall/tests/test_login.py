@@ -55,7 +55,7 @@ def test_a_scan_logs_in_the_browser_that_shows_the_code() -> None:
     assert check(client, ticket) == ("0003", None)  # a ticket logs in once
 
 
-def test_another_browser_learns_nothing_of_a_ticket() -> None:
+def test_a_ticket_works_only_in_its_own_browser() -> None:
     owner, other = Client(), Client()
     ticket = new_ticket(owner)
     scanned(ticket)
@@ -71,7 +71,7 @@ def test_the_first_scan_counts() -> None:
     assert check(client, ticket) == ("0000", "xiaofuge")
 
 
-def test_a_ticket_is_good_for_three_minutes() -> None:
+def test_a_ticket_is_valid_for_three_minutes() -> None:
     client = Client()
     with time_machine.travel(timezone.now() - timedelta(minutes=3, seconds=1)):
         ticket = new_ticket(client)
@@ -94,7 +94,7 @@ def test_wechats_own_ticket_arrives_with_spaces_for_plus() -> None:
     assert client.get(f"{CHECK}?ticket=gQ+a+b==").json()["data"] == "xiaofuge"
 
 
-def test_the_portal_answers_wechats_question() -> None:
+def test_the_portal_echoes_wechats_challenge() -> None:
     answer = Client().get(f"{PORTAL}{signed()}&echostr=12345")
     assert (answer.status_code, answer.content) == (200, b"12345")
 
@@ -110,7 +110,7 @@ def test_the_portal_answers_wechats_question() -> None:
         {"timestamp": "9" * 300},
     ],
 )
-def test_the_portal_believes_nobody_else(change: dict[str, str]) -> None:
+def test_the_portal_refuses_unsigned_messages(change: dict[str, str]) -> None:
     client = Client()
     ticket = new_ticket(client)
     assert scanned(ticket, **change) == 403
@@ -134,7 +134,7 @@ BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><xml><Event>&b;</E
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"<xml>", BOMB])
-def test_what_is_no_message_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_a_message_is_refused(body: bytes) -> None:
     answer = Client().post(PORTAL + signed(), body, content_type="text/xml")
     assert answer.status_code == 400
 
@@ -195,7 +195,7 @@ def test_a_login_leads_to_no_other_site(back: str) -> None:
     assert answer == {"state": "done", "next": "/"}
 
 
-def test_the_login_page_says_how_its_code_is() -> None:
+def test_the_state_of_the_login_page() -> None:
     client = Client(headers={"Accept": "application/json"})
     client.get("/login?next=/orders")
     ticket = client.session["ticket"]
@@ -211,7 +211,7 @@ def test_the_login_page_says_how_its_code_is() -> None:
     assert state() == {"state": "expired", "next": "/orders"}
 
 
-def test_without_wechat_the_login_page_offers_no_code(settings: Any) -> None:
+def test_without_wechat_the_login_page_shows_no_code(settings: Any) -> None:
     settings.DEMO = False
 
     page = Client(headers={"Accept-Language": "en"}).get("/login").content.decode()
@@ -220,7 +220,7 @@ def test_without_wechat_the_login_page_offers_no_code(settings: Any) -> None:
     assert "I have scanned it" not in page
 
 
-def test_what_is_over_is_deleted(shopper: Shopper) -> None:
+def test_expired_logins_are_deleted(shopper: Shopper) -> None:
     now = timezone.now()
     client = Client()
     ticket = new_ticket(client)
@@ -244,11 +244,11 @@ def test_the_pretend_phone_is_the_demos_only(settings: Any) -> None:
     assert "xfg01 has scanned the code" in page.content.decode()
     assert client.post("/phone", {"ticket": ticket, "user": ""}).status_code == 400
     again = client.post("/phone", {"ticket": ticket, "user": "xfg02"})
-    assert "no longer good" in again.content.decode()
+    assert "no longer valid" in again.content.decode()
     assert check(client, ticket) == ("0000", "xfg01")
 
 
-def test_wechat_draws_the_code_where_it_is_set_up(
+def test_wechat_draws_the_code_if_it_is_set_up(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.WECHAT_APP_ID = "wx1"

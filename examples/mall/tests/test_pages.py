@@ -40,7 +40,7 @@ def test_everybody_sees_the_shop(visitor: Client, goods: Goods, platform: Platfo
     assert platform.called("index")[0]["userId"] == "guest"
 
 
-def test_goods_are_sold_alone_while_the_platform_is_away(
+def test_goods_are_sold_alone_while_the_platform_is_down(
     visitor: Client, goods: Goods, platform: Platform
 ) -> None:
     platform.refusals["index"] = "0001"
@@ -68,7 +68,7 @@ def test_unknown_addresses(visitor: Client, path: str) -> None:
     [{"action": "x"}, {"action": "join"}, {"activityId": "x"}, {"activityId": "9" * 20},
      {"goodsId": "x"}, {"action": "join", "teamId": "a b"}],
 )  # fmt: skip
-def test_a_checkout_that_makes_no_sense(
+def test_a_checkout_with_invalid_parameters_is_not_found(
     browser: Client, goods: Goods, platform: Platform, change: dict[str, str]
 ) -> None:
     for ask in (browser.get, browser.post):
@@ -83,7 +83,7 @@ def test_own_pages_lead_to_the_login_and_back(visitor: Client, path: str) -> Non
     assert parse_qs(urlsplit(answer["Location"]).query) == {"next": [path]}
 
 
-def test_a_checkout_asks_who_it_is_and_comes_back(visitor: Client, goods: Goods) -> None:
+def test_a_checkout_leads_to_the_login_and_back(visitor: Client, goods: Goods) -> None:
     answer = visitor.get("/checkout", OPEN)
     assert answer["Location"].startswith("/login?next=%2Fcheckout%3Faction%3Dopen%26goodsId")
     assert visitor.post("/checkout", OPEN)["Location"] == "/login?next=%2F"
@@ -190,8 +190,8 @@ def test_an_order_page_in_each_state(browser: Client, place: Place, gateway: Ali
     titles = ("Your seat is held", "<h1>Paid</h1>", "Your team is complete", "Sent to you",
               "Your money is on its way back", "Your money is back")  # fmt: skip
     assert [title in page for title, page in zip(titles, seen, strict=True)] == [True] * 6
-    assert "the team misses one more person" in seen[1]  # before it is given back
-    assert "The others of your team keep their price" in seen[3]
+    assert "the team needs one more person" in seen[1]  # before it is given back
+    assert "The other members of your team keep their price" in seen[3]
     assert ("Give it back" in seen[4], "Money back · confirmed" in seen[5]) == (False, True)
 
 
@@ -211,7 +211,7 @@ def test_inside_wechat_the_page_says_what_to_do(browser: Client, place: Place) -
     assert ("open this page in your browser" in page, "gateway.do" in page) == (True, False)
 
 
-def test_messages_are_new_once(browser: Client, place: Place, gateway: Alipay) -> None:
+def test_a_message_is_marked_as_new_once(browser: Client, place: Place, gateway: Alipay) -> None:
     pay(gateway, place())
     run_loop(timedelta(seconds=31))
     assert 'class="count">1<' in text(browser, "/")
@@ -257,13 +257,13 @@ def test_the_demo_answers_this_machine_only(address: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "x", "1e999999"])
-def test_a_price_that_is_none_is_no_error(
+def test_an_invalid_price_is_ignored(
     browser: Client, platform: Platform, goods: Goods, price: str
 ) -> None:
     assert browser.post("/checkout", OPEN | {"price": price}).status_code == 303
 
 
-def test_a_number_that_is_none_leads_to_no_order(visitor: Client) -> None:
+def test_an_invalid_order_number_is_not_found(visitor: Client) -> None:
     assert visitor.get("/checkout?action=view&outTradeNo=a/b").status_code == 404
 
 
@@ -276,5 +276,5 @@ def test_the_language_can_be_changed_after_a_refusal(
     assert '<input type="hidden" name="next" value="/">' in page.content.decode()
 
 
-def test_the_login_page_leads_to_no_second_one(visitor: Client) -> None:
+def test_the_login_page_does_not_link_to_itself(visitor: Client) -> None:
     assert '<a href="/login?next=' not in visitor.get("/login").content.decode()

@@ -1,4 +1,4 @@
-"""What a payment changes, and what becomes of one that does not fit."""
+"""What a payment changes, and what happens to one that does not match its order."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -60,7 +60,7 @@ def test_another_notification_of_the_same_payment_changes_nothing(
     ("falsify", "verdict"),
     [("amount", "other amount"), ("app_id", "other app"), ("order", "unknown order")],
 )
-def test_what_is_signed_and_does_not_fit_is_kept_and_changes_nothing(
+def test_a_signed_notification_that_does_not_match_is_stored_without_effect(
     place: Place, gateway: Alipay, falsify: str, verdict: str
 ) -> None:
     order = place()
@@ -71,7 +71,9 @@ def test_what_is_signed_and_does_not_fit_is_kept_and_changes_nothing(
     assert (order.status, order.trade_no) == (Status.PAY_WAIT, "")
 
 
-def test_another_seller_is_kept(place: Place, gateway: Alipay, settings: object) -> None:
+def test_a_notification_for_another_seller_is_stored(
+    place: Place, gateway: Alipay, settings: object
+) -> None:
     order = place()
     settings.ALIPAY_SELLER_ID = "2088000000000000"  # type: ignore[attr-defined]
     assert send(notice(gateway, order)) == "success"
@@ -81,7 +83,7 @@ def test_another_seller_is_kept(place: Place, gateway: Alipay, settings: object)
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"out_trade_no=1&sign_type=RSA2&sign=AAAA"])
-def test_what_is_not_signed_leaves_no_trace(gateway: Alipay, db: None, body: bytes) -> None:
+def test_an_unsigned_notification_leaves_no_trace(gateway: Alipay, db: None, body: bytes) -> None:
     assert send(body) == "false"
     assert Notice.objects.count() == 0
 
@@ -94,7 +96,7 @@ def test_a_falsified_signature_leaves_no_trace(place: Place, gateway: Alipay) ->
     assert (order.status, Notice.objects.count()) == (Status.PAY_WAIT, 0)
 
 
-def test_a_get_is_no_notification(gateway: Alipay, db: None) -> None:
+def test_a_get_is_refused(gateway: Alipay, db: None) -> None:
     assert Client().get(URL).status_code == 405
 
 
@@ -161,7 +163,7 @@ def test_an_unpaid_order_is_closed_at_alipay_first(
     assert list(Message.objects.values_list("kind", flat=True)) == ["cancelled"]
 
 
-def test_a_payment_found_while_closing_is_taken(
+def test_a_payment_found_while_closing_is_recorded(
     place: Place, gateway: Alipay, platform: Platform
 ) -> None:
     order = place()
@@ -172,7 +174,7 @@ def test_a_payment_found_while_closing_is_taken(
     assert platform.called("refund") == []
 
 
-def test_an_order_stays_open_while_alipay_is_away(
+def test_an_order_stays_open_while_alipay_is_down(
     place: Place, gateway: Alipay, platform: Platform, settings: object
 ) -> None:
     order = place()

@@ -1,4 +1,4 @@
-"""The platform's notifications by RabbitMQ: where MALL_TEST_AMQP_URL leads to one."""
+"""The platform's notifications by RabbitMQ; most tests need MALL_TEST_AMQP_URL."""
 
 import json
 import os
@@ -52,7 +52,7 @@ class Broker:
 
 @pytest.fixture
 def broker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
-    """Queues of this test's own, which exist before the mall, without arguments."""
+    """Queues for this test only; they exist before the mall declares them, without arguments."""
     if not URL:
         pytest.skip("no RabbitMQ here: MALL_TEST_AMQP_URL")
     monkeypatch.setattr(rabbitmq, "PAUSE", 0)
@@ -76,7 +76,7 @@ def paid(place: Place, gateway: Alipay) -> Order:
 
 
 def take(until: Callable[[], bool]) -> None:
-    """Consume until that has happened."""
+    """Consume until the condition holds."""
     deadline = time.monotonic() + 60
 
     def is_over() -> bool:
@@ -105,7 +105,7 @@ def test_messages_are_applied_once(broker: Broker, paid: Order) -> None:
     assert broker.dead() == []
 
 
-def test_what_is_not_readable_is_a_dead_letter(broker: Broker, paid: Order) -> None:
+def test_an_unreadable_message_is_a_dead_letter(broker: Broker, paid: Order) -> None:
     broker.publish(SUCCESS, "nonsense")
     broker.publish(SUCCESS, success(paid.number), None)
     broker.publish(SUCCESS, success(paid.number), "n2")  # and nothing behind it waits
@@ -129,7 +129,7 @@ def test_tries_are_bounded(broker: Broker, paid: Order, monkeypatch: pytest.Monk
     assert (len(tries), broker.dead()[0][1]) == (3, "LookupError('a bug')")
 
 
-def test_a_database_that_is_away_loses_nothing(
+def test_no_message_is_lost_while_the_database_is_down(
     broker: Broker, paid: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apply, tries = callbacks.apply, []
@@ -147,6 +147,6 @@ def test_a_database_that_is_away_loses_nothing(
     assert (paid.status, broker.dead()) == (Order.Status.MARKET, [])
 
 
-def test_without_a_broker_the_command_says_so() -> None:
+def test_without_a_broker_the_command_fails() -> None:
     with pytest.raises(CommandError, match="MALL_AMQP_URL is empty"):
         call_command("consume")

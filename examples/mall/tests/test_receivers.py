@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 def call(
     url: str, payload: Any, key: str = "n1", *, secret: str = "", age: int = 0, **changes: str
 ) -> tuple[int, str]:
-    """Signed by another implementation of Standard Webhooks."""
+    """Send a callback that another implementation of Standard Webhooks signs."""
     body, moment = json.dumps(payload), datetime.fromtimestamp(int(time.time()) - age, UTC)
     sign = Webhook(secret or mall_settings.WEBHOOK_SECRET).sign(key, moment, body)
     headers = {"webhook-id": key, "webhook-timestamp": str(int(moment.timestamp())),
@@ -46,13 +46,13 @@ def test_a_callback_is_applied_once_and_answered_each_time(paid: Order) -> None:
     assert (paid.status, Received.objects.get().payload) == (Order.Status.MARKET, payload)
 
 
-def test_the_refund_twin(paid: Order) -> None:
+def test_a_refund_callback_makes_the_money_due(paid: Order) -> None:
     assert call(REFUND, refund_of(paid, "paid_unformed")) == (200, "success")
     paid.refresh_from_db()
     assert paid.status == Order.Status.WAIT_REFUND
 
 
-def test_orders_of_somebody_else_are_stored_and_change_nothing(paid: Order) -> None:
+def test_callbacks_for_orders_of_another_mall_change_nothing(paid: Order) -> None:
     assert call(SUCCESS, success("another")) == (200, "success")
     paid.refresh_from_db()
     assert (paid.status, Received.objects.count()) == (Order.Status.PAY_SUCCESS, 1)
@@ -79,18 +79,18 @@ def test_forged_callbacks_change_nothing(paid: Order, url: str, forged: dict[str
 
 
 @pytest.mark.parametrize("payload", [[], {}, "x", {"outTradeNoList": 1}, {"type": "other"}])
-def test_signed_and_not_readable(paid: Order, payload: Any) -> None:
+def test_a_signed_but_unreadable_callback_is_refused(paid: Order, payload: Any) -> None:
     assert call(SUCCESS, payload) == (401, "error")
     assert Received.objects.count() == 0
 
 
-def test_a_refund_at_the_other_door(paid: Order) -> None:
+def test_a_callback_at_the_other_endpoint_is_refused(paid: Order) -> None:
     assert call(SUCCESS, refund_of(paid, "paid_unformed")) == (400, "error")
     assert call(REFUND, success(paid.number)) == (400, "error")
     assert Received.objects.count() == 0
 
 
 @pytest.mark.parametrize("url", [SUCCESS, REFUND])
-def test_unsigned_or_by_get(db: None, url: str) -> None:
+def test_unsigned_callbacks_and_gets_are_refused(db: None, url: str) -> None:
     assert Client().post(url, "{}", content_type="application/json").status_code == 401
     assert Client().get(url).status_code == 405

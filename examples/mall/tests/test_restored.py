@@ -1,4 +1,4 @@
-"""The mall is restored from a backup: the platform and Alipay know what happened since."""
+"""After a restore of the mall, the platform and Alipay have what happened since the backup."""
 
 from datetime import timedelta
 from io import StringIO
@@ -34,7 +34,7 @@ class Backup:
 
 
 def happened(platform: Platform, payload: dict[str, Any]) -> None:
-    """The platform has sent this notification, the first of the channel."""
+    """Deliver this notification, and let GET events return it as the channel's first."""
     notify(payload)
     name = "team_success" if "outTradeNoList" in payload else "team_refund"
     at = timezone.now().isoformat()
@@ -42,14 +42,14 @@ def happened(platform: Platform, payload: dict[str, Any]) -> None:
 
 
 def go_on() -> None:
-    """The loop, from its start on."""
+    """Start the loop, and run it for 43 seconds."""
     work.daily(now=timezone.now(), at_start=True)
     for seconds in (0, 31, 43):
         run_loop(timedelta(seconds=seconds))
 
 
 def mend() -> None:
-    """A notification was read when its order did not know of its payment yet."""
+    """Run `compare --mend`: a notification had no effect, as its order's payment was missing."""
     call_command("compare", "--mend", stdout=StringIO())
     for seconds in (44, 56):
         run_loop(timedelta(seconds=seconds))

@@ -104,13 +104,13 @@ def test_nothing_ships_after_a_refund_that_overtook_the_completion(paid: Order) 
 
 @pytest.fixture
 def sent(paid: Order) -> Refund:
-    """The refund of a paid order, which Alipay will confirm when it is asked."""
+    """The refund of a paid order; Alipay will confirm it at the next query."""
     notify(refund_of(paid, "paid_unformed"))
     run_loop()
     return Refund.objects.get()
 
 
-def test_the_platform_learns_that_the_money_is_back(sent: Refund, platform: Platform) -> None:
+def test_the_refund_is_confirmed_to_the_platform(sent: Refund, platform: Platform) -> None:
     run_loop(timedelta(seconds=11))
     run_loop(timedelta(hours=1))
 
@@ -271,14 +271,16 @@ def test_a_refund_whose_answer_was_lost_is_sent_again_and_paid_once(
     assert (Refund.objects.get().state, len(books(gateway))) == ("sent", 1)
 
 
-def test_a_refund_that_alipay_refuses_says_why(paid: Order, gateway: Alipay, settings: Any) -> None:
+def test_a_refund_that_alipay_refuses_stores_the_reason(
+    paid: Order, gateway: Alipay, settings: Any
+) -> None:
     gateway_url = settings.ALIPAY_GATEWAY
     settings.ALIPAY_GATEWAY = "http://127.0.0.1:1"
     notify(refund_of(paid, "paid_unformed"))
     now = run_loop()
     refund = Refund.objects.get()
     assert (refund.state, refund.due_at) == ("requested", now + timedelta(seconds=5))
-    assert refund.problem.startswith("no answer of Alipay")
+    assert refund.problem.startswith("no answer from Alipay")
     settings.ALIPAY_GATEWAY = gateway_url
     run_loop(timedelta(seconds=6))
     refund.refresh_from_db()
@@ -316,7 +318,9 @@ def test_a_loop_that_dies_leaves_the_row_to_the_next_one(paid: Order, gateway: A
     assert Refund.objects.get().state == "sent"
 
 
-def test_one_rows_trouble_stops_no_other(place: Place, platform: Platform, gateway: Alipay) -> None:
+def test_an_error_in_one_row_does_not_stop_the_others(
+    place: Place, platform: Platform, gateway: Alipay
+) -> None:
     broken, other = place(ALONE), place()
     pay(gateway, other)
     Order.objects.filter(pk=broken.pk).update(status=Status.PAY_SUCCESS, kind=1, is_open=None)
@@ -325,7 +329,7 @@ def test_one_rows_trouble_stops_no_other(place: Place, platform: Platform, gatew
     assert other.settled_at is not None
 
 
-def test_missed_notifications_are_asked_for(paid: Order, platform: Platform) -> None:
+def test_missed_notifications_are_fetched(paid: Order, platform: Platform) -> None:
     at = datetime.now(UTC).isoformat()
     platform.events = [
         {"no": 1, "id": "n1", "event": "team_success", "payload": success(paid.number),
@@ -344,7 +348,7 @@ def test_missed_notifications_are_asked_for(paid: Order, platform: Platform) -> 
     assert [name for name, _ in platform.calls] == ["events"]
 
 
-def test_a_platform_that_is_away_is_asked_again_soon(paid: Order, platform: Platform) -> None:
+def test_a_failed_catch_up_is_repeated_soon(paid: Order, platform: Platform) -> None:
     platform.refusals["events"] = "0001"
     work.daily(now=timezone.now(), at_start=True)
     platform.refusals.clear()
@@ -366,7 +370,7 @@ def test_a_platform_that_is_away_is_asked_again_soon(paid: Order, platform: Plat
         (orders.CLOSE_UNPAID, Status.PAY_SUCCESS),
     ],
 )
-def test_each_change_names_where_it_comes_from(
+def test_each_change_names_the_statuses_it_starts_from(
     place: Place, step: orders.Step, status: Order.Status
 ) -> None:
     order = place()
@@ -376,7 +380,7 @@ def test_each_change_names_where_it_comes_from(
     assert order.status == status
 
 
-def test_a_loop_that_dies_before_the_refund_is_a_row_owes_it_still(
+def test_a_loop_that_dies_before_the_refund_row_still_owes_it(
     place: Place, gateway: Alipay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mutation: owe_order() without its transaction."""
@@ -408,7 +412,7 @@ def test_an_order_given_back_while_it_is_delivered_returns_its_money(
     deliver = orders.deliver
 
     def slowly(step: Any, row: Order) -> None:
-        """The shopper's request comes between the loop's look and its step."""
+        """The shopper's request comes after the loop has read the row, before its UPDATE."""
         returning.give_back(Order.objects.get(pk=row.pk), now=timezone.now())
         deliver(step, row)
 

@@ -27,7 +27,7 @@ def post(client: Client, name: str, **fields: Any) -> dict[str, Any]:
     return found
 
 
-def test_an_order_is_answered_with_one_form(
+def test_the_answer_to_an_order_is_one_form(
     browser: Client, goods: Goods, platform: Platform, gateway: Alipay
 ) -> None:
     answer = post(browser, "create_pay_order", **TEAM_ORDER)
@@ -42,7 +42,7 @@ def test_an_order_is_answered_with_one_form(
     assert f'action="{gateway.url}/gateway.do?charset=utf-8"' in again["data"]
 
 
-def test_a_refusal_is_no_form(
+def test_a_refusal_contains_no_form(
     browser: Client, goods: Goods, platform: Platform, gateway: Alipay
 ) -> None:
     platform.refusals["lock"] = "E0006"
@@ -100,7 +100,9 @@ def test_a_body_that_is_too_long_is_refused(browser: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["create_pay_order", "query_user_order_list", "refund_order"])
-def test_strict_the_session_decides(goods: Goods, shopper: Shopper, name: str) -> None:
+def test_in_strict_mode_the_session_identifies_the_shopper(
+    goods: Goods, shopper: Shopper, name: str
+) -> None:
     client = Client()
     answer = post(client, name, **TEAM_ORDER, orderId="1")
     assert (answer["code"], answer["status"]) == ("0003", 401)
@@ -112,7 +114,7 @@ def test_strict_the_session_decides(goods: Goods, shopper: Shopper, name: str) -
     assert Order.objects.count() == 0
 
 
-def test_compatible_the_page_is_believed(
+def test_in_compatible_mode_the_user_id_identifies_the_shopper(
     goods: Goods, platform: Platform, gateway: Alipay, settings: Any
 ) -> None:
     settings.BELIEVE_USER_ID = True
@@ -122,7 +124,7 @@ def test_compatible_the_page_is_believed(
     assert post(client, "create_pay_order", **(TEAM_ORDER | {"userId": None}))["code"] == "0002"
 
 
-def test_the_list_is_oldest_first_and_goes_on_after_the_last(
+def test_the_list_is_oldest_first_and_continues_after_the_last(
     browser: Client, place: Place, shopper: Shopper
 ) -> None:
     orders = [place(team_id=team) for team in ("1", "2", "3")]
@@ -163,7 +165,7 @@ def test_nobody_gives_back_an_order_of_somebody_else(browser: Client, place: Pla
 
 
 @pytest.mark.parametrize("encoding", ["form", "query"])
-def test_a_page_that_says_paid_has_alipay_asked(
+def test_a_page_that_reports_a_payment_lets_alipay_be_queried(
     browser: Client, place: Place, gateway: Alipay, encoding: str
 ) -> None:
     order, url = place(Order.Kind.ALONE), f"{ALIPAY}/active_pay_notify"
@@ -190,14 +192,14 @@ def test_a_page_that_says_paid_has_alipay_asked(
     assert order.status == Order.Status.DEAL_DONE
 
 
-def test_nobody_else_has_alipay_asked(place: Place) -> None:
+def test_only_the_shopper_lets_alipay_be_queried(place: Place) -> None:
     order = place()
     due_at = Order.objects.get().due_at
     Client().post(f"{ALIPAY}/active_pay_notify", {"outTradeNo": order.number})
     assert Order.objects.get().due_at == due_at
 
 
-def test_pages_of_another_origin_need_to_be_allowed(
+def test_pages_of_another_origin_must_be_allowed(
     goods: Goods, browser: Client, settings: Any
 ) -> None:
     ask = {"Origin": "https://old.example", "Access-Control-Request-Method": "POST"}

@@ -1,8 +1,8 @@
 """Load the demo: the contract's data, and a dozen goods more. Running it again adds nothing.
 
-With --teams it also opens a few teams, where the demo's goods have none, so that the shopper pages
-show something. They are real ones: they run out of time like any other. With --history it also
-plays thirty days of trade, once."""
+With --teams it also opens a few teams for goods that have none, so that the shopper pages show
+something. These teams run out of time like any others. With --history it also plays thirty days of
+trade, once."""
 
 import json
 import secrets
@@ -35,9 +35,7 @@ from trade.models import Order, Team, Transport
 from trade.settle import SettleCommand, settle_order
 
 SECOND_FILE = DEMO_FILE.with_name("demo-s03-c01.json")
-
-
-# Of the platform's dummy receiver, and of examples/mall.
+# Paths of the platform's dummy receiver and of examples/mall.
 OWN_PATHS = (
     "/api/v1/test/group_buy_notify",
     "/api/v1/alipay/group_buy_refund_notify",
@@ -49,9 +47,9 @@ class Command(BaseCommand):
     help = "Load demo goods, activities and a crowd; with DEMO=true also a console user and a key."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--refund-url", default="", help="where the mall hears of refunds")
+        parser.add_argument("--refund-url", default="", help="the mall's URL for refund callbacks")
         parser.add_argument("--checkout-url", default="", help="where the mall's shoppers buy")
-        parser.add_argument("--second-mall", metavar="URL", help="add s03/c01, whose mall is there")
+        parser.add_argument("--second-mall", metavar="URL", help="add s03/c01 with this mall")
         parser.add_argument("--teams", metavar="URL", help="open teams; callbacks go to this URL")
         parser.add_argument(
             "--history",
@@ -87,7 +85,7 @@ class Command(BaseCommand):
             add_members(crowd, MEMBERS)
             for demo in DEMOS:
                 _seed(demo, channel, crowd)
-        self.stdout.write(f"{len(DEMOS)} activities are there.")
+        self.stdout.write(f"The demo's {len(DEMOS)} activities are in place.")
         if settings.DEMO:
             _credentials(channel)
         if second_mall:
@@ -95,18 +93,18 @@ class Command(BaseCommand):
         if teams:
             opened = 0
             for each in TEAMS:
-                with suppress(GroupBuyError):  # an operator has changed its rules
+                with suppress(GroupBuyError):  # an operator has changed the activity's rules
                     opened += _open_team(*each, notify_url=teams)
             self.stdout.write(f"{opened} teams were opened.")
         if history:
             self._play(history, channel, seed)
 
     def _play(self, url: str, channel: Channel, seed: int) -> None:
-        """Thirty days on the demo's channel and a second one, whose mall was down for a night."""
+        """Play thirty days on the demo's channel and on a second one, unless it was done before."""
         unfinished = settings.VAR_DIR / "history_unfinished"
-        if Channel.objects.filter(source="s03", channel="c03").exists():  # it was played before
+        if Channel.objects.filter(source="s03", channel="c03").exists():  # played before
             if unfinished.exists():
-                text = f"The history was interrupted. To play it whole, remove {settings.VAR_DIR}."
+                text = f"The history was interrupted. To play all of it, remove {settings.VAR_DIR}."
                 self.stderr.write(text)
             return
         unfinished.touch()
@@ -140,7 +138,7 @@ def _second_channel(url: str) -> Channel:
 
 
 def _connect(channel: Channel, **urls: str) -> None:
-    """The demo's mall may have moved to another port. What an operator has entered stays."""
+    """Set the mall's URLs, which may have a new port. URLs that an operator has entered stay."""
     for field, url in urls.items():
         now = urlsplit(getattr(channel, field))
         is_ours = now.hostname in (None, "127.0.0.1") and now.path in ("", *OWN_PATHS)
@@ -182,7 +180,7 @@ def _seed(
         },
     )
     if Activity.objects.filter(pk=demo.activity_id).exists():
-        return  # what an operator has changed since stays
+        return  # keep what an operator has changed since
     activity = Activity.objects.create(
         pk=demo.activity_id,
         name=f"{demo.goods} 拼团",
@@ -202,7 +200,7 @@ def _seed(
 
 
 def _open_team(activity_id: int, members: list[str], paid: int, *, notify_url: str) -> bool:
-    """A team of these members, unless the activity has an open one."""
+    """Open a team of these members, unless the activity has an open one; return whether it did."""
     now = timezone.now()
     open_teams = Team.objects.filter(activity=activity_id, status=Team.Status.FORMING)
     if open_teams.filter(expires_at__gt=now).exists():
@@ -243,7 +241,7 @@ def _discount(demo: Demo, crowd: CrowdTag | None) -> Discount:
 
 
 def _name(demo: Demo) -> str:
-    """直减 20, 满 100 减 10, 8 折, 1.99 元购; the crowd's own ones say so."""
+    """直减 20, 满 100 减 10, 8 折 or 1.99 元购; a discount for the crowd is marked as such."""
     match demo.plan:
         case Plan.MINUS:
             name = f"直减 {demo.expression}"
@@ -257,7 +255,7 @@ def _name(demo: Demo) -> str:
 
 
 def _credentials(channel: Channel) -> None:
-    """A console user and a channel key for this machine's demo, kept beside its database."""
+    """Create a console user and an API key for the demo; a file beside the database keeps them."""
     is_known = DEMO_FILE.exists() and User.objects.filter(username="demo").exists()
     found = json.loads(DEMO_FILE.read_text("utf-8")) if is_known else _new_user(channel)
     _keep(DEMO_FILE, found, channel)

@@ -1,4 +1,4 @@
-"""MariaDB, RabbitMQ and nginx for their exporters; the platform of these tests uses none."""
+"""MariaDB, RabbitMQ and nginx for their exporters; these tests' platform does not use them."""
 
 import subprocess
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ COLLECTORS += " --no-collect.info_schema.innodb_cmpmem --no-collect.info_schema.
 
 class Below:
     def __init__(self, directory: Path, rabbitmq: int) -> None:
-        """rabbitmq: the port of its metrics."""
+        """rabbitmq is the port of RabbitMQ's metrics."""
         self._directory, self._status = directory, free_port()
         services = directory / "services"
         self._services = Services(services, "mariadb", "rabbitmq", metrics_port=rabbitmq)
         self._environment = self._services.environment()
 
     def commands(self, mariadb: int, nginx: int) -> dict[str, str]:
-        """nginx and the exporters, which listen on these ports."""
+        """The commands of nginx and of the exporters, which listen on these ports."""
         return {
             "nginx": f"exec nginx -p {self._directory} -e nginx.log -c {self._nginx()}",
             "mysqld_exporter": f"exec prometheus-mysqld-exporter {COLLECTORS}"
@@ -39,7 +39,7 @@ class Below:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """MariaDB with a user that has no rights, RabbitMQ with a queue."""
+        """Run MariaDB with a user that has no rights, and RabbitMQ with a queue."""
         if code := self._services.start():
             assert code == NOT_INSTALLED, "see services/services.log"
             pytest.skip("MariaDB or RabbitMQ cannot be installed")
@@ -67,7 +67,7 @@ class Below:
         return path
 
     def _nginx(self) -> Path:
-        """The configuration in deploy/nginx, with another port and no other server."""
+        """Write the configuration of deploy/nginx/status.conf with another port."""
         text = (ROOT / "deploy/nginx/status.conf").read_text("utf-8")
         text = text.replace("127.0.0.1:9145", f"127.0.0.1:{self._status}")
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

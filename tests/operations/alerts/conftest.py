@@ -1,7 +1,7 @@
 """The project on SQLite and Redis, watched by a real Prometheus and Alertmanager.
 
-Their configuration is the one in deploy/prometheus, with other addresses and shorter times. For all
-tests one stack; each leaves it as it was.
+Their configuration is that of deploy/prometheus with other addresses and shorter times. All tests
+share one stack, and each leaves it as it was.
 """
 
 import json
@@ -39,7 +39,7 @@ WINDOWS = {"5m": 10, "30m": 15, "10m": 15, "1h": 20, "6h": 30, "3d": 60}  # seco
 
 
 class Watched:
-    """Redis, web and worker with their metrics, and what watches them."""
+    """Redis, web and worker with their metrics, watched by Prometheus and Alertmanager."""
 
     def __init__(self, directory: Path, receiver: str) -> None:
         self.directory, self.receiver = directory, receiver
@@ -87,7 +87,7 @@ class Watched:
         return Client(url, key, source="s01", channel="c01", session=direct_session)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series that Prometheus answers with."""
+        """The series that Prometheus returns."""
         url = f"http://127.0.0.1:{self.prometheus}/api/v1/query"
         answer = self._session.get(url, params={"query": expression}, timeout=10).json()
         assert answer["status"] == "success", (expression, answer)
@@ -129,7 +129,7 @@ class Watched:
 
 
 class Inbox:
-    """The webhook that alerts arrive at."""
+    """The webhook that receives the alerts."""
 
     def __init__(self) -> None:
         self.alerts: list[tuple[str, str, str]] = []  # receiver, name, status
@@ -143,7 +143,7 @@ class Inbox:
 
 
 def complete_team(mall: Client, name: str, callback: str) -> None:
-    """Two shoppers, NAME0 and NAME1, pay coffee and complete a team, which is a callback."""
+    """Let two shoppers, NAME0 and NAME1, complete a team, which causes a callback."""
     team: str | None = None
     for number in range(2):
         who = {"user_id": f"{name}{number}", "out_trade_no": f"{name}{number}"}

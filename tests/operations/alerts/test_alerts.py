@@ -1,4 +1,4 @@
-"""A worker dies: the alert arrives. It starts again: the alert is resolved."""
+"""When a worker dies the alert arrives; when it starts again the alert is resolved."""
 
 import pytest
 

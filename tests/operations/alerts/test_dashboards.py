@@ -1,4 +1,4 @@
-"""Every query of the dashboards has an answer from a live Prometheus: no panel is empty."""
+"""A live Prometheus returns data for every query of the dashboards, so no panel is empty."""
 
 from contextlib import suppress
 
@@ -20,7 +20,7 @@ QUERIES = {
 
 @pytest.fixture(scope="module")
 def traded(watched: Watched) -> Watched:
-    """Trade goes on: teams complete, an order is given back, a callback fails."""
+    """Let teams complete, an order be given back, and a callback fail."""
     _trade(watched, 0)
     wait_for(lambda: watched.query("gbm_payments_total") != [], "the metrics of the trade")
     _trade(watched, 1)  # a counter needs two values for a rate

@@ -1,7 +1,7 @@
-"""Fault drills: which alert a fault fires, that it ends, and that the assistant names the cause.
+"""Fault drills: a fault fires its alert, the alert ends, and the assistant names the cause.
 
-find_causes knows metrics and log only. The fault is injected into a running stack, and each test
-repairs it.
+find_causes reads metrics and log only. Each test injects a fault into a running stack, and repairs
+it.
 """
 
 import os
@@ -29,7 +29,7 @@ CODE = ("activity", "assistant", "clients", "groupbuy", "locale", "pages", "stat
 
 
 class Shoppers:
-    """They complete teams until the end of the block."""
+    """Shoppers who complete teams until the end of the block."""
 
     def __init__(self, watched: Watched, name: str, callback: str = "http://127.0.0.1:9/") -> None:
         self._mall, self._name, self._callback = watched.mall(), name, callback
@@ -53,7 +53,7 @@ class Shoppers:
 
 @contextmanager
 def alert(inbox: Inbox, name: str) -> Iterator[None]:
-    """Within the block there is a fault; it fires this alert, which ends after the block."""
+    """Inject a fault for the block; it must fire this alert, which must end after the block."""
     fired = [(each, name, "firing") for each in ("page", "ticket")]
     resolved = [(each, name, "resolved") for each in ("page", "ticket")]
     inbox.alerts.clear()
@@ -67,7 +67,7 @@ def fires(inbox: Inbox, name: str) -> None:
 
 
 def causes(watched: Watched) -> str:
-    """What the assistant's tool says, one cause in a line."""
+    """The causes that the assistant's tool names, one in a line."""
     prometheus = f"http://127.0.0.1:{watched.prometheus}"
     variables = watched.environment | {"NO_PROXY": "127.0.0.1", "PROMETHEUS_URL": prometheus}
     command = [str(ROOT / ".venv/bin/python"), "manage.py", "mcp"]
@@ -91,7 +91,7 @@ def test_redis_is_gone(watched: Watched, inbox: Inbox) -> None:
     with alert(inbox, "PartAway"):
         watched.processes.crash("redis")
         fires(inbox, "PartAway")
-        assert "redis does not answer" in causes(watched)
+        assert "redis does not respond" in causes(watched)
         watched.processes.revive()
 
 
@@ -104,7 +104,7 @@ def test_a_slow_database(watched: Watched, inbox: Inbox) -> None:
 
 @contextmanager
 def _slow(path: Path) -> Iterator[None]:
-    """Another writer holds the database for a second, again and again."""
+    """Let another writer lock the database for a second, again and again."""
     stop = threading.Event()
 
     def hold() -> None:
@@ -138,7 +138,7 @@ def test_a_stuck_worker(watched: Watched, inbox: Inbox) -> None:
 
 
 def _wait_for_sweep(watched: Watched, since: float) -> None:
-    """A series of the worker before might still be there."""
+    """Wait for a sweep of this worker: a series of the previous worker may still exist."""
     newest = 'max(gbm_task_last_success_timestamp_seconds{task="trade.tasks.close_overdue_holds"})'
     wait_for(lambda: (watched.value(newest) or 0) > since, "a sweep of the new worker")
 
@@ -149,7 +149,7 @@ def test_a_bad_deploy(watched: Watched, inbox: Inbox, tmp_path: Path) -> None:
         _deploy(watched, f"cd {_broken(tmp_path)}; export BUILD_VERSION=2.0; {good}")
         fires(inbox, "ErrorBudgetBurns")
         found = causes(watched)
-        assert "api_lock answers with faults of ours (HTTP 5xx)" in found
+        assert "api_lock returns HTTP 5xx" in found
         assert "ZeroDivisionError since version 2.0 started at" in found
         _deploy(watched, good)
 
@@ -161,7 +161,7 @@ def _deploy(watched: Watched, command: str) -> None:
 
 
 def _broken(directory: Path) -> Path:
-    """A copy of the code in which no seat can be locked."""
+    """Make a copy of the code in which no seat can be locked."""
     for name in (*CODE, "templates", "trade"):
         shutil.copytree(ROOT / name, directory / name)
     lock = directory / "trade" / "lock.py"

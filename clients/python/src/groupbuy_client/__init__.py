@@ -1,9 +1,9 @@
 """Client of the group-buying platform (拼团) for the back end of a mall.
 
-client.py   the calls: trial, lock, settle, refund, …, repeated where a repeat is safe
-webhook.py  the callbacks: signatures verified, payloads read
+client.py   the calls: trial, lock, settle, refund, …, with repeats
+webhook.py  verifies and reads callbacks
 pages.py    links to the shopper pages, and the hand-over of a shopper to them
-answers.py  what the platform answers, as dataclasses
+answers.py  the platform's answers and notifications, as dataclasses
 errors.py   the two exceptions
 """
 

@@ -1,5 +1,5 @@
-"""What the platform answers. Fields are the wire's names in snake case; money is Decimal, moments
-are aware datetimes. Fields that a later platform adds are ignored.
+"""The platform's answers. Fields have the wire's names in snake case; money is Decimal, and times
+are aware datetimes. Unknown fields, which a later platform may add, are ignored.
 """
 
 import types
@@ -39,7 +39,7 @@ class Goods:
 
 @dataclass(frozen=True, slots=True)
 class TeamCard:
-    """An open team as shoppers see it; user ids of others are masked."""
+    """An open team as shoppers see it; the user ids of other shoppers are masked."""
 
     user_id: str
     team_id: str
@@ -82,7 +82,7 @@ class Refusal:
 class Trial:
     """The price for one shopper, and every reason why the shopper may not buy at it.
 
-    visible and enable speak of the crowd only: look at refusals first.
+    visible and enable are about the crowd only: check refusals first.
     """
 
     activity_id: int | None
@@ -94,7 +94,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """The answer of lock: charge pay_price, nothing else."""
+    """The answer to lock(): charge exactly pay_price."""
 
     order_id: str
     original_price: Decimal
@@ -160,7 +160,7 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What happened to an order, and when."""
+    """An event of an order, and its time."""
 
     event: str
     at: datetime
@@ -180,7 +180,7 @@ class Order:
     pay_deadline: datetime
     team_id: str
     team_status: TeamStatus
-    refund_amount: Decimal | None  # None: no refund was confirmed
+    refund_amount: Decimal | None  # None: no refund has been confirmed
     refund_time: datetime | None
     timeline: tuple[Step, ...]
 
@@ -208,13 +208,13 @@ class TeamRefund:
 
     @property
     def money_is_due(self) -> bool:
-        """Whether the shopper gets money back for this notification."""
+        """Does the shopper get money back because of this notification?"""
         return self.type != "unpaid_unlock"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A notification in the channel's own order: store no as the next `after`."""
+    """A notification, numbered for its channel: store `no` as the next `after`."""
 
     no: int
     id: str
@@ -224,7 +224,7 @@ class Event:
 
     @property
     def notification(self) -> TeamSuccess | TeamRefund:
-        """Raises ValueError for an event that this version of the client does not know."""
+        """The event as a callback's notification. Raises ValueError for an unknown event."""
         return as_notification(self.id, self.payload)
 
 
@@ -236,7 +236,7 @@ class Page:
 
 
 def as_notification(key: str, payload: Any) -> TeamSuccess | TeamRefund:
-    """Read a payload; callbacks, messages and events have the same. Raises ValueError."""
+    """Read the payload of a callback, a message or an event. Raises ValueError."""
     fields = payload if isinstance(payload, Mapping) else {}
     if "outTradeNoList" in fields:
         return read(TeamSuccess, {**fields, "id": key})
@@ -244,9 +244,9 @@ def as_notification(key: str, payload: Any) -> TeamSuccess | TeamRefund:
 
 
 def read(cls: type[T], data: Mapping[str, Any]) -> T:
-    """Make the dataclass of a JSON object. Raises ValueError when a field is missing or wrong.
+    """Make a dataclass from a JSON object. Raises ValueError if a field is missing or wrong.
 
-    A field that may be null may be missing: an earlier platform does not have it.
+    A field that may be null may also be missing: an older platform does not have it.
     """
     values = {}
     for name, wire_name, hint in _fields(cls):  # type: ignore[arg-type]  # types are hashable
@@ -260,7 +260,7 @@ def read(cls: type[T], data: Mapping[str, Any]) -> T:
 
 @cache
 def _fields(cls: type) -> list[tuple[str, str, Any]]:
-    """The name here, the name on the wire and the type of each field."""
+    """Each field's name here, its name on the wire, and its type."""
     return [(name, _camel(name), hint) for name, hint in get_type_hints(cls).items()]
 
 

@@ -1,4 +1,4 @@
-"""The calls of a mall's back end, repeated where a repeat is safe."""
+"""The calls of a mall's back end. The platform makes every one of them safe to repeat."""
 
 import random
 import re
@@ -40,8 +40,8 @@ NO_ANSWER = (
 class Client:
     """The calls of one channel. Safe to share between threads: each has a session of its own.
 
-    Every call raises GroupBuyError when the platform refuses it. A call that got no answer, 5xx,
-    0001, 0004 or 429 is repeated, once for each of `pauses`, before it raises.
+    Every call raises GroupBuyError if the platform refuses it. A call that fails with no answer,
+    5xx, 429, 0001, 0004 or 0006 is repeated, once for each of `pauses`, before it raises.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Client:
         """base_url: https://platform.example.com; api_key: None on a channel open without one.
 
         timeout: seconds to connect, and between two bytes of an answer.
-        pauses: seconds before each repeat; () repeats nothing. A platform that asks for a longer
-        pause than the last of them is not waited for: see GroupBuyError.retry_after.
-        session: makes each thread's session, for a proxy or a certificate of one's own.
+        pauses: seconds before each repeat; () repeats nothing. If the platform asks for a pause
+        longer than all of these, the call raises at once: see GroupBuyError.retry_after.
+        session: makes each thread's session, for example with a proxy or a certificate.
         """
         self._url = f"{base_url.rstrip('/')}/api/v1/gbm/"
         self._api_key = api_key
@@ -76,7 +76,7 @@ class Client:
         return self._post(Market, "index/query_group_buy_market_config", fields)
 
     def trial(self, *, user_id: str, goods_id: str, activity_id: int | None = None) -> Trial:
-        """The trial (试算). A refused one is returned, too: see Trial.refusals."""
+        """The trial (试算). It also returns refusals: see Trial.refusals."""
         fields = {"userId": user_id, "goodsId": goods_id, "activityId": activity_id}
         answer = self._call("POST", "trade/trial", json=fields | self._channel)
         if answer["data"] is None:
@@ -96,7 +96,7 @@ class Client:
         """Hold a seat (锁单) before the shopper pays: in this team, or in a new one if None.
 
         out_trade_no: the mall's own order number, never used for another order.
-        notify_url: where a new team's notifications go; None: by RabbitMQ.
+        notify_url: the callback URL of a new team; None: its notifications go to RabbitMQ.
         """
         notify_type = "MQ" if notify_url is None else "HTTP"
         fields = {
@@ -110,22 +110,23 @@ class Client:
         return self._post(Seat, "trade/lock_market_pay_order", fields)
 
     def settle(self, *, user_id: str, out_trade_no: str, paid_at: datetime) -> Settlement:
-        """Settle (结算) an order. paid_at: when the shopper paid, by the payment provider."""
+        """Settle (结算) an order. paid_at: the payment provider's time of the payment."""
         moment = _moment("paid_at", paid_at)
         fields = {"userId": user_id, "outTradeNo": out_trade_no, "outTradeTime": moment}
         return self._post(Settlement, "trade/settlement_market_pay_order", fields)
 
     def refund(self, *, user_id: str, out_trade_no: str) -> Refund:
-        """Give an order back (退单). Money is returned on TeamRefund, not on this answer."""
+        """Give an order back (退单). Return money on TeamRefund, not on this answer."""
         fields = {"userId": user_id, "outTradeNo": out_trade_no}
         return self._post(Refund, "trade/refund_market_pay_order", fields)
 
     def confirm_refund(
         self, *, user_id: str, out_trade_no: str, amount: Decimal, refunded_at: datetime
     ) -> Confirmation:
-        """Report that the money of a closed order is back (退款到账), once for an order.
+        """Report that the money of a closed order is back (退款到账), once for each order.
 
-        refunded_at: when, by the payment provider. An earlier platform refuses with status 404.
+        refunded_at: the payment provider's time of the refund. An older platform, which lacks this
+        call, refuses it with status 404.
         """
         fields = {
             "userId": user_id,
@@ -136,7 +137,7 @@ class Client:
         return self._post(Confirmation, "trade/confirm_refund", fields)
 
     def team(self, team_id: str) -> Team:
-        """A team's progress."""
+        """A team's progress and members."""
         return _read(Team, self._get(f"trade/teams/{quote(team_id, safe='')}"))
 
     def order(self, out_trade_no: str) -> Order:
@@ -144,7 +145,7 @@ class Client:
         return _read(Order, self._get(f"trade/orders/{quote(out_trade_no, safe='')}"))
 
     def events(self, *, after: int = 0) -> Iterator[Event]:
-        """The channel's notifications after this number, oldest first, until there are no more."""
+        """All of the channel's notifications after this number, oldest first, page by page."""
         more = True
         while more:
             page = _read(Page, self._get("events", after=after))
@@ -155,12 +156,12 @@ class Client:
         return _read(cls, _data(self._call("POST", path, json={**fields, **self._channel})))
 
     def _get(self, path: str, **query: Any) -> Any:
-        """GET, with the channel in the query if there is no key to name it."""
+        """GET. Without an API key, which implies the channel, the query names the channel."""
         named = {} if self._api_key else self._channel
         return _data(self._call("GET", path, params=query | named))
 
     def _call(self, method: str, path: str, **request: Any) -> Any:
-        """The answer's envelope, after repeats where they are safe."""
+        """Send a request, with repeats; return the answer's envelope. Raises GroupBuyError."""
         pauses = iter(self._pauses)
         while True:
             try:
@@ -170,7 +171,7 @@ class Client:
                 longest = max(self._pauses, default=0)
                 if pause is None or not error.retryable or error.retry_after > longest:
                     raise
-                # Not all at the same moment after an outage.
+                # Random, so that clients do not all repeat at the same moment after an outage.
                 time.sleep(max(error.retry_after, pause * random.uniform(0.5, 1)))  # noqa: S311
 
     def _send(self, method: str, path: str, **request: Any) -> Any:
@@ -194,7 +195,7 @@ class Client:
         return session
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Set the Authorization header. As `auth`, it also keeps out an entry in ~/.netrc."""
+        """Set the Authorization header. As `auth`, it also makes requests ignore ~/.netrc."""
         if self._api_key:
             request.headers["Authorization"] = f"Bearer {self._api_key}"
         return request
@@ -207,7 +208,7 @@ def _moment(name: str, at: datetime) -> str:
 
 
 def _envelope(response: requests.Response) -> Any:
-    """The answer as {code, info, data}. Raises for faults and for what is worth a repeat."""
+    """The answer as {code, info, data}. Raises GroupBuyError unless status is 200, or to repeat."""
     status = response.status_code
     retry_after = re.fullmatch(r"[0-9]{1,9}", response.headers.get("Retry-After", ""))
     seconds = int(retry_after[0]) if retry_after else 0
@@ -215,7 +216,7 @@ def _envelope(response: requests.Response) -> Any:
         answer = response.json(parse_float=Decimal)
         code, info, _ = answer["code"], answer["info"], answer["data"]
     except (ValueError, KeyError, TypeError) as exc:
-        info = f"HTTP {status} without an answer of the platform"
+        info = f"HTTP {status} without an answer from the platform"
         known = None if 200 <= status < 300 else status
         raise GroupBuyError("", info, status=known, retry_after=seconds) from exc
     error = GroupBuyError(code, info, status=status, retry_after=seconds)

@@ -9,11 +9,11 @@ REPEATABLE = ("0001", "0004", "0006")
 class GroupBuyError(Exception):
     """The platform refused a call, or did not answer it.
 
-    code         of the answer, e.g. "E0006"; "" when the platform gave no answer
-    info         text for people
-    field        the request's field that a "0002" is about, where info names one
-    status       HTTP status; None when there was no answer that could be read
-    retry_after  seconds to wait before the next request, 0 if the answer names none
+    code         of the answer, e.g. "E0006"; "" without a readable answer of the platform
+    info         a text for people
+    field        the request's field that a "0002" is about, if info names one; else None
+    status       HTTP status; None without a readable answer
+    retry_after  seconds to wait before the next request; 0 if the answer names none
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class GroupBuyError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may succeed later. A repeat never does a thing twice."""
+        """May the same request succeed later? A repeat never has an effect twice."""
         status = self.status
         return status is None or status >= 500 or status == 429 or self.code in REPEATABLE
 
 
 class WebhookError(ValueError):
-    """A callback is forged, too old, or not readable. Nothing in it may be used."""
+    """A callback is forged, too old, or unreadable. Use nothing from it."""

@@ -22,14 +22,14 @@ class Pages:
         channel: str,
         valid_for: timedelta = timedelta(minutes=5),
     ) -> None:
-        """secret: the channel's page secret, "gbp_…"; a hand-over needs it, the paths do not.
+        """secret: the channel's page secret, "gbp_…"; only handover_url() needs it.
 
-        valid_for: how long a shopper may take to follow a hand-over.
+        valid_for: the time within which a shopper has to follow a hand-over link.
         """
         if secret is not None and not secret.startswith("gbp_"):
             raise ValueError("secret: expected the page secret, which begins with gbp_")
         if not timedelta(0) < valid_for <= LONGEST:
-            raise ValueError("valid_for: more than 0 and at most 15 minutes")
+            raise ValueError("valid_for: expected more than 0 and at most 15 minutes")
         self._url = base_url.rstrip("/")
         self._secret = secret
         self._names = (source, channel)
@@ -52,18 +52,18 @@ class Pages:
         return f"{self._url}/h/{self._channel}?{urlencode(query)}"
 
     def offers_path(self) -> str:
-        """All offers of the channel."""
+        """The path of all offers of the channel."""
         return f"/o/{self._channel}"
 
     def offer_path(self, goods_id: str) -> str:
         return f"/o/{self._channel}/{_segment(goods_id)}"
 
     def orders_path(self) -> str:
-        """The shopper's group orders."""
+        """The path of the shopper's group orders."""
         return f"/my/{self._channel}"
 
     def order_path(self, out_trade_no: str, *, paid: bool = False) -> str:
-        """One of these orders. paid: the shopper has just paid; the page awaits the settlement."""
+        """The path of an order. paid: the shopper has just paid; the page awaits the settlement."""
         query = {"no": out_trade_no} | ({"paid": "1"} if paid else {})
         return f"/my/{self._channel}/order?{urlencode(query)}"
 

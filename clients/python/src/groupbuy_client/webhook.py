@@ -1,4 +1,4 @@
-"""Callbacks (回调): verify that the platform sent one, and read what it says.
+"""Callbacks (回调): verify that the platform sent one, and read it.
 
 Signatures are those of Standard Webhooks 1.0: HMAC-SHA256 over "id.timestamp.body".
 """
@@ -21,7 +21,7 @@ class Webhook:
     """Verifies callbacks with the channel's secret, "whsec_…". Safe to share between threads."""
 
     def __init__(self, secret: str, *, tolerance: timedelta = TOLERANCE) -> None:
-        """tolerance: how far the callback's time may be from this machine's clock."""
+        """tolerance: the largest difference between the callback's time and this clock."""
         try:
             self._key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
         except ValueError as exc:
@@ -31,10 +31,10 @@ class Webhook:
         self._tolerance = tolerance.total_seconds()
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> TeamSuccess | TeamRefund:
-        """What the callback says. Raises WebhookError if it is forged, too old or not readable.
+        """Verify and read a callback. Raises WebhookError if it is forged, too old or unreadable.
 
-        The case of the headers' names does not matter. While a secret is rotated there are two
-        signatures; one that is right is enough.
+        The headers' names may be in any case. While a secret is rotated there are two signatures,
+        of which one has to match.
         """
         lower = {name.lower(): value for name, value in headers.items()}
         names = ("webhook-id", "webhook-timestamp", "webhook-signature")
@@ -45,7 +45,7 @@ class Webhook:
         expected = b"v1," + base64.b64encode(digest)
         found = [hmac.compare_digest(expected, each.encode()) for each in signatures.split()]
         if not any(found):
-            raise WebhookError("webhook-signature: none is right for this body and secret")
+            raise WebhookError("webhook-signature: none matches this body and secret")
         return read_notification(key, body)
 
     def _require_recent(self, timestamp: str) -> None:
@@ -56,8 +56,8 @@ class Webhook:
 
 
 def read_notification(key: str, body: bytes | str) -> TeamSuccess | TeamRefund:
-    """What a RabbitMQ message says: its message_id and body. Raises WebhookError if unreadable."""
+    """Read a RabbitMQ message by its message_id and body. Raises WebhookError if unreadable."""
     try:
         return as_notification(key, json.loads(body))
-    except ValueError as exc:  # UnicodeDecodeError and JSONDecodeError, too
+    except ValueError as exc:  # includes UnicodeDecodeError and JSONDecodeError
         raise WebhookError(f"the body is not readable: {exc}") from exc

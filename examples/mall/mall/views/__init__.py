@@ -1,1 +1,1 @@
-"""What is served: pages for shoppers, and endpoints for the old pages, Alipay, WeChat, platform."""
+"""Views: shoppers' pages, and endpoints for old static pages, Alipay, WeChat and the platform."""

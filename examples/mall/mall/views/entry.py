@@ -1,4 +1,4 @@
-"""Coming in: the login page, its QR code, and the demo's pretend phone."""
+"""Login: the page with the QR code, its poll, logout, and the demo's pretend phone."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -18,8 +18,8 @@ from mall.models import LONGEST_ID
 from mall.views.problems import problem
 from mall.wechat import WeChatError
 
-LONGEST_PATH = 1000  # to come back to: a Location is limited, and no page of ours needs more
-PEOPLE = ("xiaofuge", "liergou", "xfg01", "xfg02", "xfg03")  # of the platform's demo
+LONGEST_PATH = 1000  # of the path to return to: a Location is limited, and our paths are shorter
+PEOPLE = ("xiaofuge", "liergou", "xfg01", "xfg02", "xfg03")  # shoppers of the platform's demo
 
 
 def to_login(back: str) -> HttpResponse:
@@ -33,7 +33,7 @@ def login_page(request: HttpRequest) -> HttpResponse:
     try:
         ticket = login.new_ticket(request, now=now)
     except WeChatError:
-        text = _("WeChat does not answer just now. Try again in a minute.")
+        text = _("WeChat is not responding. Try again in a minute.")
         return problem(request, 503, _("No code to scan"), text)
     context = {
         "ticket": ticket,
@@ -46,7 +46,7 @@ def login_page(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def login_check(request: HttpRequest) -> HttpResponse:
-    """Has the code been scanned? To a script as JSON, else as a redirect."""
+    """Log in if the code has been scanned. Responds to a script by JSON, else by a redirect."""
     name, back = request.POST.get("ticket", ""), _next(request.POST)
     state, shopper = login.check(request, name, now=timezone.now())
     response: HttpResponse
@@ -63,7 +63,7 @@ def login_check(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def login_again(request: HttpRequest) -> HttpResponse:
-    """Log in without a scan, by this browser's own secret."""
+    """Log in without a scan, by the secret in this browser's cookie."""
     shopper, back = login.remembered(request, now=timezone.now()), _next(request.POST)
     if shopper is None:
         return to_login(back)
@@ -80,7 +80,7 @@ def logout(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def phone(request: HttpRequest) -> HttpResponse:
-    """A pretend phone that scans the code: it sends what WeChat would. The demo only."""
+    """The demo's pretend phone: its form scans the code, as WeChat would report it."""
     if not settings.DEMO:
         raise Http404
     given = request.POST if request.method == "POST" else request.GET
@@ -89,13 +89,13 @@ def phone(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         if not (0 < len(user_id) <= LONGEST_ID and user_id.isprintable()):
             text = _("A name has 1 to 64 characters.")
-            return problem(request, 400, _("Nobody by this name"), text)
+            return problem(request, 400, _("Not a valid name"), text)
         context |= {"scanned": _scan(name, user_id), "scanner": user_id}
     return render(request, "phone.html", context)
 
 
 def _scan(name: str, user_id: str) -> bool:
-    """The way of a real scan: a message in XML, signed, verified and read."""
+    """Process a scan as a real one: an XML message, signed, verified and read."""
     now = timezone.now()
     timestamp, nonce = str(int(now.timestamp())), "demo"
     query = {"timestamp": timestamp, "nonce": nonce,
@@ -107,7 +107,7 @@ def _scan(name: str, user_id: str) -> bool:
 
 
 def _next(given: Any) -> str:
-    """A path of this site to go on to; the front otherwise."""
+    """The path of this site to return to, or else "/"."""
     back = given.get("next", "")
     safe = back.startswith("/") and url_has_allowed_host_and_scheme(back, allowed_hosts=None)
     return back if safe else "/"

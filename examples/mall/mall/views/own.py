@@ -23,7 +23,7 @@ OVER = (Status.WAIT_REFUND, Status.CLOSE)
 
 
 def own(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A page of a shopper's own; others log in first, and come back to it."""
+    """Decorate a page of a shopper's own. Visitors without a login log in first, then return."""
 
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -47,7 +47,7 @@ def orders(request: HttpRequest, shopper: Shopper) -> HttpResponse:
 @require_safe
 @own
 def order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
-    """One order: what happens now, the money, and a fresh payment form while it can be paid."""
+    """Show one order: its state, the money, and a fresh payment form while it can be paid."""
     found, form, refused = _own(shopper, number), None, None
     if found.status == Status.PAY_WAIT and not found.wants_back:
         try:
@@ -71,7 +71,7 @@ def order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
 @require_safe
 @own
 def state(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
-    """The state that the page polls; the page reloads when it changes."""
+    """Return the state that the order's page polls; the page reloads when it changes."""
     found = _own(shopper, number)
     refund = Refund.objects.filter(order=found).order_by("-pk").first()
     return JsonResponse({"state": _state(found, refund)})
@@ -87,7 +87,7 @@ def give_back(request: HttpRequest, shopper: Shopper, number: str) -> HttpRespon
 @require_safe
 @own
 def messages(request: HttpRequest, shopper: Shopper) -> HttpResponse:
-    """Newest first; seen once, a message is no longer new."""
+    """Show the newest messages, and mark them as read."""
     found = Message.objects.filter(shopper=shopper).select_related("order").order_by("-pk")
     box = list(found[:NEWEST])
     response = render(request, "messages.html", {"box": box, "unread": 0})
@@ -100,7 +100,7 @@ def messages(request: HttpRequest, shopper: Shopper) -> HttpResponse:
 @require_safe
 @own
 def go_order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
-    """Lead to the platform's page of the team, which waits for a payment in progress."""
+    """Redirect to the platform's page of the order, which polls if the payment is being settled."""
     found = _own(shopper, number)
     waiting = found.status == Status.PAY_SUCCESS and found.settled_at is None
     return platform_link(request, market.pages().order_path(found.number, paid=waiting))
@@ -108,7 +108,7 @@ def go_order(request: HttpRequest, shopper: Shopper, number: str) -> HttpRespons
 
 @require_safe
 def paid(request: HttpRequest) -> HttpResponse:
-    """Back from Alipay. It asks, and believes nothing of the URL; it needs no session."""
+    """Show the page after Alipay, without a session. The loop queries Alipay for the result."""
     found = _returned(request)
     ask_again(Order.objects.filter(pk=found.pk, status=Status.PAY_WAIT))
     context = {"order": found, "state": _paid_state(found)}
@@ -128,7 +128,7 @@ def _returned(request: HttpRequest) -> Order:
 
 
 def _paid_state(order: Order) -> str:
-    """The only fact about an order that a visitor without a login may see."""
+    """The only fact about an order that is shown without a login."""
     if order.status == Status.PAY_WAIT:
         return "waiting"
     return "paid" if order.trade_no else "closed"

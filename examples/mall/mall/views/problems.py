@@ -1,4 +1,4 @@
-"""Pages that say what went wrong, and lead on."""
+"""Error pages: what happened, and a link to the shop."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def problem(request: HttpRequest, status: int, title: str, text: str) -> HttpRes
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(request, 404, _("Not here"), _("Nothing is found at this address."))
+    return problem(request, 404, _("Not found"), _("There is no page at this address."))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -21,6 +21,6 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
-    """A static answer: templates or the database may be what has failed."""
+    """Respond with a static text: templates or the database may be what failed."""
     text = "Something went wrong. Your orders are safe. 出错了，您的订单不受影响，请稍后再试。"
     return HttpResponse(text, status=500, content_type="text/plain; charset=utf-8")

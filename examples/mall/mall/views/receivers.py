@@ -1,4 +1,4 @@
-"""What Alipay, WeChat and the platform call; nothing is believed without a signature."""
+"""Endpoints that Alipay, WeChat and the platform call. All requests must be signed."""
 
 import json
 import logging
@@ -19,11 +19,11 @@ LONGEST_BODY = 100_000
 @csrf_exempt
 @require_POST
 def alipay_notify(request: HttpRequest) -> HttpResponse:
-    """`success` for whatever was verified and stored; Alipay repeats anything else for a day."""
+    """Answer `success` if the notification is verified and stored; else Alipay repeats it a day."""
     try:
         payments.receive(_body(request), now=timezone.now())
     except (AlipayError, ValueError) as exc:
-        log.warning("a notification that is not Alipay's: %s", exc)
+        log.warning("refused a notification to Alipay's endpoint: %s", exc)
         return _text("false")
     return _text("success")
 
@@ -58,12 +58,12 @@ def weixin_portal(request: HttpRequest) -> HttpResponse:
 
 
 def _callback(request: HttpRequest, expected: type) -> HttpResponse:
-    """Stored with its effect before it is answered; a copy is answered the same."""
+    """Store a notification with its effect, then answer. A copy gets the same answer."""
     try:
         body = _body(request)
         notification = market.webhook().verify(request.headers, body)
     except (WebhookError, ValueError) as exc:
-        log.warning("a callback that is not the platform's: %s", exc)
+        log.warning("refused a callback: %s", exc)
         return _text("error", 401)
     if not isinstance(notification, expected):
         return _text("error", 400)
@@ -72,7 +72,7 @@ def _callback(request: HttpRequest, expected: type) -> HttpResponse:
 
 
 def _body(request: HttpRequest) -> bytes:
-    """Raises ValueError for one that is too long."""
+    """The request's body. Raises ValueError if it is too long."""
     if len(request.body) > LONGEST_BODY:
         raise ValueError("the body is too long")
     return request.body

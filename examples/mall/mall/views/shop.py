@@ -1,4 +1,4 @@
-"""The shop: its front, one of its goods, and the checkout that the platform's pages lead to."""
+"""The shop: its front page, the page of goods, and the checkout for the platform's pages."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,13 +17,13 @@ from mall.buying import RefusedError, Wish
 from mall.models import Goods, Order, Shopper
 from mall.views.entry import to_login
 
-GUEST = "guest"  # whom the platform prices an offer for while nobody is logged in
+GUEST = "guest"  # the user id of offer queries while nobody is logged in
 OWN_ORDER = ("pay", "return", "view")  # actions of the checkout URL that are about an order
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The query of a checkout. Anybody can write such a URL, so nothing in it is believed."""
+    """The query of a checkout. Anybody can write such a URL, so it is only checked for its form."""
 
     goods: Goods
     kind: Order.Kind
@@ -46,7 +46,7 @@ def goods_page(request: HttpRequest, goods_id: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def checkout(request: HttpRequest) -> HttpResponse:
-    """GET shows what it would cost; POST places the order and leads to its page, to pay there."""
+    """GET shows the price. POST places the order and redirects to its page, to pay there."""
     given = request.POST if request.method == "POST" else request.GET
     if given.get("action") in OWN_ORDER and _is_number(given.get("outTradeNo", "")):
         return redirect("order", given["outTradeNo"])
@@ -79,7 +79,7 @@ def _show(
     *,
     now: datetime,
 ) -> HttpResponse:
-    """The price of the platform's trial; a refusal, with its reason, beside "buy alone"."""
+    """Show the price by the platform's trial, or the reason of a refusal beside "buy alone"."""
     price, activity_id = asked.goods.price, asked.activity_id
     if asked.kind == Order.Kind.TEAM:
         try:
@@ -151,7 +151,7 @@ def _is_number(text: str) -> bool:
 
 
 def platform_link(request: HttpRequest, to: str) -> HttpResponse:
-    """Lead to a page of the platform, by a hand-over link if the shopper is logged in."""
+    """Redirect to a page of the platform, by a hand-over link if the shopper is logged in."""
     shopper = login.shopper_of(request)
     if shopper is None or not settings.PAGE_SECRET:
         return HttpResponseRedirect(settings.PLATFORM_URL + to)

@@ -1,8 +1,9 @@
-"""The endpoints that the existing static pages call, wire-compatible.
+"""The endpoints that existing static pages call, compatible with the Java mall's.
 
-The session decides who the shopper is, and a user id in the body must be the session's. With
-MALL_BELIEVE_USER_ID it is believed instead, for pages that have no session. Requests are JSON,
-which a page of another origin cannot send unless CORS allows it, so there is no CSRF token.
+The session identifies the shopper, and a user id in the body must match it. With
+MALL_BELIEVE_USER_ID the user id identifies the shopper, for pages that have no session. Requests
+are JSON, which a page of another origin cannot send unless CORS allows it, so there is no CSRF
+token.
 """
 
 import json
@@ -38,7 +39,7 @@ class IllegalError(Exception):
 
 
 def endpoint(view: Callable[[HttpRequest, Fields, Shopper], HttpResponse]) -> View:
-    """A POST of JSON by a shopper."""
+    """Decorate a view that takes a shopper's POST of JSON."""
 
     @csrf_exempt
     @require_POST
@@ -63,7 +64,7 @@ def answer(code: str, info: str, data: Any = None, *, status: int = 200) -> Json
 
 @require_GET
 def qrcode_ticket(request: HttpRequest) -> HttpResponse:
-    """GET weixin_qrcode_ticket, and …_scene, whose fingerprint is not used."""
+    """GET weixin_qrcode_ticket and weixin_qrcode_ticket_scene, whose fingerprint is not used."""
     try:
         ticket = login.new_ticket(request, now=timezone.now())
     except WeChatError:
@@ -83,7 +84,7 @@ def check_login(request: HttpRequest) -> HttpResponse:
 
 @endpoint
 def create_pay_order(request: HttpRequest, fields: Fields, shopper: Shopper) -> HttpResponse:
-    """data is one HTML form, which the page inserts and submits."""
+    """Place an order. The answer's data is one HTML form, which the page inserts and submits."""
     kind = _number(fields, "marketType", 0, at_most=1)
     in_team = kind == Order.Kind.TEAM
     goods = Goods.objects.filter(goods_id=_text(fields, "productId", 32)).first()
@@ -107,7 +108,7 @@ def create_pay_order(request: HttpRequest, fields: Fields, shopper: Shopper) -> 
 
 @endpoint
 def order_list(request: HttpRequest, fields: Fields, shopper: Shopper) -> HttpResponse:
-    """Oldest first; lastId is the position of the last order of the page before."""
+    """List the shopper's orders, oldest first; lastId is the id of the previous page's last one."""
     last, size = _number(fields, "lastId", 0), _number(fields, "pageSize", 10)
     size = max(1, min(size, LONGEST_PAGE))
     found = list(Order.objects.filter(shopper=shopper, pk__gt=last).order_by("pk")[: size + 1])
@@ -122,7 +123,7 @@ def order_list(request: HttpRequest, fields: Fields, shopper: Shopper) -> HttpRe
 
 @endpoint
 def refund_order(request: HttpRequest, fields: Fields, shopper: Shopper) -> HttpResponse:
-    """The page shows info first, so the reason is there and in the message."""
+    """Give an order back. info and data.message have the same text: some pages show info only."""
     number = _text(fields, "orderId", 32)
     order = Order.objects.filter(shopper=shopper, number=number).first()
     done, text = False, "订单不存在"
@@ -136,10 +137,9 @@ def refund_order(request: HttpRequest, fields: Fields, shopper: Shopper) -> Http
 @csrf_exempt
 @require_POST
 def active_pay_notify(request: HttpRequest) -> HttpResponse:
-    """The page says that its shopper has paid: Alipay is asked, not the page believed.
+    """Query Alipay because the page reports a payment, at most every ASK_AGAIN_AFTER.
 
-    The number comes as a form field or in the query. Only for an order of one's own, and not more
-    often than every three seconds.
+    outTradeNo is a form field or in the query, and must be an unpaid order of the shopper's.
     """
     number = request.POST.get("outTradeNo") or request.GET.get("outTradeNo", "")
     shopper = login.shopper_of(request)
@@ -151,7 +151,7 @@ def active_pay_notify(request: HttpRequest) -> HttpResponse:
 
 
 def ask_again(own: Any) -> None:
-    """Have the loop ask Alipay about these orders now, unless it has just asked."""
+    """Let the loop query Alipay about these orders now, unless it did so within ASK_AGAIN_AFTER."""
     now = timezone.now()
     own.exclude(asked_at__gt=now - ASK_AGAIN_AFTER).update(due_at=now)
 
@@ -173,7 +173,7 @@ def _listed(order: Order) -> Fields:
 
 
 def _html(form: Form) -> str:
-    """One form; no field may be named submit, and an inserted script would not run."""
+    """The form as HTML. No field may be named submit, or the page's form.submit() would fail."""
     inputs = format_html_join("", '<input type="hidden" name="{}" value="{}">', form.fields.items())
     return format_html('<form method="post" action="{}">{}</form>', form.action, inputs)
 

@@ -1,4 +1,4 @@
-"""Which of the two Alipay keys is wrong? Signs and verifies with both, then asks Alipay."""
+"""Find out which of the two Alipay keys is wrong: parse both, then send a signed query."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ NUMBER = "19700101000000000000"  # an order that does not exist
 
 
 class Command(BaseCommand):
-    help = "Check the configured Alipay keys, and that Alipay accepts and signs what it should."
+    help = "Check both configured Alipay keys, offline and by a signed query to Alipay."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         self._ask()
 
     def _ask(self) -> None:
-        """A query of an order that does not exist is answered and signed, too."""
+        """Query an order that does not exist; Alipay signs that answer, too."""
         try:
             alipay.query(NUMBER, now=timezone.now())
         except ForgedError as exc:
@@ -48,5 +48,5 @@ class Command(BaseCommand):
                     "MALL_ALIPAY_PRIVATE_KEY is wrong: Alipay does not accept our signature. Its"
                     f" public half has to be uploaded for app {settings.ALIPAY_APP_ID}. ({exc})"
                 ) from exc
-            raise CommandError(f"Alipay refuses: {exc}") from exc
+            raise CommandError(f"Alipay refused the query: {exc}") from exc
         self.stdout.write(f"Alipay at {settings.ALIPAY_GATEWAY} accepts and signs. All is well.")

@@ -1,4 +1,4 @@
-"""Which orders differ from the platform's? For the hours after a backup was restored."""
+"""List the orders that differ from the platform's, and mend them, after a restore."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,11 +12,11 @@ from mall.comparing import Difference
 
 
 class Command(BaseCommand):
-    help = "Read all events again, then list the paid orders that the platform sees otherwise."
+    help = "Read all events again, then list the paid orders that differ from the platform's."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, default=7, help="age of the orders, at most")
-        parser.add_argument("--mend", action="store_true", help="and end the differences")
+        parser.add_argument("--days", type=int, default=7, help="maximum age of the orders")
+        parser.add_argument("--mend", action="store_true", help="also resolve the differences")
 
     def handle(self, *args: Any, days: int, mend: bool, **options: Any) -> None:
         now, left = timezone.now(), 0

@@ -13,7 +13,7 @@ from django.utils import timezone
 from mall import rabbitmq
 
 log = logging.getLogger(__name__)
-AGAIN = 5.0  # seconds until a lost broker is tried again
+AGAIN = 5.0  # seconds between attempts to reach a lost broker
 
 
 class Command(BaseCommand):

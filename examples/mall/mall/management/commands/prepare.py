@@ -1,4 +1,4 @@
-"""Make the mall ready to run: tables, static files, and goods."""
+"""Prepare the mall to run: tables, static files, and goods."""
 
 import json
 from decimal import Decimal
@@ -12,7 +12,7 @@ from mall.models import Goods
 
 
 class Command(BaseCommand):
-    help = "Migrate, collect static files, load the goods of MALL_GOODS where there are none."
+    help = "Migrate, collect static files, and load the goods of MALL_GOODS if there are none."
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0)
@@ -27,4 +27,4 @@ class Command(BaseCommand):
                     is_key=each.get("isKey", False),
                     picture=each.get("picture", pictures.format(each["goodsId"])),
                 )
-        self.stdout.write(f"{Goods.objects.count()} goods are there.")
+        self.stdout.write(f"{Goods.objects.count()} goods are in place.")

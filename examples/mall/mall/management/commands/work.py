@@ -14,10 +14,10 @@ EVERY = 1.0  # seconds
 
 
 class Command(BaseCommand):
-    help = "Ask Alipay, close, settle, refund and catch up, until Ctrl-C. Several may run."
+    help = "Query Alipay, close, settle, refund and catch up, until Ctrl-C. Several may run."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="do what is due, and end")
+        parser.add_argument("--once", action="store_true", help="do what is due, then exit")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
         stop = threading.Event()

@@ -1,8 +1,8 @@
-"""An operator's change under load: no request fails, and nothing is sold by the old rule for long.
+"""A switch changes under load: no request fails, and the old value is not used for long.
 
-Shoppers ask for trials from threads of their own while the downgrade switch is turned on and off;
-each answer is kept with the moment its request was sent. python -m benchmarks.turning does only
-this.
+Shoppers request trials from threads of their own while the downgrade switch is set on and off; each
+answer is recorded with the time at which its request was sent. python -m benchmarks.switching does
+only this.
 """
 
 import threading
@@ -12,7 +12,7 @@ from benchmarks.stack import WEB_PORT, Row, print_table, row, server, stack
 from groupbuy_client import Client, GroupBuyError
 from tests.stack import direct_session
 
-TURNS, PAUSE, SHOPPERS = 6, 1.5, 8
+CHANGES, PAUSE, SHOPPERS = 6, 1.5, 8  # PAUSE in seconds
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
 def measure(key: str) -> list[Row]:
     from groupbuy import switches  # noqa: PLC0415  Django is set up now
 
-    print("a switch is turned …", flush=True)
+    print("a switch changes …", flush=True)
     answers: list[tuple[float, str]] = []
     done = threading.Event()
     mall = Client(
@@ -39,17 +39,17 @@ def measure(key: str) -> list[Row]:
     threads = [threading.Thread(target=_shop, args=(mall, answers, done)) for _ in range(SHOPPERS)]
     for thread in threads:
         thread.start()
-    turned: list[tuple[float, str]] = []
-    for turn in range(TURNS):
+    changed: list[tuple[float, str]] = []
+    for number in range(CHANGES):
         time.sleep(PAUSE)
-        switches.change("downgradeSwitch", str((turn + 1) % 2), by="bench", reason="bench")
-        turned.append((time.monotonic(), "E0003" if turn % 2 == 0 else "0000"))
+        switches.change("downgradeSwitch", str((number + 1) % 2), by="bench", reason="bench")
+        changed.append((time.monotonic(), "E0003" if number % 2 == 0 else "0000"))
     time.sleep(PAUSE)
     done.set()
     for thread in threads:
         thread.join()
     failed = sum(code not in ("0000", "E0003") for _sent, code in answers)
-    stale = max((_stale(answers, at, code) for at, code in turned), default=0.0)
+    stale = max((_stale(answers, at, code) for at, code in changed), default=0.0)
     assert failed == 0, f"{failed} of {len(answers)} requests failed"
     return [
         row("answers while a switch is changed, none failed", len(answers), "", None),
@@ -64,7 +64,7 @@ def measure(key: str) -> list[Row]:
 
 
 def _stale(answers: list[tuple[float, str]], at: float, expected: str) -> float:
-    """Seconds from the turn until the last request was sent that got the old answer."""
+    """Seconds from the change until the last request was sent that still got the old answer."""
     late = [sent - at for sent, code in answers if at < sent < at + PAUSE and code != expected]
     return max(late, default=0.001)
 
