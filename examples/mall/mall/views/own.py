@@ -60,6 +60,7 @@ def order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
         "form": form,
         "refused": refused,
         "refund": refund,
+        "saved": found.price - (found.price if found.amount is None else found.amount),
         "state": _state(found, refund),
         "in_wechat": "MicroMessenger" in request.headers.get("User-Agent", ""),
         "may_give_back": not (found.wants_back or found.status in (Status.CREATE, *OVER)),
