@@ -28,6 +28,11 @@ class Goods(models.Model):
         return self.name
 
     @property
+    def letter(self) -> str:
+        """Shown where there is no picture; a name may begin with a quotation mark."""
+        return next((each for each in self.name if each.isalnum()), self.name[:1])
+
+    @property
     def picture_url(self) -> str:
         """A picture that is only a path is the platform's, wherever that is reached now."""
         return f"{settings.PLATFORM_URL if self.picture.startswith('/') else ''}{self.picture}"

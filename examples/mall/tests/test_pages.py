@@ -52,6 +52,8 @@ def test_a_picture_that_is_a_path_is_the_platforms(
     assert 'src="http://platform.example:9/static/goods/1.svg"' in text(visitor, "/")
     Goods.objects.update(picture="https://pictures.example/1.svg")
     assert 'src="https://pictures.example/1.svg"' in text(visitor, "/")
+    Goods.objects.update(picture="", name="《书》")
+    assert '<span class="picture"><i aria-hidden="true">书</i></span>' in text(visitor, "/")
 
 
 def test_the_demos_pictures_follow_the_platforms_address(
