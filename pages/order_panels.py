@@ -11,7 +11,7 @@ from groupbuy.channels import KnownChannel
 from pages import links, own_panels
 from pages.links import Deed
 from pages.orders import OrderList, OrderRow, Tab
-from pages.panels import Action, Panel
+from pages.panels import Action, Panel, Tone
 from pages.states import Mine, TeamState, pay_until
 from pages.teams import TeamView
 from pages.words import moment, money
@@ -28,6 +28,7 @@ class Listed:
     words: str
     until: datetime | None
     action: Action
+    tone: Tone
 
 
 def listed(channel: KnownChannel, found: OrderList, tab: Tab) -> dict[str, Any]:
@@ -62,13 +63,13 @@ def _listed(row: OrderRow) -> Listed:
         Mine.UNPAID: pay_until(order.team, order),
         Mine.FORMING: order.team.expires_at,
     }.get(row.state)
-    action = Action(_("Details"), links.order(order.code))
+    action, tone = Action(_("Details"), links.order(order.code)), Tone.CALM
     if row.state is Mine.UNPAID:
-        action = Action(_("Pay"), links.deal(order.code, Deed.PAY))
+        action, tone = Action(_("Pay"), links.deal(order.code, Deed.PAY)), Tone.WAIT
     if row.state is Mine.FORMING:
-        action = Action(_("Invite"), links.team(order.code))
+        action, tone = Action(_("Invite"), links.team(order.code)), Tone.GOOD
     name = row.sku.name if row.sku else order.goods_id
-    return Listed(row, name, _short(order, row.state), until, action)
+    return Listed(row, name, _short(order, row.state), until, action, tone)
 
 
 def _short(order: Order, state: Mine) -> str:
@@ -100,7 +101,7 @@ def _panel(view: TeamView, order: Order) -> Panel:
     give_back = Action(_("Give it back"), links.deal(code, Deed.RETURN))
     label = _("Delivery and help") if state is Mine.COMPLETE else _("The order at the shop")
     at_shop = Action(label, links.deal(code, Deed.VIEW))
-    team = Action(_("My team"), links.team(code))
+    team = Action(_("See the team"), links.team(code))
     if before := _before_giving_back(state):
         panel = replace(panel, lead=[*panel.lead, before % {"price": money(order.pay_price)}])
     if state in (Mine.UNPAID, Mine.FORMING):
@@ -136,7 +137,7 @@ def _before_giving_back(state: TeamState) -> str:
 
 def _sums(order: Order) -> list[tuple[str, str]]:
     """The money: what it costs alone, what is saved, and what was paid."""
-    sums = [(_("Alone"), money(order.original_price))]
+    sums = [(_("Price alone"), money(order.original_price))]
     if order.deduction_price:
         sums.append((_("Saved in the team"), f"−{money(order.deduction_price)}"))
     if order.paid_at is None:

@@ -109,7 +109,7 @@ def _counting_unpaid(view: TeamView) -> Panel:
 def _my_complete(view: TeamView) -> Panel:
     again = [ways.open_team(view, _("Open another team"))] if view.may_open else []
     return Panel(
-        _("Complete: the price is yours"),
+        _("Your team is complete"),
         [
             ways.how_complete(view),
             _("%(shop)s sends your goods.") % {"shop": view.channel.name},

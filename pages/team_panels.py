@@ -55,7 +55,8 @@ def _withdrawn(view: TeamView) -> Panel:
 
 
 def _hidden(view: TeamView) -> Panel:
-    return Panel(_("At %(shop)s") % {"shop": view.channel.name}, [], ways.alone(view))
+    buy = ways.alone(view, _("Buy: %(price)s"))
+    return Panel(_("Sold by %(shop)s") % {"shop": view.channel.name}, [], buy)
 
 
 def _not_invited(view: TeamView) -> Panel:

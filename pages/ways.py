@@ -53,16 +53,16 @@ def open_team(view: TeamView, label: str = "") -> Action:
     )
 
 
-def alone(view: TeamView) -> Action:
+def alone(view: TeamView, label: str = "") -> Action:
     price = view.offer.original_price if view.offer else view.team.original_price
     return Action(
-        _("Buy alone: %(price)s") % {"price": money(price)},
+        (label or _("Buy alone: %(price)s")) % {"price": money(price)},
         links.buy(view.channel, view.team.goods_id, Deed.ALONE),
     )
 
 
 def my_order(view: TeamView) -> Action:
-    return Action(_("My order"), links.order(own_order(view).code))
+    return Action(_("See my order"), links.order(own_order(view).code))
 
 
 def own_order(view: TeamView) -> Order:

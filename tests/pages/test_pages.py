@@ -109,7 +109,7 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
 
     sums = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page)
     assert sums == [
-        ("Alone", "¥100"),
+        ("Price alone", "¥100"),
         ("Saved in the team", "−¥20"),
         ("Paid", "¥80"),
         ("Goes back to you", "¥80"),
@@ -221,13 +221,28 @@ def test_the_rules_name_how_long_a_seat_is_held(hold: int, words: str, look: Loo
         assert words in html.unescape(look(Scene(path, "", "")))
 
 
-def test_an_offer_that_is_hidden_leaves_no_trace(look: Look) -> None:
-    page = look(SCENES["offer_hidden"](NOW))
+@pytest.mark.parametrize("name", ["offer_hidden", "offer_switched_off", "team_hidden"])
+def test_an_offer_that_is_hidden_leaves_no_trace(name: str, look: Look) -> None:
+    page = look(SCENES[name](NOW))
 
-    for trace in ("¥80", "team of", "The rules", "together", "takes part", "invited"):
-        assert trace not in page
-    assert "¥100" in page
-    assert og(page, "description") == "¥100"
+    traces = ("¥80", "team of", "team for", "The rules", "together", "takes part", "invited")
+    assert [trace for trace in (*traces, "Buy alone") if trace in page] == []
+    assert "Buy: ¥100" in page
+    assert og(page, "description") == ("小书店" if name == "team_hidden" else "¥100")
+
+
+def test_the_list_stresses_what_has_to_be_done(look: Look) -> None:
+    page = look(many_orders(NOW, count=3))
+
+    rows = re.findall(r'<li class="(\w+)">.*?class="plain"[^>]*>([^<]+)<', page, re.DOTALL)
+    assert rows == [("calm", "Details"), ("good", "Invite"), ("wait", "Pay")]
+
+
+def test_the_letter_of_goods_without_a_picture_is_one(look: Look) -> None:
+    at = SCENES["offer_open"](NOW)
+    assert '<div class="picture"><span aria-hidden="true">手</span>' in look(
+        at
+    )  # of 《手写MyBatis》
 
 
 def test_the_activity_can_be_named(look: Look) -> None:
