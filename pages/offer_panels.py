@@ -61,7 +61,7 @@ def _mine_unpaid(view: OfferView) -> Panel:
         ),
         [
             Action(_("See the team"), links.team(order.code)),
-            Action(_("Give the seat back"), links.deal(order.code, Deed.RETURN)),
+            Action(_("Give up the seat"), links.deal(order.code, Deed.RETURN)),
         ],
         until=end,
         until_label=_("Time left to pay"),
@@ -106,8 +106,8 @@ def _mine_done(view: OfferView) -> Panel:
 def _limit(view: OfferView) -> Panel:
     limit = view.offer.activity.take_limit
     return Panel(
-        _("You have taken part %(n)d of %(n)d times") % {"n": limit},
-        [_("That is all this offer allows. An order that is given back makes room again.")],
+        _("Limit reached: %(n)d of %(n)d") % {"n": limit},
+        [_("That is all this offer allows. If you cancel an order, you can take part again.")],
         Action(_("My orders"), links.orders(view.channel)),
         [_alone(view)],
         tone=Tone.OVER,

@@ -84,8 +84,8 @@ def _short(order: Order, state: Mine) -> str:
         Mine.COMPLETE: _("Team complete"),
         Mine.LAPSED: _("Not paid, seat free again"),
         Mine.LAPSED_FOR_GOOD: _("Not paid in time"),
-        Mine.LEFT: _("Given back"),
-        Mine.RETURNED: _("Given back, refund under way"),
+        Mine.LEFT: _("Cancelled"),
+        Mine.RETURNED: _("Cancelled, refund under way"),
         Mine.FAILED: _("Team not filled, refund under way"),
         Mine.FAILED_UNPAID: _("Team not filled"),
         Mine.LATE: _("Paid too late, refund under way"),
@@ -98,7 +98,7 @@ def _panel(view: TeamView, order: Order) -> Panel:
     """The team's words, and what can be done with the order."""
     code, state = order.code, view.state
     panel = own_panels.PANELS[state](view)
-    give_back = Action(_("Give it back"), links.deal(code, Deed.RETURN))
+    give_back = Action(_("Cancel the order"), links.deal(code, Deed.RETURN))
     label = _("Delivery and help") if state is Mine.COMPLETE else _("The order at the shop")
     at_shop = Action(label, links.deal(code, Deed.VIEW))
     team = Action(_("See the team"), links.team(code))
@@ -120,15 +120,15 @@ def _before_giving_back(state: TeamState) -> str:
     """What it would mean, for seat, money and the others; "" where nothing can be given back."""
     match state:
         case Mine.UNPAID:
-            return _("If you give it back, your seat is free for others, and you owe nothing.")
+            return _("If you cancel, your seat is free for others, and you owe nothing.")
         case Mine.FORMING:
             return _(
-                "If you give it back, your seat is free for others and your %(price)s goes back in "
+                "If you cancel, your seat is free for others and your %(price)s goes back in "
                 "full; the team goes on without you."
             )
         case Mine.COMPLETE:
             return _(
-                "If you give it back, your %(price)s goes back in full; the team stays complete "
+                "If you cancel, your %(price)s goes back in full; the team stays complete "
                 "for the others."
             )
         case _:
@@ -172,12 +172,12 @@ def _closed(order: Order) -> str:
     paid = order.paid_at is not None
     words = {
         Order.CloseReason.HOLD_TIMEOUT: _("Not paid in time: the seat was free again"),
-        Order.CloseReason.LATE_PAYMENT: _("Your payment came too late: its return was ordered"),
-        Order.CloseReason.BLACKLISTED: _("Your payment was not taken: its return was ordered"),
-        Order.CloseReason.REFUNDED: _("Given back: the return of your money was ordered")
+        Order.CloseReason.LATE_PAYMENT: _("Your payment came too late: your refund was ordered"),
+        Order.CloseReason.BLACKLISTED: _("Your payment was not taken: your refund was ordered"),
+        Order.CloseReason.REFUNDED: _("Cancelled: your refund was ordered")
         if paid
-        else _("The seat was given back"),
-        Order.CloseReason.TEAM_ENDED: _("Team not filled: the return of your money was ordered")
+        else _("The seat was given up"),
+        Order.CloseReason.TEAM_ENDED: _("Team not filled: your refund was ordered")
         if paid
         else _("Team not filled"),
     }

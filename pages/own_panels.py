@@ -28,7 +28,7 @@ def _unpaid(view: TeamView) -> Panel:
         ),
         [
             ways.my_order(view),
-            Action(_("Give the seat back"), links.deal(order.code, Deed.RETURN)),
+            Action(_("Give up the seat"), links.deal(order.code, Deed.RETURN)),
         ],
         until=end,
         until_label=_("Time left to pay"),
@@ -148,11 +148,11 @@ def _lapsed_for_good(view: TeamView) -> Panel:
 
 def _left(view: TeamView) -> Panel:
     lead = _("You had not paid, so there is nothing to return.")
-    return ways.rejoin(view, _("Your seat was given back"), lead)
+    return ways.rejoin(view, _("Your seat was given up"), lead)
 
 
 def _returned(view: TeamView) -> Panel:
-    return ways.rejoin(view, _("Your order was given back"), ways.money_back(view))
+    return ways.rejoin(view, _("Your order was cancelled"), ways.money_back(view))
 
 
 def _my_failed(view: TeamView) -> Panel:

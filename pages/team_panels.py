@@ -81,7 +81,7 @@ def _sold_out(view: TeamView) -> Panel:
 def _limit(view: TeamView) -> Panel:
     limit = view.offer.activity.take_limit if view.offer else 1
     return Panel(
-        _("You have taken part %(n)d of %(n)d times") % {"n": limit},
+        _("Limit reached: %(n)d of %(n)d") % {"n": limit},
         [_("That is all this offer allows, so you cannot join this team as well.")],
         Action(_("My orders"), links.orders(view.channel)),
         [ways.alone(view)],

@@ -140,6 +140,6 @@ def money_back(view: TeamView) -> str:
         }
     at = moment(order.closed_at or view.now, view.now)
     return _(
-        "Your %(price)s goes back in full, the way you paid. Its return was ordered at %(at)s; "
+        "Your %(price)s goes back in full, the way you paid. The refund was ordered at %(at)s; "
         "your bank or wallet may take some working days to show it."
     ) % {"price": price(view), "at": at}

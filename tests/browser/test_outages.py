@@ -173,7 +173,7 @@ def test_without_the_worker_a_team_completes_and_money_is_promised(
     headline(page, "Your team is complete")
     platform.mall.refund(user_id="dora", out_trade_no="dora")
 
-    headline(page, "Your order was given back")
+    headline(page, "Your order was cancelled")
     history = page.locator(".history")
     expect(history).to_contain_text("the return of your money was ordered")
     expect(history).not_to_contain_text("The shop was told to return your money")

@@ -85,7 +85,7 @@ def test_each_tab_has_its_orders(look: Look, tab: str, count: int, words: str) -
     ("name", "tab", "words"),
     [
         ("my_team_complete", "done", "Team complete"),
-        ("my_order_given_back", "back", "Given back, refund under way"),
+        ("my_order_given_back", "back", "Cancelled, refund under way"),
     ],
 )
 def test_orders_that_are_done_or_given_back_have_their_tabs(
@@ -118,7 +118,7 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
     assert happened == [
         "Seat held",
         "Your payment arrived",
-        "Given back: the return of your money was ordered",
+        "Cancelled: your refund was ordered",
     ]
     assert f'value="t-{ME}"' in page
 
@@ -179,7 +179,7 @@ def test_a_team_page_that_is_watched_changes_when_the_money_is_back(look: Look) 
 def test_an_order_says_what_giving_it_back_would_mean(name: str, words: str, look: Look) -> None:
     page = look(SCENES[name](NOW))
 
-    assert f"If you give it back, {words}" in page
+    assert f"If you cancel, {words}" in page
     assert "/order/return" in page
 
 

@@ -229,9 +229,10 @@ def test_an_order_page_in_each_state(browser: Client, place: Place, gateway: Ali
     titles = ("Your seat is held", "<h1>Paid</h1>", "Your team is complete", "Sent to you",
               "Your money is on its way back", "Your money is back")  # fmt: skip
     assert [title in page for title, page in zip(titles, seen, strict=True)] == [True] * 6
-    assert "the team misses one more person" in seen[1]  # before it is given back
+    assert [page.count("/go/order/") for page in seen] == [1] * 6  # one way to the team
+    assert "the team needs one more person" in seen[1]  # before it is given back
     assert "The others of your team keep their price" in seen[3]
-    assert ("Give it back" in seen[4], "Money back · confirmed" in seen[5]) == (False, True)
+    assert ("Cancel the order" in seen[4], "Money back · confirmed" in seen[5]) == (False, True)
 
 
 def test_the_time_left_is_counted_by_the_servers_clock(browser: Client, place: Place) -> None:
@@ -252,7 +253,7 @@ def test_an_error_page_needs_no_template() -> None:
 def test_given_back_by_its_page(browser: Client, place: Place) -> None:
     order = place()
     assert browser.post(f"/orders/{order.number}/back").status_code == 303
-    assert "Being given back" in text(browser, f"/orders/{order.number}")
+    assert "Being cancelled" in text(browser, f"/orders/{order.number}")
     state = browser.get(f"/orders/{order.number}/state").json()
     assert state == {"state": "PAY_WAIT..True."}
     run_loop()
