@@ -92,6 +92,7 @@ MIDDLEWARE = [
     "groupbuy.middleware.Csrf",
     "groupbuy.middleware.SignedIn",
     "groupbuy.middleware.Messages",
+    *(["pages.problems.unknown_paths"] if DEBUG else []),
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "groupbuy.console.headers",
     "axes.middleware.AxesMiddleware",

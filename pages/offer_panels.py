@@ -60,8 +60,8 @@ def _mine_unpaid(view: OfferView) -> Panel:
             links.deal(order.code, Deed.PAY),
         ),
         [
-            Action(_("My team"), links.team(order.code)),
-            Action(_("Give the seat back"), links.deal(order.code, Deed.RETURN)),
+            Action(_("See the team"), links.team(order.code)),
+            Action(_("Give up the seat"), links.deal(order.code, Deed.RETURN)),
         ],
         until=end,
         until_label=_("Time left to pay"),
@@ -81,7 +81,7 @@ def _mine_forming(view: OfferView) -> Panel:
             % {"moment": moment(order.team.expires_at, view.now)}
         ],
         Action(_("Invite"), links.team(order.code), shares=True),
-        [Action(_("My team"), links.team(order.code)), *again],
+        [Action(_("See the team"), links.team(order.code)), *again],
         until=order.team.expires_at,
         until_label=_("Time left"),
         tone=Tone.GOOD,
@@ -92,12 +92,12 @@ def _mine_done(view: OfferView) -> Panel:
     order = view.own[-1]
     again = [_open_team(view, _("Open another team"))] if view.may_open else []
     return Panel(
-        _("Yours: the team is complete"),
+        _("Your team is complete"),
         [
             _("%(shop)s sends the goods; your order shows the progress.")
             % {"shop": view.channel.name}
         ],
-        Action(_("My order"), links.order(order.code)),
+        Action(_("See my order"), links.order(order.code)),
         [*again, _alone(view)],
         tone=Tone.GOOD,
     )
@@ -106,8 +106,8 @@ def _mine_done(view: OfferView) -> Panel:
 def _limit(view: OfferView) -> Panel:
     limit = view.offer.activity.take_limit
     return Panel(
-        _("You have taken part %(n)d of %(n)d times") % {"n": limit},
-        [_("This offer allows no more. If you give an order back, you can take part again.")],
+        _("Limit reached: %(n)d of %(n)d") % {"n": limit},
+        [_("This offer allows no more. If you cancel an order, you can take part again.")],
         Action(_("My orders"), links.orders(view.channel)),
         [_alone(view)],
         tone=Tone.OVER,
@@ -116,12 +116,11 @@ def _limit(view: OfferView) -> Panel:
 
 def _hidden(view: OfferView) -> Panel:
     """The panel of an offer that this visitor may not see: as if there were none."""
-    return Panel(
-        _("At %(shop)s") % {"shop": view.channel.name},
-        [],
-        _alone(view),
-        [],
+    buy = Action(
+        _("Buy: %(price)s") % {"price": money(view.price.original)},
+        links.buy(view.channel, view.offer.goods_id, Deed.ALONE),
     )
+    return Panel(_("Sold by %(shop)s") % {"shop": view.channel.name}, [], buy)
 
 
 def _not_invited(view: OfferView) -> Panel:

@@ -11,7 +11,7 @@ from groupbuy.channels import KnownChannel
 from pages import links, own_panels
 from pages.links import Deed
 from pages.orders import OrderList, OrderRow, Tab
-from pages.panels import Action, Panel
+from pages.panels import Action, Panel, Tone
 from pages.states import Mine, TeamState, pay_until
 from pages.teams import TeamView
 from pages.words import moment, money
@@ -28,6 +28,7 @@ class Listed:
     words: str
     until: datetime | None
     action: Action
+    tone: Tone
 
 
 def listed(channel: KnownChannel, orders: OrderList, tab: Tab) -> dict[str, Any]:
@@ -62,13 +63,13 @@ def _listed(row: OrderRow) -> Listed:
         Mine.UNPAID: pay_until(order.team, order),
         Mine.FORMING: order.team.expires_at,
     }.get(row.state)
-    action = Action(_("Details"), links.order(order.code))
+    action, tone = Action(_("Details"), links.order(order.code)), Tone.CALM
     if row.state is Mine.UNPAID:
-        action = Action(_("Pay"), links.deal(order.code, Deed.PAY))
+        action, tone = Action(_("Pay"), links.deal(order.code, Deed.PAY)), Tone.WAIT
     if row.state is Mine.FORMING:
-        action = Action(_("Invite"), links.team(order.code))
+        action, tone = Action(_("Invite"), links.team(order.code)), Tone.GOOD
     name = row.sku.name if row.sku else order.goods_id
-    return Listed(row, name, _short(order, row.state), until, action)
+    return Listed(row, name, _short(order, row.state), until, action, tone)
 
 
 def _short(order: Order, state: Mine) -> str:
@@ -83,8 +84,8 @@ def _short(order: Order, state: Mine) -> str:
         Mine.COMPLETE: _("Team complete"),
         Mine.LAPSED: _("Not paid, seat free again"),
         Mine.LAPSED_FOR_GOOD: _("Not paid in time"),
-        Mine.LEFT: _("Given back"),
-        Mine.RETURNED: _("Given back, refund under way"),
+        Mine.LEFT: _("Cancelled"),
+        Mine.RETURNED: _("Cancelled, refund under way"),
         Mine.FAILED: _("Team not filled, refund under way"),
         Mine.FAILED_UNPAID: _("Team not filled"),
         Mine.LATE: _("Paid too late, refund under way"),
@@ -97,10 +98,10 @@ def _panel(view: TeamView, order: Order) -> Panel:
     """The panel of the team's page, with the actions of the order."""
     code, state = order.code, view.state
     panel = own_panels.PANELS[state](view)
-    give_back = Action(_("Give it back"), links.deal(code, Deed.RETURN))
+    give_back = Action(_("Cancel the order"), links.deal(code, Deed.RETURN))
     label = _("Delivery and help") if state is Mine.COMPLETE else _("The order at the shop")
     at_shop = Action(label, links.deal(code, Deed.VIEW))
-    team = Action(_("My team"), links.team(code))
+    team = Action(_("See the team"), links.team(code))
     if notice := _before_giving_back(state):
         panel = replace(panel, lead=[*panel.lead, notice % {"price": money(order.pay_price)}])
     if state in (Mine.UNPAID, Mine.FORMING):
@@ -119,15 +120,15 @@ def _before_giving_back(state: TeamState) -> str:
     """What giving the order back means for seat, money and team; "" if it cannot be given back."""
     match state:
         case Mine.UNPAID:
-            return _("If you give it back, your seat is free for others, and you owe nothing.")
+            return _("If you cancel, your seat is free for others, and you owe nothing.")
         case Mine.FORMING:
             return _(
-                "If you give it back, your seat is free for others and your %(price)s goes back in "
+                "If you cancel, your seat is free for others and your %(price)s goes back in "
                 "full; the team goes on without you."
             )
         case Mine.COMPLETE:
             return _(
-                "If you give it back, your %(price)s goes back in full; the team stays complete "
+                "If you cancel, your %(price)s goes back in full; the team stays complete "
                 "for the others."
             )
         case _:
@@ -135,8 +136,8 @@ def _before_giving_back(state: TeamState) -> str:
 
 
 def _sums(order: Order) -> list[tuple[str, str]]:
-    """The single price, what is saved, and what is to be paid, was paid, or is refunded."""
-    sums = [(_("Alone"), money(order.original_price))]
+    """The price alone, what is saved, and what is to be paid, was paid, or is refunded."""
+    sums = [(_("Price alone"), money(order.original_price))]
     if order.deduction_price:
         sums.append((_("Saved in the team"), f"−{money(order.deduction_price)}"))
     if order.paid_at is None:
@@ -171,12 +172,12 @@ def _closed(order: Order) -> str:
     paid = order.paid_at is not None
     words = {
         Order.CloseReason.HOLD_TIMEOUT: _("Not paid in time: the seat was free again"),
-        Order.CloseReason.LATE_PAYMENT: _("Your payment came too late: its return was ordered"),
-        Order.CloseReason.BLACKLISTED: _("Your payment was not accepted: its return was ordered"),
-        Order.CloseReason.REFUNDED: _("Given back: the return of your money was ordered")
+        Order.CloseReason.LATE_PAYMENT: _("Your payment came too late: your refund was ordered"),
+        Order.CloseReason.BLACKLISTED: _("Your payment was not accepted: your refund was ordered"),
+        Order.CloseReason.REFUNDED: _("Cancelled: your refund was ordered")
         if paid
-        else _("The seat was given back"),
-        Order.CloseReason.TEAM_ENDED: _("Team not filled: the return of your money was ordered")
+        else _("The seat was given up"),
+        Order.CloseReason.TEAM_ENDED: _("Team not filled: your refund was ordered")
         if paid
         else _("Team not filled"),
     }

@@ -28,7 +28,7 @@ def _unpaid(view: TeamView) -> Panel:
         ),
         [
             ways.my_order(view),
-            Action(_("Give the seat back"), links.deal(order.code, Deed.RETURN)),
+            Action(_("Give up the seat"), links.deal(order.code, Deed.RETURN)),
         ],
         until=end,
         until_label=_("Time left to pay"),
@@ -109,7 +109,7 @@ def _counting_unpaid(view: TeamView) -> Panel:
 def _my_complete(view: TeamView) -> Panel:
     again = [ways.open_team(view, _("Open another team"))] if view.may_open else []
     return Panel(
-        _("Complete: the price is yours"),
+        _("Your team is complete"),
         [
             ways.how_complete(view),
             _("%(shop)s sends your goods.") % {"shop": view.channel.name},
@@ -148,11 +148,11 @@ def _lapsed_for_good(view: TeamView) -> Panel:
 
 def _left(view: TeamView) -> Panel:
     lead = _("You had not paid, so there is nothing to return.")
-    return ways.rejoin(view, _("Your seat was given back"), lead)
+    return ways.rejoin(view, _("Your seat was given up"), lead)
 
 
 def _returned(view: TeamView) -> Panel:
-    return ways.rejoin(view, _("Your order was given back"), ways.money_back(view))
+    return ways.rejoin(view, _("Your order was cancelled"), ways.money_back(view))
 
 
 def _my_failed(view: TeamView) -> Panel:

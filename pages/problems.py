@@ -1,7 +1,7 @@
 """Error pages: what happened, in plain words, and where to go next."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -148,7 +148,7 @@ def _from_the_shop(channel: KnownChannel) -> list[Action]:
 # --- Error handlers of Django -----------------------------------------------------------------
 
 
-def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     problem = ProblemError(
         404,
         _("Not found"),
@@ -156,6 +156,20 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
         [Action(_("To the start page"), "/")],
     )
     return answer(request, problem)
+
+
+def unknown_paths(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware for DEBUG: an unknown path shows visitors of the demo what it shows in service."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if response.status_code == 404 and request.resolver_match is None:
+            return page_not_found(request)
+        return response
+
+    return middleware
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

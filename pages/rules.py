@@ -120,7 +120,7 @@ def _not_full(terms: Terms) -> str:
 
 def _change_of_mind() -> str:
     return _(
-        "Yes. Give it back from your order's page: your seat is free again and your money comes "
+        "Yes. Cancel on your order's page: your seat is free again and your money comes "
         "back. A team that is complete stays complete for the others."
     )
 

@@ -55,7 +55,8 @@ def _withdrawn(view: TeamView) -> Panel:
 
 
 def _hidden(view: TeamView) -> Panel:
-    return Panel(_("At %(shop)s") % {"shop": view.channel.name}, [], ways.alone(view))
+    buy = ways.alone(view, _("Buy: %(price)s"))
+    return Panel(_("Sold by %(shop)s") % {"shop": view.channel.name}, [], buy)
 
 
 def _not_invited(view: TeamView) -> Panel:
@@ -80,7 +81,7 @@ def _sold_out(view: TeamView) -> Panel:
 def _limit(view: TeamView) -> Panel:
     limit = view.offer.activity.take_limit if view.offer else 1
     return Panel(
-        _("You have taken part %(n)d of %(n)d times") % {"n": limit},
+        _("Limit reached: %(n)d of %(n)d") % {"n": limit},
         [_("This offer allows no more, so you cannot join this team as well.")],
         Action(_("My orders"), links.orders(view.channel)),
         [ways.alone(view)],

@@ -53,16 +53,16 @@ def open_team(view: TeamView, label: str = "") -> Action:
     )
 
 
-def alone(view: TeamView) -> Action:
+def alone(view: TeamView, label: str = "") -> Action:
     price = view.offer.original_price if view.offer else view.team.original_price
     return Action(
-        _("Buy alone: %(price)s") % {"price": money(price)},
+        (label or _("Buy alone: %(price)s")) % {"price": money(price)},
         links.buy(view.channel, view.team.goods_id, Deed.ALONE),
     )
 
 
 def my_order(view: TeamView) -> Action:
-    return Action(_("My order"), links.order(own_order(view).code))
+    return Action(_("See my order"), links.order(own_order(view).code))
 
 
 def own_order(view: TeamView) -> Order:
@@ -140,6 +140,6 @@ def money_back(view: TeamView) -> str:
         }
     at = moment(order.closed_at or view.now, view.now)
     return _(
-        "Your %(price)s goes back in full, the way you paid. Its return was ordered at %(at)s; "
+        "Your %(price)s goes back in full, the way you paid. The refund was ordered at %(at)s; "
         "your bank or wallet may take some working days to show it."
     ) % {"price": price(view), "at": at}

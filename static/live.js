@@ -144,6 +144,13 @@
     if (event.persisted) { tick(); soon(0); }
   });
 
+  /* A picture that does not load leaves the letter below it. */
+  function lost(image) {
+    if (image.tagName === "IMG") image.hidden = true;
+  }
+
+  document.addEventListener("error", (event) => lost(event.target), true);
+  for (const image of document.images) if (image.complete && !image.naturalWidth) lost(image);
   offer();
   tick();
   setInterval(() => { if (!document.hidden) tick(); }, 250);

@@ -33,6 +33,12 @@ def ms(at: datetime) -> int:
 
 
 @register.filter
+def letter(name: str) -> str:
+    """The first letter of a name, which may begin with a quotation mark."""
+    return next((each for each in name if each.isalnum()), name[:1])
+
+
+@register.filter
 def picture(path: str) -> str:
     """The URL of a picture of goods."""
     return pictures.address(path)

@@ -33,7 +33,7 @@ def test_the_back_button_leads_to_the_team_as_it_is_now(phone: Phone) -> None:
     team = team_at(timezone.now(), ME)
     page = phone(ME)
     page.goto(f"/t/{code_of(team, ME)}")
-    page.get_by_role("link", name="My order", exact=True).click()
+    page.get_by_role("link", name="See my order").click()
     expect(page.get_by_role("heading", name="What happened")).to_be_visible()
 
     pay(ME)

@@ -7,15 +7,31 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, Response, expect
+from playwright.sync_api import Page, Response, Route, expect
 
 from tests import factories
-from tests.pages.scenes import ME, MINUTE, NAMES, OFFER, SCENES, code_of, offer_at, team_at
+from tests.pages.scenes import (
+    ME,
+    MINUTE,
+    NAMES,
+    OFFER,
+    SCENES,
+    code_of,
+    offer_at,
+    team_at,
+    wall,
+)
 from trade.models import Team
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Phone = Callable[..., Page]
 HEADLINE = "[data-headline]"
+MOVES = """
+Object.defineProperty(navigator, "share", { value: %s });
+window.moves = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((each) => (moves += each.value)))
+  .observe({ type: "layout-shift", buffered: true });
+"""
 NOTHING_NEW = """() => {
   window.asked = [];
   window.fetch = async () => {
@@ -57,8 +73,8 @@ def test_three_shoppers_watch_their_team_fill_up(phone: Phone) -> None:
     pay(NAMES[2])
 
     for page in (first, second, third):
-        expect(page.locator(HEADLINE)).to_have_text("Complete: the price is yours")
-    expect(first.locator("#said")).to_have_text("Complete: the price is yours")
+        expect(page.locator(HEADLINE)).to_have_text("Your team is complete")
+    expect(first.locator("#said")).to_have_text("Your team is complete")
     assert Team.objects.get(pk=team.pk).status == Team.Status.COMPLETE
 
 
@@ -139,6 +155,36 @@ def test_a_hidden_page_does_not_poll_and_is_fresh_when_shown_again(phone: Phone)
     hide(page, hidden=False)
     page.clock.run_for(100)
     expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
+
+
+def test_a_picture_that_does_not_load_leaves_a_letter(phone: Phone) -> None:
+    wall(timezone.now())
+    page = phone()
+    page.route("**/goods/**", lambda route: route.abort())
+    for path in ("/o/s01/c01", OFFER):
+        page.goto(path)
+        expect(page.locator(".picture img")).to_be_hidden()
+        expect(page.locator(".picture span")).to_have_text("手")
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_nothing_moves_while_a_page_loads(share: bool, phone: Phone) -> None:
+    """The script arrives late; its buttons have their place by then."""
+    at = SCENES["order_my_team_forming"](timezone.now())
+    page = phone(at.user_id)
+    page.add_init_script(MOVES % ("async () => {}" if share else "undefined"))
+    held: list[Route] = []
+    page.route("**/live.js", lambda route: held.append(route))
+    page.goto(at.path, wait_until="commit")
+    expect(page.locator("#link")).to_be_visible()
+    page.wait_for_timeout(300)  # painted without the script
+
+    held[0].continue_()
+    expect(page.get_by_role("button", name="Copy the link")).to_be_visible()
+    page.wait_for_timeout(300)
+
+    assert page.evaluate("moves") < 0.01
+    assert page.get_by_role("button", name="Invite").is_visible() is share
 
 
 def test_a_lost_connection_is_shown_until_it_is_back(phone: Phone) -> None:

@@ -142,7 +142,7 @@ def test_without_redis_shoppers_see_their_team_and_are_handed_over(
 ) -> None:
     team = platform.buy("anna")
     watched = handed_over("anna")
-    watched.get_by_role("link", name="My team").click()
+    watched.get_by_role("link", name="See the team").click()
     headline(watched, "2 more people needed")
     invitation = watched.locator("#link").input_value()
 
@@ -157,7 +157,7 @@ def test_without_redis_shoppers_see_their_team_and_are_handed_over(
             expect(guest.get_by_role("link", name="Join: ¥80")).to_be_visible()
 
     platform.buy("carl", team)
-    headline(watched, "Complete: the price is yours")
+    headline(watched, "Your team is complete")
 
 
 def test_without_the_worker_a_team_completes_and_a_refund_is_promised(
@@ -170,10 +170,10 @@ def test_without_the_worker_a_team_completes_and_a_refund_is_promised(
 
     for friend in ("emil", "fred"):
         platform.buy(friend, team)
-    headline(page, "Complete: the price is yours")
+    headline(page, "Your team is complete")
     platform.mall.refund(user_id="dora", out_trade_no="dora")
 
-    headline(page, "Your order was given back")
+    headline(page, "Your order was cancelled")
     history = page.locator(".history")
     expect(history).to_contain_text("the return of your money was ordered")
     expect(history).not_to_contain_text("The shop was told to return your money")

@@ -36,7 +36,7 @@ def test_a_page_shows_its_state_and_one_main_action(name: str, language: str, lo
 def test_a_complete_team_says_how_many_had_paid_and_how_many_gave_back(look: Look) -> None:
     [tally] = re.findall(r'"tally soft">([^<]*)<', look(SCENES["team_complete_with_refunds"](NOW)))
 
-    assert tally == "3 of 3 paid · 1 given back since"
+    assert tally == "3 of 3 paid · 1 cancelled since"
 
 
 @pytest.mark.parametrize("state", [*OfferState, *Seen, *Mine, *Bar])

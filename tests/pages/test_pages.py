@@ -85,7 +85,7 @@ def test_each_tab_has_its_orders(look: Look, tab: str, count: int, words: str) -
     ("name", "tab", "words"),
     [
         ("my_team_complete", "done", "Team complete"),
-        ("my_order_given_back", "back", "Given back, refund under way"),
+        ("my_order_given_back", "back", "Cancelled, refund under way"),
     ],
 )
 def test_orders_that_are_done_or_given_back_have_their_tabs(
@@ -109,7 +109,7 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
 
     sums = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page)
     assert sums == [
-        ("Alone", "¥100"),
+        ("Price alone", "¥100"),
         ("Saved in the team", "−¥20"),
         ("Paid", "¥80"),
         ("Goes back to you", "¥80"),
@@ -118,7 +118,7 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
     assert happened == [
         "Seat held",
         "Your payment arrived",
-        "Given back: the return of your money was ordered",
+        "Cancelled: your refund was ordered",
     ]
     assert f'value="t-{ME}"' in page
 
@@ -179,7 +179,7 @@ def test_a_team_page_that_is_watched_changes_when_the_money_is_back(look: Look) 
 def test_an_order_says_what_giving_it_back_would_mean(name: str, words: str, look: Look) -> None:
     page = look(SCENES[name](NOW))
 
-    assert f"If you give it back, {words}" in page
+    assert f"If you cancel, {words}" in page
     assert "/order/return" in page
 
 
@@ -221,13 +221,28 @@ def test_the_rules_name_how_long_a_seat_is_held(hold: int, words: str, look: Loo
         assert words in html.unescape(look(Scene(path, "", "")))
 
 
-def test_an_offer_that_is_hidden_leaves_no_trace(look: Look) -> None:
-    page = look(SCENES["offer_hidden"](NOW))
+@pytest.mark.parametrize("name", ["offer_hidden", "offer_switched_off", "team_hidden"])
+def test_an_offer_that_is_hidden_leaves_no_trace(name: str, look: Look) -> None:
+    page = look(SCENES[name](NOW))
 
-    for trace in ("¥80", "team of", "The rules", "together", "takes part", "invited"):
-        assert trace not in page
-    assert "¥100" in page
-    assert og(page, "description") == "¥100"
+    traces = ("¥80", "team of", "team for", "The rules", "together", "takes part", "invited")
+    assert [trace for trace in (*traces, "Buy alone") if trace in page] == []
+    assert "Buy: ¥100" in page
+    assert og(page, "description") == ("小书店" if name == "team_hidden" else "¥100")
+
+
+def test_the_list_stresses_what_has_to_be_done(look: Look) -> None:
+    page = look(many_orders(NOW, count=3))
+
+    rows = re.findall(r'<li class="(\w+)">.*?class="plain"[^>]*>([^<]+)<', page, re.DOTALL)
+    assert rows == [("calm", "Details"), ("good", "Invite"), ("wait", "Pay")]
+
+
+def test_the_letter_of_goods_without_a_picture_is_one(look: Look) -> None:
+    at = SCENES["offer_open"](NOW)
+    assert '<div class="picture"><span aria-hidden="true">手</span>' in look(
+        at
+    )  # of 《手写MyBatis》
 
 
 def test_the_activity_can_be_named(look: Look) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from pages import start
+from tests.pages.scenes import SCENES
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +57,28 @@ def test_a_path_that_does_not_exist_has_a_page(client: Client) -> None:
 
     assert response.status_code == 404
     assert "这里没有页面" in response.content.decode()
+
+
+def test_a_path_that_does_not_exist_has_that_page_in_the_demo_too(
+    client: Client, settings: Any
+) -> None:
+    settings.DEBUG = True  # Django's own page would list every path of the project
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "pages.problems.unknown_paths"]
+
+    response = client.get("/nothing")
+
+    assert response.status_code == 404
+    assert "这里没有页面" in response.content.decode()
+    assert client.get("/admin")["Location"] == "/admin/"
+    assert client.get("/api/nothing").json()["code"] == "0002"
+
+
+def test_the_language_is_changed_where_one_is(client: Client) -> None:
+    SCENES["offer_open"](timezone.now())
+
+    page = client.get("/o/s01/c01/9890001?activity=100123").content.decode()
+
+    assert 'name="next" value="/o/s01/c01/9890001?activity=100123"' in page
 
 
 def test_the_api_page_works_offline(client: Client) -> None:

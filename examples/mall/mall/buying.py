@@ -93,7 +93,7 @@ def reason(error: GroupBuyError) -> RefusedError:
         "E0101": _("The offer is not in effect."),
         "E0102": _("The offer has not begun, or has ended."),
         "E0103": _("You have taken part as often as this offer allows."),
-        "E0107": _("You hold too many unpaid seats. Pay for one, or give one back."),
+        "E0107": _("You hold too many unpaid seats. Pay for one, or cancel one."),
     }
     if not error.code.startswith("E"):  # our key, our channel or our request is wrong
         log.error("the platform refused our request: %s", error)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -25,6 +26,16 @@ class Goods(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def letter(self) -> str:
+        """Shown where there is no picture; a name may begin with a quotation mark."""
+        return next((each for each in self.name if each.isalnum()), self.name[:1])
+
+    @property
+    def picture_url(self) -> str:
+        """A picture that is only a path is the platform's, wherever that is reached now."""
+        return f"{settings.PLATFORM_URL if self.picture.startswith('/') else ''}{self.picture}"
 
 
 class Shopper(models.Model):

@@ -21,15 +21,23 @@ from pretend_alipay.trades import MOMENT, RefusedError, Trades, shanghai
 
 APP_ID, SELLER_ID = "9021000100000001", "2088100000000001"
 PAGE = """<!doctype html><html lang="zh-hans"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>支付宝（模拟）</title>
-<style>body {{ font: 16px/1.6 system-ui, sans-serif; margin: 0; background: #eef3fb;
-color: #1b2330 }} main {{ max-width: 24rem; margin: 12vh auto 0; background: #fff;
-border-radius: 16px; padding: 2rem }}
-h1 {{ font-size: 1rem; font-weight: 600; color: #1467c8; margin: 0 0 1.2rem }}
-b {{ display: block; font-size: 2.2rem }} button {{ font: inherit; width: 100%; min-height: 48px;
-margin-top: 1rem; border: 0; border-radius: 12px; background: #1467c8; color: #fff;
-font-weight: 600 }}
-a {{ display: block; text-align: center; padding: 1rem; color: #46566e }}</style>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>支付宝（模拟）</title>
+<style>:root {{ --page: #eef3fb; --card: #fff; --ink: #1b2330; --soft: #46566e; --blue: #1467c8 }}
+@media (prefers-color-scheme: dark) {{ :root {{ --page: #10141b; --card: #1a202a; --ink: #e9eef6;
+--soft: #a5b2c4; --blue: #7db4ff }} }}
+body {{ font: 16px/1.6 -apple-system, "Segoe UI", Roboto, "PingFang SC", "Microsoft YaHei",
+"Noto Sans CJK SC", sans-serif; margin: 0; padding: 0 1rem; background: var(--page);
+color: var(--ink); text-align: center }}
+main {{ max-width: 24rem; margin: 12vh auto 0; background: var(--card); border-radius: 18px;
+padding: 1.6rem 1.4rem .6rem; overflow-wrap: anywhere }}
+h1 {{ font-size: 1rem; font-weight: 600; color: var(--blue); margin: 0 0 1.4rem }}
+p {{ margin: 0; color: var(--soft) }}
+b {{ display: block; font-size: 2.4rem; line-height: 1.4; font-variant-numeric: tabular-nums }}
+button {{ font: inherit; font-weight: 600; width: 100%; min-height: 52px; margin-top: 1.2rem;
+border: 0; border-radius: 14px; background: #1467c8; color: #fff; cursor: pointer }}
+a {{ display: block; padding: 1rem; color: var(--soft); text-underline-offset: .2em }}
+:focus-visible {{ outline: 3px solid var(--blue); outline-offset: 2px }}</style>
 <main><h1>支付宝（模拟） · pretend Alipay</h1>{}</main></html>"""
 
 

@@ -5,6 +5,7 @@
   const PAUSES = [2000, 3000, 5000, 8000, 10000];
   const polled = document.querySelector("[data-poll]");
   const login = document.querySelector("[data-login]");
+  const ahead = Number(document.body.dataset.now) * 1000 - Date.now(); // the server's clock
   let tries = 0, timer = 0;
 
   function soon(wait) {
@@ -44,9 +45,11 @@
 
   function tick() {
     for (const each of document.querySelectorAll("[data-until]")) {
-      const left = Math.max(0, Math.floor((Date.parse(each.dataset.until) - Date.now()) / 1000));
+      const ends = Number(each.dataset.until) * 1000;
+      const left = Math.max(0, Math.floor((ends - Date.now() - ahead) / 1000));
       const two = (n) => String(n).padStart(2, "0");
-      each.textContent = `${two(Math.floor(left / 60))}:${two(left % 60)}`;
+      const hours = left < 3600 ? "" : `${two(Math.floor(left / 3600))}:`;
+      each.textContent = `${hours}${two(Math.floor(left / 60) % 60)}:${two(left % 60)}`;
     }
   }
 
@@ -60,6 +63,13 @@
     if (event.persisted) location.reload(); // restored by the back button: it may be out of date
   });
 
+  /* A picture that does not load leaves the letter below it. */
+  function lost(image) {
+    if (image.tagName === "IMG") image.hidden = true;
+  }
+
+  document.addEventListener("error", (event) => lost(event.target), true);
+  for (const image of document.images) if (image.complete && !image.naturalWidth) lost(image);
   tick();
   setInterval(tick, 500);
   soon(PAUSES[0]);

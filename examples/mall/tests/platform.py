@@ -25,6 +25,7 @@ class Platform(ThreadingHTTPServer):
         self.pay_deadline = datetime.now(UTC) + timedelta(minutes=15)
         self.close_reason = ""
         self.order: dict[str, Any] = {}  # fields in which GET trade/orders differs
+        self.team: dict[str, Any] = {}  # fields in which the team of the index query differs
         self.events: list[dict[str, Any]] = []
         self.during: dict[str, Any] = {}  # functions run once, before a call of this name answers
         threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
@@ -68,7 +69,7 @@ class Platform(ThreadingHTTPServer):
         team = {"userId": "xf***e", "teamId": TEAM, "activityId": ACTIVITY, "targetCount": 3,
                 "completeCount": 0, "lockCount": 1, "validStartTime": moment,
                 "validEndTime": moment, "validTimeCountdown": "00:15:00",
-                "outTradeNo": None}  # fmt: skip
+                "outTradeNo": None, **self.team}  # fmt: skip
         counts = {"allTeamCount": 1, "allTeamCompleteCount": 0, "allTeamUserCount": 1}
         return {"activityId": ACTIVITY, "goods": goods, "visible": True, "enable": True,
                 "teamList": [team], "teamStatistic": counts}  # fmt: skip

@@ -1,17 +1,21 @@
 """The pages: what a shopper sees and does, who sees what, and their headers."""
 
+import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from mall import returning
+from mall.management.commands import prepare
 from mall.middleware import loopback_only
 from mall.models import Goods, Message, Order, Refund, Shopper
+from mall.views.problems import server_error
 from pretend_alipay.__main__ import Alipay
 from tests.conftest import Place, pay, run_loop
 from tests.platform import ACTIVITY, Platform
@@ -38,6 +42,38 @@ def test_everybody_sees_the_shop(visitor: Client, goods: Goods, platform: Platfo
     page = text(visitor, "/goods/9890001")
     assert ("¥80.00" in page, "Buy alone for ¥100.00" in page, "xf***e" in page) == (True,) * 3
     assert platform.called("index")[0]["userId"] == "guest"
+
+
+def test_a_picture_that_is_a_path_is_the_platforms(
+    visitor: Client, goods: Goods, settings: Any
+) -> None:
+    Goods.objects.update(picture="/static/goods/1.svg")
+    settings.PLATFORM_URL = "http://platform.example:9"
+    assert 'src="http://platform.example:9/static/goods/1.svg"' in text(visitor, "/")
+    Goods.objects.update(picture="https://pictures.example/1.svg")
+    assert 'src="https://pictures.example/1.svg"' in text(visitor, "/")
+    Goods.objects.update(picture="", name="《书》")
+    assert '<span class="picture"><i aria-hidden="true">书</i></span>' in text(visitor, "/")
+
+
+def test_the_demos_pictures_follow_the_platforms_address(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "call_command", lambda *_, **__: None)
+    call_command("prepare", verbosity=0)
+    assert Goods.objects.get(pk="9890001").picture == "/static/goods/9890001.svg"
+
+
+def test_a_shoppers_own_team_leads_to_the_order(
+    browser: Client, goods: Goods, platform: Platform
+) -> None:
+    page = text(browser, "/goods/9890001")
+    assert ("2 more needed" in page, ">Join</a>" in page, "Your team" in page) \
+        == (True, True, False)  # fmt: skip
+    platform.team = {"outTradeNo": "7", "lockCount": 2}
+    page = text(browser, "/goods/9890001")
+    assert ("1 more needed" in page, ">Join</a>" in page) == (True, False)
+    assert '<a class="small" href="/orders/7">Your order</a>' in page
 
 
 def test_goods_are_sold_alone_while_the_platform_is_down(
@@ -95,6 +131,8 @@ def test_checkout_shows_the_trials_price_and_places_an_order(
 ) -> None:
     page = text(browser, "/checkout", **OPEN)
     assert ('name="price" value="80.00"' in page, "Order for ¥80.00" in page) == (True, True)
+    assert "<dt>Saved in the team</dt><dd>−¥20.00</dd>" in page
+    assert "Saved" not in text(browser, "/checkout", **(OPEN | {"action": "alone"}))
     assert platform.called("lock") == []  # looking holds nothing
     join = OPEN | {"action": "join", "teamId": "7", "price": "80.00"}
     answers = [browser.post("/checkout", join) for _ in range(2)]
@@ -168,6 +206,7 @@ def test_back_from_alipay_without_a_session(visitor: Client, place: Place, gatew
     page = text(visitor, "/paid", out_trade_no=order.number)
     assert "Your payment has arrived" in page
     assert ("¥" in page, "a book" in page) == (False, False)
+    assert f'<a class="main" href="/go/order/{order.number}">To your team</a>' in page
 
 
 def test_an_order_page_in_each_state(browser: Client, place: Place, gateway: Alipay,
@@ -190,15 +229,31 @@ def test_an_order_page_in_each_state(browser: Client, place: Place, gateway: Ali
     titles = ("Your seat is held", "<h1>Paid</h1>", "Your team is complete", "Sent to you",
               "Your money is on its way back", "Your money is back")  # fmt: skip
     assert [title in page for title, page in zip(titles, seen, strict=True)] == [True] * 6
+    assert [page.count("/go/order/") for page in seen] == [1] * 6  # one way to the team
     assert "the team needs one more person" in seen[1]  # before it is given back
     assert "The other members of your team keep their price" in seen[3]
-    assert ("Give it back" in seen[4], "Money back · confirmed" in seen[5]) == (False, True)
+    assert ("Cancel the order" in seen[4], "Money back · confirmed" in seen[5]) == (False, True)
+
+
+def test_the_time_left_is_counted_by_the_servers_clock(browser: Client, place: Place) -> None:
+    order = place()
+    page = text(browser, f"/orders/{order.number}")
+    assert order.pay_by is not None
+    assert f'data-until="{int(order.pay_by.timestamp())}"' in page
+    assert re.search(r'<body data-now="\d{10}">', page)
+
+
+def test_an_error_page_needs_no_template() -> None:
+    answer = server_error(RequestFactory().get("/"))
+    page = answer.content.decode()
+    assert (answer.status_code, "出错了" in page, "/static/mall.css" in page) == (500, True, True)
+    assert "{%" not in page
 
 
 def test_given_back_by_its_page(browser: Client, place: Place) -> None:
     order = place()
     assert browser.post(f"/orders/{order.number}/back").status_code == 303
-    assert "Being given back" in text(browser, f"/orders/{order.number}")
+    assert "Being cancelled" in text(browser, f"/orders/{order.number}")
     state = browser.get(f"/orders/{order.number}/state").json()
     assert state == {"state": "PAY_WAIT..True."}
     run_loop()

@@ -60,9 +60,13 @@ def order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
         "form": form,
         "refused": refused,
         "refund": refund,
+        "saved": found.price - (found.price if found.amount is None else found.amount),
         "state": _state(found, refund),
         "in_wechat": "MicroMessenger" in request.headers.get("User-Agent", ""),
         "may_give_back": not (found.wants_back or found.status in (Status.CREATE, *OVER)),
+        "invites": found.status == Status.PAY_SUCCESS
+        and bool(found.settled_at)
+        and not found.settle_code,
         "messages": Message.objects.filter(order=found).order_by("pk"),
     }
     return render(request, "order.html", context)

@@ -6,6 +6,21 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+FAILED = """<!doctype html>
+<html lang="zh-hans">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>出错了 · Something went wrong</title>
+<link rel="stylesheet" href="/static/mall.css">
+<main><div class="one"><section class="card panel">
+<h1>出错了</h1><p>这一页没能打开。您的订单不受影响，请稍后再试。</p>
+<h2 lang="en">Something went wrong</h2>
+<p lang="en">This page could not be shown. Your orders are safe. Please try again later.</p>
+<a class="main" href="">再试一次 · Try again</a>
+</section></div></main>
+</html>
+"""
+
 
 def problem(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
     return render(request, "problem.html", {"title": title, "text": text}, status=status)
@@ -21,6 +36,5 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
-    """Respond with a static text: templates or the database may be what failed."""
-    text = "Something went wrong. Your orders are safe. 出错了，您的订单不受影响，请稍后再试。"
-    return HttpResponse(text, status=500, content_type="text/plain; charset=utf-8")
+    """Respond with a static page: templates or the database may be what failed."""
+    return HttpResponse(FAILED, status=500)

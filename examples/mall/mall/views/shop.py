@@ -40,7 +40,13 @@ def front(request: HttpRequest) -> HttpResponse:
 def goods_page(request: HttpRequest, goods_id: str) -> HttpResponse:
     goods = _goods(goods_id)
     shopper = login.shopper_of(request)
-    context = {"goods": goods, "offer": _offer(goods, shopper)}
+    offer = _offer(goods, shopper)
+    teams = offer.team_list if offer else ()
+    context = {
+        "goods": goods,
+        "offer": offer,
+        "teams": [(each, each.target_count - each.lock_count) for each in teams],
+    }
     return render(request, "goods.html", context)
 
 
@@ -100,6 +106,7 @@ def _show(
     context = {
         "asked": asked,
         "price": price,
+        "saved": asked.goods.price - price,
         "activity_id": activity_id,
         "in_team": asked.kind == Order.Kind.TEAM,
         "refused": refused,

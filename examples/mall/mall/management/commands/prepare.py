@@ -17,7 +17,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
-        pictures = f"{settings.PLATFORM_URL}/static/goods/{{}}.svg"
         if not Goods.objects.exists():
             for each in json.loads(settings.GOODS_FILE.read_text("utf-8")):
                 Goods.objects.create(
@@ -25,6 +24,6 @@ class Command(BaseCommand):
                     name=each["name"],
                     price=Decimal(each["price"]),
                     is_key=each.get("isKey", False),
-                    picture=each.get("picture", pictures.format(each["goodsId"])),
+                    picture=each.get("picture", f"/static/goods/{each['goodsId']}.svg"),
                 )
         self.stdout.write(f"{Goods.objects.count()} goods are in place.")
