@@ -111,6 +111,7 @@ def _shown(sku: Sku, side: int) -> SafeString | str:
 @admin.register(Discount)
 class DiscountAdmin(UsedRowsStay):
     instead = _("Give its activities another discount first.")
+    fields = ["name", "plan", "expression", "crowd"]
     list_display = ["name", "plan", "expression", "crowd"]
     list_filter = ["plan"]
     list_select_related = ["crowd"]

@@ -106,11 +106,13 @@ def test_a_change_of_price_or_target_needs_a_reason_once_shoppers_see_it(
         "discount": activity.discount,
     }
     url = f"/admin/activity/{model}/{rows[model].pk}/change/"
-    sent = Fields(operator.get(url).content.decode()).values | {"description": ""}
+    form = operator.get(url).content.decode()
+    sent = Fields(form).values | {"description": ""}
     change = {"target_count": "5", "original_price": "120", "expression": "30"}
 
     page = operator.post(url, sent | change).content.decode()
 
+    assert form.count('name="reason"') == 1  # of two fields, the browser's last one would count
     assert "Say why the price or the number of people per team changes." in page
     rows[model].refresh_from_db()
     assert (activity.target_count, Sku.objects.get().original_price) == (3, Decimal(100))
