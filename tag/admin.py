@@ -41,7 +41,7 @@ class CrowdTagForm(forms.ModelForm):
         label=_("New members"),
         required=False,
         widget=UnfoldAdminTextareaWidget,
-        help_text=_("User ids, one per line or with commas. Who is in already stays in."),
+        help_text=_("User ids, one per line or with commas. Present members stay."),
     )
 
     members_file = forms.FileField(
@@ -81,6 +81,9 @@ def save_changed(obj: Model, form: Any, change: bool) -> None:
 class CrowdTagAdmin(UsedRowsStay):
     instead = _("Delete its jobs, and take it out of discounts and activities first.")
     form = CrowdTagForm
+    helps = {
+        "tag_id": _("A short name for files and the API, such as vip-2026. It stays as it is."),
+    }
     list_display = ["tag_id", "name", "members"]
     search_fields = ["tag_id", "name"]
 
