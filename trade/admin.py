@@ -51,6 +51,7 @@ class OrderInline(ReadOnly, TabularInline):
     extra = 0
     per_page = 100
     ordering = ["pk"]
+    hide_title = True
     fields = [
         "out_trade_no",
         "user_id",
