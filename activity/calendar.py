@@ -21,6 +21,7 @@ DAYS = (42, 182)  # choices of the length
 BEFORE = timedelta(days=7)  # that a calendar of today shows of the past
 STEP = {42: 7, 182: 26}  # days between two marks: equal parts
 DAY = timedelta(days=1)
+FARTHEST = 36500 * DAY  # from today; other days are read as those around today
 
 
 @dataclass
@@ -68,7 +69,8 @@ class Calendar:
 
 def read(*, first: date | None, days: int, now: datetime) -> Calendar:
     """The activities that have a moment in these days, in three queries."""
-    first = first or timezone.localdate(now) - BEFORE
+    today = timezone.localdate(now)
+    first = first if first and abs(first - today) < FARTHEST else today - BEFORE
     start, end = _midnight(first), _midnight(first + days * DAY)
     offers = Prefetch("offers", Offer.objects.select_related("channel", "sku"))
     found = Activity.objects.filter(start_at__lt=end, end_at__gt=start)

@@ -86,7 +86,11 @@ def test_more_activities_take_no_more_queries(
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?days=182", "?first=2036-06-01&days=7", "?first=2036-99-99"]
+    "query",
+    [
+        *("", "?days=182", "?first=2036-06-01&days=7", "?first=2036-99-99"),
+        *("?first=9999-12-31", "?first=0001-01-01&days=182"),
+    ],
 )
 @time_machine.travel(NOW)
 def test_the_page(query: str) -> None:
