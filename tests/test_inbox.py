@@ -143,7 +143,9 @@ def test_an_empty_inbox_has_a_sentence(operator: Client) -> None:
     lock()
 
     assert problems(NOW) == []
-    assert "Nothing needs attention." in operator.get("/admin/").content.decode()
+    page = operator.get("/admin/").content.decode()
+    assert "Nothing needs attention." in page
+    assert 'href="/admin/trade/"' not in page  # the sidebar lists all pages, in other groups
 
 
 def test_an_operator_without_permission_sees_no_inbox() -> None:
