@@ -174,13 +174,13 @@ class SwitchAdmin(Proposes, ModelAdmin):
     verbs = ("view", "change")
     form = SwitchForm
     list_display = ["label", "key_name", "value", "changed_at", "changed_by"]
-    readonly_fields = ["key"]
+    readonly_fields = ["label", "key_name"]
     inlines = [SwitchChangeInline]
     actions_list = ["blocked"]
 
     def get_fields(self, request: HttpRequest, obj: Switch | None = None) -> list[str]:
         asks = ["reason"] if self.has_change_permission(request, obj) else []
-        return ["key", "value", *asks]
+        return ["label", "key_name", "value", *asks]
 
     @admin.display(description=_("switch"), ordering="key")
     def label(self, switch: Switch) -> str:

@@ -1,5 +1,6 @@
 """The console: every page opens, nothing that rules write can be edited, keys are shown once."""
 
+import re
 from typing import Any
 
 import pytest
@@ -130,6 +131,9 @@ def test_the_console_lists_every_switch(operator: Client) -> None:
     )
     assert "Percentage of users admitted" in page
     assert "cutRange" in page
+    form = operator.get(reverse("admin:groupbuy_switch_change", args=["cutRange"])).content.decode()
+    for label, value in (("Switch", "Percentage of users admitted"), ("Key", "cutRange")):
+        assert re.search(rf">\s*{label}\s*</label>.*?>\s*{value}\s*<", form, re.S)
 
 
 NO_INLINE = {"changes-TOTAL_FORMS": 0, "changes-INITIAL_FORMS": 0}
