@@ -266,6 +266,19 @@ def test_only_tasks_that_exist_can_be_scheduled(operator: Client) -> None:
     assert PeriodicTask.objects.get().task == "trade.tasks.end_overdue_teams"
 
 
+def test_a_blacklist_names_what_is_no_channel(operator: Client) -> None:
+    make_channel()
+    url = reverse("admin:groupbuy_switch_change", args=["scBlacklist"])
+    body = {"value": "s01c01,s09c09;x", "reason": "fraud"} | NO_INLINE
+
+    page = operator.post(url, body, follow=True).content.decode()
+
+    text = "There is no such channel: s09c09;x. Nobody is refused because of it."
+    assert text in page
+    page = operator.post(url, body | {"value": "s01c01"}, follow=True).content.decode()
+    assert "There is no such channel" not in page
+
+
 def test_a_blacklist_with_spaces_is_understood(operator: Client) -> None:
     url = reverse("admin:groupbuy_switch_change", args=["scBlacklist"])
     operator.post(url, NO_INLINE | {"value": "s02c02， s03c03", "reason": "r"})
