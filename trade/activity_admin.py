@@ -101,7 +101,8 @@ class ActivityAdmin(
         """The draft's own page, which says what to do next."""
         if self.has_view_permission(request, obj):
             return redirect("admin:activity_activity_change", obj.pk)
-        return super().response_post_save_add(request, obj)
+        answer: HttpResponse = super().response_post_save_add(request, obj)
+        return answer
 
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any

@@ -89,7 +89,8 @@ class CrowdJobAdmin(KeepsValues):
         """The page on which the job is counted and started: saving it starts nothing."""
         if self.has_change_permission(request, obj):
             return redirect("admin:tag_crowdjob_watch", obj.pk)
-        return super().response_post_save_add(request, obj)
+        answer: HttpResponse = super().response_post_save_add(request, obj)
+        return answer
 
     def delete_model(self, request: HttpRequest, obj: CrowdJob) -> None:
         _tasks_of([obj.pk]).delete()
@@ -130,7 +131,7 @@ class CrowdJobAdmin(KeepsValues):
                 return HttpResponseRedirect(reverse("admin:tag_crowdjob_watch", args=[object_id]))
             counted = jobs.preview(job, history, now=timezone.now(), seconds=PATIENCE)
         context: dict[str, Any] = self.admin_site.each_context(request) | {
-            "title": str(job),
+            "title": _("Crowd job %(job)s") % {"job": job},
             "job": job,
             "progress": jobs.progress(job),
             "counted": counted,
