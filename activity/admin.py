@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.files.uploadedfile import UploadedFile
+from django.core.validators import MaxValueValidator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -13,6 +14,7 @@ from django.utils.dateparse import parse_date
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 from unfold.widgets import (
@@ -21,7 +23,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from activity import calendar, pictures
+from activity import calendar, helps, pictures
 from activity.explain import explain
 from activity.import_admin import ImportsGoods
 from activity.models import Activity, Discount, Offer, Sku
@@ -111,6 +113,7 @@ def _shown(sku: Sku, side: int) -> SafeString | str:
 @admin.register(Discount)
 class DiscountAdmin(UsedRowsStay):
     instead = _("Give its activities another discount first.")
+    fields = ["name", "plan", "expression", "crowd"]
     list_display = ["name", "plan", "expression", "crowd"]
     list_filter = ["plan"]
     list_select_related = ["crowd"]
@@ -154,12 +157,12 @@ class TrialForm(forms.Form):
 @admin.register(Activity)
 class ActivityAdmin(UsedRowsStay):
     instead = _("To end it, close it.")
+    helps = helps.ACTIVITY
     list_display = [
         "id",
         "name",
         "shown_status",
         "discount",
-        "group_type",
         "target_count",
         "team_time",
         "start_at",
@@ -200,10 +203,9 @@ class ActivityAdmin(UsedRowsStay):
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if label := TIMES.get(db_field.name):
+            limits = [each for each in db_field.validators if isinstance(each, MaxValueValidator)]
             kwargs |= {"form_class": MinutesField, "widget": UnfoldAdminTextInputWidget}
-            kwargs["label"] = capfirst(label)
-        if db_field.name == "discount":
-            kwargs["help_text"] = _("⋮ beside a discount or goods adds one in a window of its own.")
+            kwargs |= {"label": capfirst(label), "longest": limits[0].limit_value}
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @display(description=_("status"), ordering="status", label=TONES)
@@ -239,7 +241,10 @@ class ActivityAdmin(UsedRowsStay):
             "choices": list(zip(calendar.DAYS, names, strict=True)),
             "legend": [
                 ("team", Status.IN_EFFECT.label),
-                ("waiting", f"{Status.CREATED.label}, {Status.PAUSED.label}"),
+                (
+                    "waiting",
+                    gettext(", ").join([str(Status.CREATED.label), str(Status.PAUSED.label)]),
+                ),
                 ("failed", _("over")),
                 ("back", _("conflicts with another")),
             ],

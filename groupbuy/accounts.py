@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db.models import Model, QuerySet
 from django.forms import ModelMultipleChoiceField
 from django.http import HttpRequest
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin, TabularInline
@@ -73,7 +74,7 @@ def choice(db_field: Any) -> ModelMultipleChoiceField:
     roles = db_field.name == "groups"
     return (RolesField if roles else PermissionsField)(
         Group.objects.order_by("pk") if roles else meaningful(),
-        label=_("roles") if roles else _("permissions"),
+        label=capfirst(_("roles") if roles else _("permissions")),
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
     )
@@ -142,6 +143,18 @@ class UserAdmin(DjangoUserAdmin, UsedRowsStay):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return () if request.user.is_superuser else ("is_superuser", "user_permissions")
+
+    def render_change_form(
+        self, request: HttpRequest, *args: Any, obj: User | None = None, **kwargs: Any
+    ) -> Any:
+        if obj and obj.is_active and not obj.is_superuser:
+            if not obj.is_staff:
+                text = _("This user cannot sign in: mark “Staff status”, and choose a role.")
+                self.message_user(request, text, messages.WARNING)
+            elif not obj.get_all_permissions():
+                text = _("This user can sign in and sees nothing: choose a role.")
+                self.message_user(request, text, messages.WARNING)
+        return super().render_change_form(request, *args, obj=obj, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

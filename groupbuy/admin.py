@@ -174,13 +174,13 @@ class SwitchAdmin(Proposes, ModelAdmin):
     verbs = ("view", "change")
     form = SwitchForm
     list_display = ["label", "key_name", "value", "changed_at", "changed_by"]
-    readonly_fields = ["key"]
+    readonly_fields = ["label", "key_name"]
     inlines = [SwitchChangeInline]
     actions_list = ["blocked"]
 
     def get_fields(self, request: HttpRequest, obj: Switch | None = None) -> list[str]:
         asks = ["reason"] if self.has_change_permission(request, obj) else []
-        return ["key", "value", *asks]
+        return ["label", "key_name", "value", *asks]
 
     @admin.display(description=_("switch"), ordering="key")
     def label(self, switch: Switch) -> str:
@@ -209,6 +209,9 @@ class SwitchAdmin(Proposes, ModelAdmin):
         if not self.propose(request, form):
             by, reason = request.user.get_username(), form.cleaned_data["reason"]
             switches.change(obj.key, obj.value, by=by, reason=reason)
+        if obj.key == Switch.Key.BLACKLIST and (unknown := _unknown_channels(obj.value)):
+            text = _("There is no such channel: %(names)s. Nobody is refused because of it.")
+            self.message_user(request, text % {"names": ", ".join(unknown)}, messages.WARNING)
 
     def has_unblock_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("groupbuy.unblock_switch")
@@ -244,6 +247,11 @@ class SwitchAdmin(Proposes, ModelAdmin):
         }
         text, level = texts[lifted]
         self.message_user(request, text % {"client": client}, level)
+
+
+def _unknown_channels(blacklist: str) -> list[str]:
+    known = {f"{channel.source}{channel.channel}" for channel in Channel.objects.all()}
+    return [name for name in blacklist.split(",") if name and name not in known]
 
 
 # django-celery-beat's own pages, in the console's look.

@@ -47,6 +47,12 @@ class BoundedPaginator(Paginator):
 
 
 class BigChangeList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        """Without a count of all rows, unfold's header offers to show them all in every list."""
+        super().get_results(request)
+        if self.paginator.has_more or not (self.query or self.has_active_filters):
+            self.full_result_count = self.result_count
+
     def apply_select_related(self, queryset: QuerySet) -> QuerySet:
         """Prefetch: for a join MariaDB may start at the small table and sort the large one."""
         return queryset.prefetch_related(*self.list_select_related)

@@ -47,8 +47,11 @@ def _parts(minutes: int) -> tuple[int, int, int]:
 class MinutesField(forms.IntegerField):
     """Whole minutes, shown and entered as 24 h or 2 d 12 h; a plain number counts minutes."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs["help_text"] = gettext_lazy("For example 30 min, 24 h or 2 d 12 h.")
+    def __init__(self, *, longest: int = 90 * DAY, **kwargs: Any) -> None:
+        self.longest = longest
+        kwargs["help_text"] = kwargs.get("help_text") or gettext_lazy(
+            "For example 30 min, 24 h or 2 d 12 h."
+        )
         super().__init__(**kwargs)
 
     def prepare_value(self, value: Any) -> Any:
@@ -62,4 +65,8 @@ class MinutesField(forms.IntegerField):
         if found is None:
             raise ValidationError(_("Enter a time such as 30 min, 24 h or 2 d 12 h."))
         days, hours, minutes = (int(part or 0) for part in found.groups())
-        return days * DAY + hours * HOUR + minutes
+        length = days * DAY + hours * HOUR + minutes
+        if not 1 <= length <= self.longest:
+            text = _("Enter a time from 1 minute to %(longest)s.")
+            raise ValidationError(text % {"longest": duration(self.longest)})
+        return length

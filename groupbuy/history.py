@@ -1,7 +1,7 @@
 """The history (操作记录) of a row: what changed, from what to what, in the reader's language."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -42,6 +42,13 @@ ACTS = {  # name of an act in the log -> its text
 
 class KeepsValues(ModelAdmin):
     """Logs the values before and after each change, and shows them on the page of the history."""
+
+    helps: Mapping[str, Any] = {}  # what a field means, where its name does not say it
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if text := self.helps.get(db_field.name):
+            kwargs["help_text"] = text
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False

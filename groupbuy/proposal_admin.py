@@ -71,6 +71,7 @@ class ProposalAdmin(ReadOnly, ModelAdmin):
     list_select_related = ["user"]
     list_filter = [StateFilter]
     ordering = ["-id"]
+    about = _("Changes that a second person has to confirm are listed here.")
     states = {
         "waiting": State(_("waiting"), proposals.waiting, ()),
         "expired": State(_("expired"), proposals.expired, ()),

@@ -81,6 +81,11 @@ def save_changed(obj: Model, form: Any, change: bool) -> None:
 class CrowdTagAdmin(UsedRowsStay):
     instead = _("Delete its jobs, and take it out of discounts and activities first.")
     form = CrowdTagForm
+    helps = {
+        "tag_id": _(
+            "A short name without spaces for the API, such as vip-2026. It stays as it is."
+        ),
+    }
     list_display = ["tag_id", "name", "members"]
     search_fields = ["tag_id", "name"]
 

@@ -157,7 +157,7 @@ def test_closing_with_the_money_back_fails_every_forming_team(operator: Client) 
         "2 shoppers in them have paid, ¥160.00 waiting together.",
         "1 seat in them is held and not paid for.",
         "All these teams fail within minutes, and everybody's money goes back.",
-        "One notification for each of these shoppers orders it from the mall.",
+        "The mall gets one notification for each of these shoppers and pays the money back.",
         "Complete teams keep their goods. It cannot be resumed, only copied.",
     ]
     press(operator, "close-now")
@@ -243,3 +243,27 @@ def test_publishing_refuses_what_the_form_refuses(operator: Client) -> None:
 
     assert "is already offered on this channel by 100124 activity at that time." in page
     assert 'name="seen"' not in page
+
+
+def test_an_activity_is_published_before_its_end(operator: Client) -> None:
+    make_activity(status=Status.CREATED)
+    opens = "Shoppers can open and join teams from 2036-05-01 11:30 until 2036-05-01 12:30."
+    assert said(operator, "publish") == [opens]
+
+    Activity.objects.update(end_at=timezone.now())
+    page = operator.get(f"{BASE}/publish/").content.decode()
+
+    assert "Its end has passed: move the end, then publish it." in page
+    assert 'name="seen"' not in page
+
+
+def test_each_button_says_what_it_has_done(operator: Client) -> None:
+    make_activity(status=Status.CREATED, valid_minutes=1)
+    for name, text in (
+        ("publish", "Published: shoppers see it within a second, from its start until its end."),
+        ("pause", "Paused: from the next second on nobody can open or join a team."),
+        ("resume", "Resumed: shoppers can open and join teams again within a second."),
+        ("close", "Closed: from the next second on nobody can open or join a team."),
+    ):
+        press(operator, name)
+        assert text in operator.get(f"{BASE}/change/").content.decode()

@@ -1,5 +1,6 @@
 """The page of an activity: figures, prices, teams, warnings, and what a change means."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,7 @@ from trade.models import Team
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 URL = "/admin/activity/activity/100123/change/"
+Status = Activity.Status
 
 
 def text_of(client: Client, url: str = URL) -> str:
@@ -46,6 +48,75 @@ def test_the_page_shows_figures_prices_and_teams(operator: Client) -> None:
     assert f'href="/admin/preview/100123/{Offer.objects.get().pk}/"' in page
     assert "/admin/activity/activity/explain/?channel=" in page
     assert "Nothing was changed in the console yet." in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "Selling: shoppers can open and join teams until 2036-05-01 12:30."),
+        (
+            {"start_at": NOW + timedelta(minutes=5)},
+            "Published: shoppers can open teams from 2036-05-01 12:05 until 2036-05-01 12:30.",
+        ),
+        (
+            {"end_at": NOW},
+            "Its end, 2036-05-01 12:00, has passed: nobody can open a team any more.",
+        ),
+        (
+            {"status": Status.CREATED},
+            "A draft: shoppers do not see it yet. Look at its preview, its explanation and a"
+            " forecast, then publish it: it sells from 2036-05-01 11:30 until 2036-05-01 12:30.",
+        ),
+        (
+            {"status": Status.CREATED, "end_at": NOW},
+            "A draft whose end, 2036-05-01 12:00, has passed: move the end, then publish it.",
+        ),
+        (
+            {"status": Status.PAUSED},
+            "Paused: nobody can open or join a team. Resume it, or close it.",
+        ),
+        (
+            {"status": Status.EXPIRED},
+            "Over since 2036-05-01 12:30. Extend it to sell again, or copy it for another time.",
+        ),
+        (
+            {"status": Status.ABANDONED},
+            "Closed: nobody can open or join a team. To sell again, copy it.",
+        ),
+    ],
+)
+def test_the_page_begins_with_where_the_activity_stands(
+    operator: Client, fields: dict[str, Any], text: str
+) -> None:
+    make_activity(**fields)
+    page = text_of(operator)
+
+    assert f"<strong>{text}</strong>" in page
+    assert ("Teams opened" in page) == (fields.get("status") != Status.CREATED)
+
+
+def test_a_new_activity_leads_to_its_page_which_says_what_is_missing(operator: Client) -> None:
+    form = Fields(operator.get("/admin/activity/activity/add/").content.decode()).values
+    days = {"start_at_0": "2036-05-02", "end_at_0": "2036-05-03"}
+    times = {"start_at_1": "10:00:00", "end_at_1": "10:00:00"}
+    rules = {"discount": make_discount().pk, "target_count": 2, "valid_minutes": "1 d"}
+    answer = operator.post(
+        "/admin/activity/activity/add/", form | {"name": "x"} | days | times | rules
+    )
+
+    url = f"/admin/activity/activity/{Activity.objects.get().pk}/change/"
+    assert answer["Location"] == url
+    assert "A draft without goods: add an offer" in text_of(operator, url)
+
+
+def test_errors_come_first_and_not_below_figures_of_what_was_not_saved(operator: Client) -> None:
+    make_activity()
+    make_team("a")
+    sent = Fields(operator.get(URL).content.decode()).values
+    page = operator.post(URL, sent | {"target_count": 5}).content.decode()
+
+    assert "Please correct the errors below." in page
+    assert 'class="campaign"' not in page
 
 
 def test_figures_and_teams_are_for_those_who_may_see_orders() -> None:
@@ -106,11 +177,13 @@ def test_a_change_of_price_or_target_needs_a_reason_once_shoppers_see_it(
         "discount": activity.discount,
     }
     url = f"/admin/activity/{model}/{rows[model].pk}/change/"
-    sent = Fields(operator.get(url).content.decode()).values | {"description": ""}
+    form = operator.get(url).content.decode()
+    sent = Fields(form).values | {"description": ""}
     change = {"target_count": "5", "original_price": "120", "expression": "30"}
 
     page = operator.post(url, sent | change).content.decode()
 
+    assert form.count('name="reason"') == 1  # of two fields, the browser's last one would count
     assert "Say why the price or the number of people per team changes." in page
     rows[model].refresh_from_db()
     assert (activity.target_count, Sku.objects.get().original_price) == (3, Decimal(100))

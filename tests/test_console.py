@@ -1,5 +1,6 @@
 """The console: every page opens, nothing that rules write can be edited, keys are shown once."""
 
+import re
 from typing import Any
 
 import pytest
@@ -130,6 +131,9 @@ def test_the_console_lists_every_switch(operator: Client) -> None:
     )
     assert "Percentage of users admitted" in page
     assert "cutRange" in page
+    form = operator.get(reverse("admin:groupbuy_switch_change", args=["cutRange"])).content.decode()
+    for label, value in (("Switch", "Percentage of users admitted"), ("Key", "cutRange")):
+        assert re.search(rf">\s*{label}\s*</label>.*?>\s*{value}\s*<", form, re.S)
 
 
 NO_INLINE = {"changes-TOTAL_FORMS": 0, "changes-INITIAL_FORMS": 0}
@@ -271,6 +275,19 @@ def test_only_tasks_that_exist_can_be_scheduled(operator: Client) -> None:
 
     assert "regtask" in refused.context["adminform"].form.errors
     assert PeriodicTask.objects.get().task == "trade.tasks.end_overdue_teams"
+
+
+def test_a_blacklist_names_what_is_no_channel(operator: Client) -> None:
+    make_channel()
+    url = reverse("admin:groupbuy_switch_change", args=["scBlacklist"])
+    body = {"value": "s01c01,s09c09;x", "reason": "fraud"} | NO_INLINE
+
+    page = operator.post(url, body, follow=True).content.decode()
+
+    text = "There is no such channel: s09c09;x. Nobody is refused because of it."
+    assert text in page
+    page = operator.post(url, body | {"value": "s01c01"}, follow=True).content.decode()
+    assert "There is no such channel" not in page
 
 
 def test_a_blacklist_with_spaces_is_understood(operator: Client) -> None:

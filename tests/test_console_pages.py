@@ -16,7 +16,16 @@ from activity.models import Activity
 from groupbuy.errors import GroupBuyError
 from groupbuy.models import Switch
 from tag.models import CrowdJob
-from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
+from tests.factories import (
+    NOW,
+    confirm,
+    lock,
+    make_activity,
+    make_promise,
+    make_team,
+    refund,
+    settle,
+)
 from trade import labels
 from trade.expire import end_overdue_teams
 from trade.models import NotifyTask, Order, Team
@@ -135,6 +144,70 @@ def test_a_closed_order_says_whether_money_goes_back(operator: Client) -> None:
         page = operator.get(f"/admin/trade/order/?q={user}").content.decode()
         assert [each for each in words[language(operator)] if each in page] == [own]
         assert "&#x27;danger&#x27;" not in page  # a status is words, not a pair
+
+
+def test_an_order_whose_refund_is_confirmed_says_that_the_money_is_back(operator: Client) -> None:
+    make_activity()
+    lock("a")
+    settle("a")
+    refund("a")
+    confirm("a")
+
+    page = operator.get("/admin/trade/order/?q=a").content.decode()
+
+    assert {"en": "closed, the money is back", "zh-hans": "已关闭，已退款"}[
+        language(operator)
+    ] in page
+
+
+def test_a_notification_leads_to_what_it_is_about_and_says_what_is_next(operator: Client) -> None:
+    make_activity(target_count=1)
+    order = lock("a")
+    settle("a")
+    unpaid = lock("b")
+    refund("b")
+    states = NotifyTask.State
+    words = {
+        "en": ("It is about to be sent.", "Attempts so far: 2; the next is at 2036-05-01 12:00:00.",
+               "The mall accepted it at 2036-05-01 12:00:00.",
+               "Given up: send it again as soon as the mall answers."),
+        "zh-hans": ("即将发送。", "已尝试 2 次，下一次在 2036-05-01 12:00:00。",
+                    "商城已于 2036-05-01 12:00:00 接收。", "已放弃：商城恢复后请重新发送。"),
+    }[language(operator)]  # fmt: skip
+
+    def page_of(promise: NotifyTask) -> str:
+        return operator.get(f"/admin/trade/notifytask/{promise.pk}/change/").content.decode()
+
+    promise = NotifyTask.objects.get(event="team_success")
+    values = {"attempts": 2, "next_attempt_at": NOW, "delivered_at": NOW}
+    asked = (states.NEW, states.RETRYING, states.DELIVERED, states.GIVEN_UP)
+    for state, text in zip(asked, words, strict=True):
+        NotifyTask.objects.filter(pk=promise.pk).update(state=state, **values)
+        page = page_of(promise)
+        assert f"<strong>{text}</strong>" in page
+        assert f'href="/admin/trade/team/{order.team_id}/change/"' in page
+    assert f'href="/admin/trade/order/{unpaid.pk}/change/"' in page_of(
+        NotifyTask.objects.get(event="team_refund")
+    )
+    nothing = {"en": "closed, nothing was paid", "zh-hans": "已关闭，未支付"}[language(operator)]
+    assert nothing in operator.get("/admin/trade/notifytask/").content.decode()
+    assert "<strong>" in page_of(make_promise("of another system"))
+
+
+def test_moments_are_written_one_way(operator: Client) -> None:
+    make_activity()
+    lock("a")
+
+    for model in ("trade/order", "trade/team", "activity/activity"):
+        assert "2036-05-01 1" in operator.get(f"/admin/{model}/").content.decode()
+
+
+def test_the_header_names_the_list_and_the_row_without_the_app(operator: Client) -> None:
+    order = make_activity() and lock("a")
+    page = operator.get(f"/admin/trade/order/{order.pk}/change/").content.decode()
+
+    assert "/admin/trade/order/" in page
+    assert 'href="/admin/trade/"' not in page
 
 
 def test_a_failed_team_says_how_many_had_paid(operator: Client) -> None:

@@ -66,6 +66,13 @@ def test_a_search_shows_only_what_the_user_may_see() -> None:
     assert found(order.out_trade_no, support) == [("order", order.out_trade_no)]
 
 
+def test_an_order_is_named_with_its_day_in_the_consoles_time(root: User) -> None:
+    make_activity(end_at=NOW + timedelta(days=1))
+    order = lock("a", now=NOW + timedelta(hours=14))  # 02:00 of the next day there
+
+    assert find(order.out_trade_no, root)[0].about == "locked · a · 2036-05-02"
+
+
 def test_the_box_is_on_every_page_and_opens_the_only_row(operator: Client) -> None:
     make_activity()
     order = lock("shopper-1", out_trade_no="<b>1</b>")

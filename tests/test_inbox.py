@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import translation
 
@@ -143,7 +143,9 @@ def test_an_empty_inbox_has_a_sentence(operator: Client) -> None:
     lock()
 
     assert problems(NOW) == []
-    assert "Nothing needs attention." in operator.get("/admin/").content.decode()
+    page = operator.get("/admin/").content.decode()
+    assert "Nothing needs attention." in page
+    assert 'href="/admin/trade/"' not in page  # the sidebar lists all pages, in other groups
 
 
 def test_an_operator_without_permission_sees_no_inbox() -> None:
@@ -151,6 +153,28 @@ def test_an_operator_without_permission_sees_no_inbox() -> None:
     client.force_login(User.objects.create_user("viewer", is_staff=True))
 
     assert "Inbox" not in client.get("/admin/").content.decode()
+
+
+def test_a_viewer_is_led_to_what_a_viewer_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = "mall.example.com:https"
+    make_promise("n-1", state=NotifyTask.State.GIVEN_UP, next_attempt_at=None, endpoint=endpoint)
+    monkeypatch.setattr("groupbuy.gcra.blocks", lambda _scopes: ["one"])
+
+    def page_of(role: str) -> str:
+        user = User.objects.create_user(role, is_staff=True)
+        user.groups.set([Group.objects.get(name=role)])
+        client = Client(headers={"Accept-Language": "en"})
+        client.force_login(user)
+        return client.get("/admin/").content.decode()
+
+    text = "1 notification to mall.example.com:https was given up."
+    query = "endpoint=mall.example.com%3Ahttps"
+    shown, blocked = page_of("viewer"), "1 client is blocked for too many requests."
+    assert f'href="/admin/trade/notifytask/?state=given_up&amp;{query}">{text}' in shown
+    assert f"<li>{blocked}</li>" in shown
+    shown = page_of("support")
+    assert f'href="/admin/trade/notifytask/replay/?{query}">{text}' in shown
+    assert f'href="/admin/groupbuy/switch/blocked/">{blocked}' in shown
 
 
 def test_the_invariants_are_checked_on_demand(operator: Client) -> None:

@@ -505,6 +505,16 @@ def test_the_api_starts_a_job_once_and_reports_its_progress(
 
 
 @pytest.mark.django_db
+def test_a_saved_job_leads_to_the_page_that_starts_it(operator: Client) -> None:
+    CrowdTag.objects.create(tag_id="vip", name="vip")
+    sent = {"tag": "vip", "batch_id": "may", "kind": 0, "at_least": "2", "last_days": "30"}
+
+    page = operator.post("/admin/tag/crowdjob/add/", sent)
+
+    assert page["Location"] == f"/admin/tag/crowdjob/{CrowdJob.objects.get().pk}/watch/"
+
+
+@pytest.mark.django_db
 def test_the_console_counts_runs_stops_and_goes_on(operator: Client) -> None:
     make_activity()
     lock("a")

@@ -164,12 +164,31 @@ def test_a_long_list_is_not_counted_to_its_end(operator: Client) -> None:
     counts = [query["sql"] for query in captured if "COUNT" in query["sql"]]
     assert [sql for sql in counts if "LIMIT" not in sql and "next_attempt_at" not in sql] == []
     assert "4 notifications" not in page
+    assert "Show all" not in page  # it shows what the filters and the search leave out
+    narrowed = operator.get(url, {"state": "new", "q": "1"}).content.decode()
+    assert "1 result" in narrowed
+    assert '(<a href="?">Show all</a>)' in narrowed
 
 
 def test_a_short_list_is_counted(operator: Client) -> None:
     make_promise()
     page = operator.get(reverse("admin:trade_notifytask_changelist")).content.decode()
     assert re.search(r"1\s+notification\s", page)
+
+
+def test_an_empty_list_says_what_it_is_for_and_a_narrowed_one_how_to_widen_it(
+    operator: Client,
+) -> None:
+    remove = "Remove search and filters"
+    url = reverse("admin:groupbuy_proposal_changelist")
+    page = operator.get(url).content.decode()
+    assert "Nothing here yet" in page
+    assert "Changes that a second person has to confirm are listed here." in page
+    assert remove not in page
+
+    page = operator.get(url, {"state": "waiting"}).content.decode()
+    assert "No row matches the search and the filters." in page
+    assert remove in page
 
 
 def test_orders_and_teams_are_found_by_each_complete_number() -> None:

@@ -224,3 +224,22 @@ def test_making_a_superuser_warns(operator: Client) -> None:
     colleague.refresh_from_db()
     assert colleague.is_superuser
     assert "colleague may now do everything, without limit." in page.content.decode()
+
+
+def test_the_page_of_a_user_says_what_is_missing_to_sign_in(operator: Client) -> None:
+    user = User.objects.get(username="colleague")
+    url = f"/admin/auth/user/{user.pk}/change/"
+
+    def warned() -> list[str]:
+        page = operator.get(url).content.decode()
+        texts = (
+            "This user cannot sign in: mark “Staff status”, and choose a role.",
+            "This user can sign in and sees nothing: choose a role.",
+        )
+        return [text for text in texts if text in page]
+
+    assert warned() == ["This user cannot sign in: mark “Staff status”, and choose a role."]
+    User.objects.update(is_staff=True)
+    assert warned() == ["This user can sign in and sees nothing: choose a role."]
+    user.groups.set([Group.objects.get(name="viewer")])
+    assert warned() == []

@@ -37,22 +37,26 @@ class ActivityActs(Acts):
 
     @action(description=gettext_lazy("Publish"), url_path="publish", permissions=["change"])
     def publish(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._step(request, object_id, steps.PUBLISH, _("Publish the activity"))
+        done = _("Published: shoppers see it within a second, from its start until its end.")
+        return self._step(request, object_id, steps.PUBLISH, _("Publish the activity"), done)
 
     @action(description=gettext_lazy("Pause"), url_path="pause", permissions=["change"])
     def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._step(request, object_id, steps.PAUSE, _("Pause the activity"))
+        done = _("Paused: from the next second on nobody can open or join a team.")
+        return self._step(request, object_id, steps.PAUSE, _("Pause the activity"), done)
 
     @action(description=gettext_lazy("Resume"), url_path="resume", permissions=["change"])
     def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._step(request, object_id, steps.RESUME, _("Resume the activity"))
+        done = _("Resumed: shoppers can open and join teams again within a second.")
+        return self._step(request, object_id, steps.RESUME, _("Resume the activity"), done)
 
     @action(
         description=gettext_lazy("Close, teams finish"), url_path="close", permissions=["change"]
     )
     def close(self, request: HttpRequest, object_id: str) -> HttpResponse:
         title = _("Close the activity and let its teams finish")
-        return self._step(request, object_id, steps.CLOSE, title)
+        done = _("Closed: from the next second on nobody can open or join a team.")
+        return self._step(request, object_id, steps.CLOSE, title, done)
 
     @action(
         description=gettext_lazy("Close, money back"),
@@ -61,17 +65,18 @@ class ActivityActs(Acts):
     )
     def close_now(self, request: HttpRequest, object_id: str) -> HttpResponse:
         title = _("Close the activity and give the money back now")
-        return self._step(request, object_id, steps.CLOSE_NOW, title)
+        done = _("Closed: its forming teams fail within minutes, and their money goes back.")
+        return self._step(request, object_id, steps.CLOSE_NOW, title, done)
 
     def _step(
-        self, request: HttpRequest, object_id: str, step: steps.Step, title: str
+        self, request: HttpRequest, object_id: str, step: steps.Step, title: str, done: str
     ) -> HttpResponse:
         activity: Activity = self._row(request, object_id)
         refused, facts = _meaning(step, activity)
         plan = Plan(
             title=title,
             facts=refused or facts,
-            done=_("The activity has changed; every process follows within a second."),
+            done=done,
             do=None if refused else lambda act: steps.carry_out(step, activity.pk, act),
             seen=steps.state(activity),
             needs_reason=step.needs_reason,

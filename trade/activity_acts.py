@@ -7,11 +7,13 @@ no request has to wait for a thousand of them. The next sweep continues where on
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, Q, Sum
+from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -27,6 +29,8 @@ Status = Activity.Status
 
 def _publish_means(activity: Activity) -> list[str]:
     activity.full_clean()
+    if activity.end_at <= timezone.now():
+        raise ValidationError(_("Its end has passed: move the end, then publish it."))
     return [_opens(activity), *warnings(activity, activity.start_at)]
 
 
@@ -36,7 +40,14 @@ def _resume_means(activity: Activity) -> list[str]:
 
 
 def _opens(activity: Activity) -> str:
-    return _("Shoppers can open and join teams within its window, from the next second on.")
+    return _("Shoppers can open and join teams from %(start)s until %(end)s.") % {
+        "start": _moment(activity.start_at),
+        "end": _moment(activity.end_at),
+    }
+
+
+def _moment(at: datetime) -> str:
+    return formats.date_format(timezone.localtime(at), "Y-m-d H:i")
 
 
 def _pause_means(activity: Activity) -> list[str]:
@@ -54,7 +65,7 @@ def _close_now_means(activity: Activity) -> list[str]:
         _("Nobody can open or join a team of it any more; shoppers see the normal price."),
         *_running(activity),
         _("All these teams fail within minutes, and everybody's money goes back."),
-        _("One notification for each of these shoppers orders it from the mall."),
+        _("The mall gets one notification for each of these shoppers and pays the money back."),
         _("Complete teams keep their goods. It cannot be resumed, only copied."),
     ]
 

@@ -13,6 +13,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -20,6 +21,7 @@ from django.utils.translation import ngettext
 
 from activity import admin as pages
 from activity.models import Activity, Discount, Offer, Sku
+from activity.standing import standing
 from activity.warnings import price_of, warnings
 from groupbuy.history import text_of
 from groupbuy.models import Channel
@@ -95,10 +97,17 @@ class ActivityAdmin(
     actions_detail = [*ActivityActs.actions_detail, *CopiesAndExtends.actions_detail]
     change_form_outer_before_template = "admin/activity.html"
 
+    def response_post_save_add(self, request: HttpRequest, obj: Activity) -> HttpResponse:
+        """The draft's own page, which says what to do next."""
+        if self.has_view_permission(request, obj):
+            return redirect("admin:activity_activity_change", obj.pk)
+        answer: HttpResponse = super().response_post_save_add(request, obj)
+        return answer
+
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any
     ) -> HttpResponse:
-        if obj:
+        if obj and not context["errors"]:  # then the row has values that were not saved
             context |= panels(request, obj, timezone.now())
         page: HttpResponse = super().render_change_form(request, context, *args, obj=obj, **kwargs)
         return page
@@ -111,14 +120,16 @@ def panels(request: HttpRequest, activity: Activity, now: datetime) -> dict[str,
     log = LogEntry.objects.filter(content_type=kind, object_id=key).select_related("user")
     now_open = open_teams(activity, now)
     may_see_trade = request.user.has_perm("trade.view_order")
+    has_teams = may_see_trade and activity.status != Activity.Status.CREATED
     return {
         "activity": activity,
+        "standing": standing(activity, now),
         "warnings": warnings(activity, now),
         "prices": (prices := _prices(activity)),
-        "campaign": activities.of_activity(activity.pk, now) if may_see_trade else None,
+        "campaign": activities.of_activity(activity.pk, now) if has_teams else None,
         "open_teams": now_open.count() if may_see_trade else 0,
         "old_rules": list(_old_rules(activity, now_open, prices)) if may_see_trade else [],
-        "teams": _teams(activity, now) if may_see_trade else [],
+        "teams": _teams(activity, now) if has_teams else [],
         "all_teams": f"{reverse('admin:trade_team_changelist')}?activity__id__exact={key}",
         "all_orders": f"{reverse('admin:trade_order_changelist')}?activity__id__exact={key}",
         "log": [(entry, text_of(entry)) for entry in log.order_by("-pk")[:SHOWN]],

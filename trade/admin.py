@@ -42,7 +42,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Context of the console's first page: the inbox, then the business."""
     now = timezone.now()
     if request.user.has_perm("trade.view_notifytask"):
-        context["problems"] = problems(now)
+        context["problems"] = [
+            (problem.text, problem.link_for(request.user)) for problem in problems(now)
+        ]
     return context | home.context(request, now)
 
 
@@ -51,6 +53,7 @@ class OrderInline(ReadOnly, TabularInline):
     extra = 0
     per_page = 100
     ordering = ["pk"]
+    hide_title = True
     fields = [
         "out_trade_no",
         "user_id",

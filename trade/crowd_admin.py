@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -63,6 +63,8 @@ class WhyForm(forms.Form):
 
 @admin.register(CrowdJob)
 class CrowdJobAdmin(KeepsValues):
+    about = _("A job finds shoppers by what they have paid for and makes them members of a crowd.")
+    helps = {"batch_id": _("A name for the job without spaces, such as vip-may.")}
     list_display = ["batch_id", "tag", "rule", "progress", "found"]
     list_filter = ["tag", "status"]
     list_select_related = ["tag", "run"]
@@ -83,6 +85,13 @@ class CrowdJobAdmin(KeepsValues):
     def save_model(self, request: HttpRequest, obj: CrowdJob, form: Any, change: bool) -> None:
         save_changed(obj, form, change)
         keep_schedule(obj)
+
+    def response_post_save_add(self, request: HttpRequest, obj: CrowdJob) -> HttpResponse:
+        """The page on which the job is counted and started: saving it starts nothing."""
+        if self.has_change_permission(request, obj):
+            return redirect("admin:tag_crowdjob_watch", obj.pk)
+        answer: HttpResponse = super().response_post_save_add(request, obj)
+        return answer
 
     def delete_model(self, request: HttpRequest, obj: CrowdJob) -> None:
         _tasks_of([obj.pk]).delete()
@@ -124,7 +133,7 @@ class CrowdJobAdmin(KeepsValues):
                 return HttpResponseRedirect(reverse("admin:tag_crowdjob_watch", args=[object_id]))
             counted = jobs.preview(job, history, now=timezone.now(), seconds=PATIENCE)
         context: dict[str, Any] = self.admin_site.each_context(request) | {
-            "title": str(job),
+            "title": _("Crowd job %(job)s") % {"job": job},
             "job": job,
             "progress": jobs.progress(job),
             "counted": counted,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import Model, Q, QuerySet
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
@@ -38,8 +39,8 @@ def _by_number(term: str, user: Any) -> Iterator[Found]:
     number = read_id(term)
     for each in (lists.of_mall_order(term), Q(pk=number), Q(code=term)):
         for order in _seen(user, Order.objects.filter(each)):
-            about = f"{labels.of_order(order)[1]} · {order.user_id} · {order.created_at:%Y-%m-%d}"
-            yield _found(order, about)
+            day = timezone.localdate(order.created_at)
+            yield _found(order, f"{labels.of_order(order)[1]} · {order.user_id} · {day}")
     for team in _seen(user, Team.objects.filter(pk=number)):
         yield _found(team, str(team.get_status_display()))
     keys = lists.promise_keys(term)

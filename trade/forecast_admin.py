@@ -70,6 +70,7 @@ class ForecastForm(forms.ModelForm):
 class ForecastAdmin(ModelAdmin):
     verbs = ("view", "add", "delete")
     form = ForecastForm
+    about = _("A forecast simulates a campaign before its launch: teams, money and margin.")
     list_display = ["offer", "days", "created_at", "shown_margin", "completion"]
     list_select_related = ["offer__sku", "offer__channel", "offer__activity"]
     ordering = ["-pk"]

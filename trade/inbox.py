@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Count, QuerySet
@@ -22,8 +23,18 @@ State = NotifyTask.State
 
 @dataclass(frozen=True, slots=True)
 class Problem:
+    """link is the console page to act on it, for those with the permission `needs`, if it has one.
+
+    The others get `look`, the page on which they see what it is about; "" if there is none.
+    """
+
     text: str
-    link: str  # the console page to act on it
+    link: str
+    needs: str = ""
+    look: str = ""
+
+    def link_for(self, user: Any) -> str:
+        return self.link if not self.needs or user.has_perm(self.needs) else self.look
 
 
 def problems(now: datetime) -> list[Problem]:
@@ -88,6 +99,8 @@ def _given_up() -> Iterator[Problem]:
         yield Problem(
             text % {"count": count, "endpoint": endpoint},
             f"{reverse('admin:trade_notifytask_replay')}?{urlencode({'endpoint': endpoint})}",
+            needs="trade.send_notifytask",
+            look=_notifications(State.GIVEN_UP, endpoint),
         )
 
 
@@ -130,11 +143,13 @@ def _failing() -> Iterator[Problem]:
             "%(count)d notifications to %(endpoint)s have failed and are tried again.",
             count,
         )
-        query = {"state": State.RETRYING.name.lower(), "endpoint": endpoint}
-        yield Problem(
-            text % {"count": count, "endpoint": endpoint},
-            f"{reverse('admin:trade_notifytask_changelist')}?{urlencode(query)}",
-        )
+        link = _notifications(State.RETRYING, endpoint)
+        yield Problem(text % {"count": count, "endpoint": endpoint}, link)
+
+
+def _notifications(state: NotifyTask.State, endpoint: str) -> str:
+    query = {"state": state.name.lower(), "endpoint": endpoint}
+    return f"{reverse('admin:trade_notifytask_changelist')}?{urlencode(query)}"
 
 
 def _blocked() -> Iterator[Problem]:
@@ -144,7 +159,8 @@ def _blocked() -> Iterator[Problem]:
             "%(count)d clients are blocked for too many requests.",
             count,
         )
-        yield Problem(text % {"count": count}, reverse("admin:groupbuy_switch_blocked"))
+        link = reverse("admin:groupbuy_switch_blocked")
+        yield Problem(text % {"count": count}, link, needs="groupbuy.unblock_switch")
 
 
 def _proposed(now: datetime) -> Iterator[Problem]:

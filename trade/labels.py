@@ -8,7 +8,7 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from trade.expire import GRACE
-from trade.models import NotifyTask, Order, Team
+from trade.models import NotifyTask, Order, RefundType, Team
 
 TONES = {tone: tone for tone in ("success", "info", "warning", "danger", "")}
 NEVER_SEATED = (Order.CloseReason.LATE_PAYMENT, Order.CloseReason.BLACKLISTED)
@@ -52,6 +52,8 @@ def _forming(team: Team, now: datetime) -> Labelled:
 
 def of_order(order: Order) -> Labelled:
     match Order.Status(order.status):
+        case Order.Status.CLOSED if order.refund_at:
+            return Labelled("", _("closed, the money is back"))
         case Order.Status.CLOSED if order.paid_at:
             return Labelled("danger", _("closed, the money goes back"))
         case Order.Status.CLOSED:
@@ -71,6 +73,13 @@ def of_promise(promise: NotifyTask) -> Labelled:
     }
     state = NotifyTask.State(promise.state)
     return Labelled(tones[state], str(state.label))
+
+
+def event_of(promise: NotifyTask) -> str:
+    """What the mall is notified of; a closed order that was not paid is no refund."""
+    if promise.key.endswith(f"-{RefundType.UNPAID_UNLOCK}"):
+        return _("closed, nothing was paid")
+    return str(promise.get_event_display())
 
 
 def with_payers(teams: QuerySet[Team]) -> QuerySet[Team]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -19,7 +19,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from groupbuy.admin import MomentInput
 from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
 from groupbuy.history import log_act
-from trade import labels, lists
+from trade import labels, lists, timeline
 from trade.act_admin import PromiseActs, ReasonForm, user_id
 from trade.acts import Act, send_again
 from trade.models import NotifyAttempt, NotifyTask
@@ -35,6 +35,7 @@ class AttemptInline(ReadOnly, TabularInline):
     per_page = 25
     fields = ["number", "started_at", "duration_ms", "status_code", "error"]
     ordering = ["-id"]
+    hide_title = True
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return True  # on a page that one may view
@@ -49,9 +50,9 @@ class ReplayForm(ReasonForm):
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "mall.example.com:https"}),
     )
     since = forms.DateTimeField(
-        label=_("promised at or after"), required=False, widget=MomentInput()
+        label=_("created at or after"), required=False, widget=MomentInput()
     )
-    until = forms.DateTimeField(label=_("promised before"), required=False, widget=MomentInput())
+    until = forms.DateTimeField(label=_("created before"), required=False, widget=MomentInput())
     delivered = forms.BooleanField(
         label=_("also delivered ones"), required=False, widget=UnfoldBooleanWidget()
     )
@@ -69,7 +70,7 @@ class ReplayForm(ReasonForm):
 class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
     list_display = [
         "key",
-        "event",
+        "shown_event",
         "channel",
         "shown_state",
         "attempts",
@@ -84,11 +85,27 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
     ordering = ["-id"]
     inlines = [AttemptInline]
     actions = ["send_again"]
+    change_form_before_template = "admin/timeline.html"
     actions_list = ["replay"]
+
+    @admin.display(description=_("event"))
+    def shown_event(self, promise: NotifyTask) -> str:
+        return labels.event_of(promise)
 
     @display(description=_("state"), label=labels.TONES)
     def shown_state(self, promise: NotifyTask) -> labels.Labelled:
         return labels.of_promise(promise)
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        promise = context["original"]
+        context |= {
+            "next": timeline.next_of_promise(promise),
+            "about": timeline.subject_of(promise),
+        }
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page
 
     def exactly(self, term: str) -> Sequence[Q]:
         return [Q(key__in=lists.promise_keys(term))]
@@ -122,7 +139,7 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
         """Count the range first; a second POST sends the counted notifications again."""
         form = ReplayForm(request.POST or None, initial=request.GET.dict())
         counted: dict[str, Any] | None = None
-        count = 0
+        states: dict[str, int] = {}
         if request.method == "POST" and form.is_valid():
             counted = form.cleaned_data | {"until": form.cleaned_data["until"] or timezone.now()}
             reason = counted.pop("reason")
@@ -132,13 +149,14 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
                 self._log_replay(request, counted, reason)
                 self._say_sent_again(request, outbox.requeue(chosen, now=timezone.now()))
                 return HttpResponseRedirect(reverse("admin:trade_notifytask_changelist"))
-            count = chosen.count()
+            states = _by_state(chosen)
         context = self.admin_site.each_context(request) | {
             "title": _("Send a range again"),
             "form": form,
             "counted": counted,
             "reason": form.data.get("reason", ""),
-            "count": count,
+            "count": sum(states.values()),
+            "states": states,
         }
         return render(request, "admin/replay.html", context)
 
@@ -157,3 +175,9 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
             )
             % {"count": count},
         )
+
+
+def _by_state(tasks: QuerySet[NotifyTask]) -> dict[str, int]:
+    """How many there are of each state, by its words."""
+    counted = tasks.order_by("state").values_list("state").annotate(Count("pk"))
+    return {str(NotifyTask.State(state).label): count for state, count in counted}

@@ -16,8 +16,9 @@ from django.utils.translation import gettext as _
 
 from activity.models import Activity
 from groupbuy import history
+from groupbuy.fields import read_id
 from trade.expire import GRACE
-from trade.labels import of_promise
+from trade.labels import event_of, of_promise
 from trade.models import NotifyAttempt, NotifyTask, Order, RefundType, Team
 
 MOST = 200  # attempts, and orders of a team, that are shown
@@ -129,7 +130,7 @@ def _end(team: Team) -> Iterator[Happened]:
 def _notifications(promises: list[NotifyTask]) -> Iterator[Happened]:
     by_key = {promise.pk: promise for promise in promises}
     for promise in promises:
-        what = _("notification promised: %(event)s") % {"event": promise.get_event_display()}
+        what = _("notification promised: %(event)s") % {"event": event_of(promise)}
         yield Happened(promise.created_at, what, promise.key, _page(promise))
     tries = NotifyAttempt.objects.filter(task__in=by_key).order_by("-pk")[:MOST]
     for attempt in tries:
@@ -196,6 +197,31 @@ def next_of_team(team: Team, now: datetime) -> str:
             missing
         )
     return _("%(n)d payments are missing; without them the team fails at %(until)s.") % missing
+
+
+def next_of_promise(promise: NotifyTask) -> str:
+    match NotifyTask.State(promise.state):
+        case NotifyTask.State.NEW:
+            return _("It is about to be sent.")
+        case NotifyTask.State.RETRYING if promise.next_attempt_at:
+            return _("Attempts so far: %(count)d; the next is at %(at)s.") % {
+                "count": promise.attempts,
+                "at": _moment(promise.next_attempt_at),
+            }
+        case NotifyTask.State.DELIVERED if promise.delivered_at:
+            return _("The mall accepted it at %(at)s.") % {"at": _moment(promise.delivered_at)}
+        case NotifyTask.State.GIVEN_UP:
+            return _("Given up: send it again as soon as the mall answers.")
+        case _:
+            return ""
+
+
+def subject_of(promise: NotifyTask) -> tuple[str, str] | None:
+    """Page and name of the team or order that the notification is about, by its key."""
+    _event, _dash, rest = promise.key.partition("-")
+    model = Team if promise.event == NotifyTask.Event.TEAM_SUCCESS else Order
+    row = model._default_manager.filter(pk=read_id(rest.partition("-")[0])).first()
+    return (_page(row), f"{model._meta.verbose_name} {row}") if row else None
 
 
 def _notified(order: Order) -> str:
