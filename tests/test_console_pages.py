@@ -220,7 +220,7 @@ def test_a_failed_team_says_how_many_had_paid(operator: Client) -> None:
 
     page = operator.get("/admin/trade/team/?state=failed").content.decode()
 
-    assert {"en": "2 of 3 had paid", "zh-hans": "曾支付 2 / 3"}[language(operator)] in page
+    assert {"en": "2 of 3 had paid", "zh-hans": "当时已付 2 / 3"}[language(operator)] in page
 
 
 def test_a_forming_team_says_what_it_waits_for() -> None:

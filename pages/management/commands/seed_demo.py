@@ -251,7 +251,7 @@ def _name(demo: Demo) -> str:
             name = f"{(Decimal(demo.expression) * 10).normalize():f} 折"
         case Plan.FIXED:
             name = f"{demo.expression} 元购"
-    return f"{name}（仅人群）" if demo.discount_crowd else name
+    return f"{name}（人群专享）" if demo.discount_crowd else name
 
 
 def _credentials(channel: Channel) -> None:
