@@ -48,7 +48,7 @@ def test_the_page_shows_figures_prices_and_teams(operator: Client) -> None:
     assert "Nothing was changed in the console yet." in page
 
 
-def test_figures_and_teams_are_for_those_who_may_see_orders() -> None:
+def test_figures_and_teams_need_the_permission_to_see_orders() -> None:
     make_activity()
     make_team("a")
     user = User.objects.create_user("goods", is_staff=True)
@@ -139,7 +139,7 @@ def crowd_of(*users: str) -> CrowdTag:
     return tag
 
 
-def test_nothing_to_warn_of() -> None:
+def test_a_sound_activity_has_no_warning() -> None:
     activity = make_activity(status=Activity.Status.CREATED)
     Sku.objects.update(cost_price=80)
 

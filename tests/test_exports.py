@@ -151,7 +151,7 @@ def test_a_negative_number_stays_a_number() -> None:
 
 
 @pytest.mark.parametrize("name", ["trade/order", "auth/user", "groupbuy/apikey"])
-def test_who_may_not_see_a_list_gets_no_file(name: str) -> None:
+def test_a_user_who_may_not_see_a_list_gets_no_file(name: str) -> None:
     member = User.objects.create_user("member", is_staff=True)
     member.groups.set([Group.objects.get(name="viewer")] if name != "trade/order" else [])
     client = Client()
@@ -205,7 +205,7 @@ def test_rows_that_come_later_are_not_in_the_file(user: User) -> None:
 
 @pytest.fixture
 def pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
-    """Have something happen while a piece is read: the first one is 1."""
+    """Run a function while the nth piece is read; the first one is 1."""
     real, count = Listing.piece, 0
 
     def at(number: int, happens: Callable[[], None]) -> None:
@@ -290,7 +290,9 @@ def test_an_export_ends_when_its_user_may_not_see_the_list(
 
 
 @pytest.mark.usefixtures("_long")
-def test_a_full_disk_is_told(user: User, operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(
+    user: User, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     some_orders()
     begin(user)
 
