@@ -130,9 +130,9 @@ def test_overdue_work_is_shown(operator: Client) -> None:
     make_promise()
 
     assert texts() == [
-        "1 notifications are overdue: do worker and beat run?",
-        "1 orders were not paid in time and still hold their seats: do worker and beat run?",
-        "1 teams are past their end and still forming: do worker and beat run?",
+        "1 notifications are overdue: are worker and beat running?",
+        "1 orders were not paid in time and still hold their seats: are worker and beat running?",
+        "1 teams are past their end and still forming: are worker and beat running?",
     ]
     for problem in problems(LATER):
         assert operator.get(problem.link).status_code == 200
