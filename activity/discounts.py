@@ -25,8 +25,8 @@ class Plan(TextChoices):
 def pay_price(plan: str, expression: str, original: Decimal) -> Decimal:
     """The team price in yuan: at least one fen, at most the original.
 
-    Raises ValueError for an unknown plan or an unreadable expression; its text is a sentence for
-    the operator.
+    Raises ValueError for an unknown plan, and for an unreadable expression; then its text is a
+    sentence for the operator.
 
     >>> pay_price(Plan.THRESHOLD, "100,10", Decimal(120))
     Decimal('110.00')

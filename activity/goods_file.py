@@ -61,7 +61,7 @@ class Change:
 
 @dataclass
 class Plan:
-    """What the file would do; nothing while it has faults."""
+    """The changes that the file would make. A file with faults is not applied."""
 
     changes: list[Change] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Plan:
 
 
 def plan(content: bytes) -> Plan:
-    """What the file would change, and its faults. Raises ValidationError for an unreadable file."""
+    """The changes and faults of the file. Raises ValidationError for an unreadable file."""
     made = Plan()
     goods: dict[str, Change] = {}
     rows = list(_records(content, made))

@@ -1,4 +1,4 @@
-"""What happens around each request: its trace, its metrics, its line of log (访问日志).
+"""The trace, the metrics and the line of log (访问日志) of each request.
 
 A line for each routine answer would fill the disk and slow a trial down, so only one routine answer
 in LOG_ROUTINE gets a line. Each request that was slow, refused or failed gets one, up to PER_SECOND

@@ -1,4 +1,4 @@
-"""What the body of a request may be: its length, content coding and charset."""
+"""The bodies that requests may have: their length, content coding and charset."""
 
 import codecs
 import zlib

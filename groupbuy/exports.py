@@ -8,6 +8,7 @@ Between two pieces a worker rests REST times as long as the last piece took.
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,19 +61,8 @@ def work(*, clock: Clock) -> bool:
     export = _claim(clock())
     if export is None:
         return False
-    stop = time.monotonic() + SECONDS
-    try:
-        with override(export.language):
-            while export.leased_until and time.monotonic() < stop:
-                _advance(export, clock)
-    except TakenOverError:
-        return True
-    except PermissionDenied:
-        _end(export, clock(), _("You may not see this list any more."))
-    except (IncorrectLookupParameters, OSError) as exc:
-        _end(export, clock(), str(exc) or type(exc).__name__)
-    else:
-        _update(export, leased_until=clock() if export.leased_until else None)
+    with suppress(TakenOverError), override(export.language):
+        _write_for_some_time(export, clock)
     return Export.objects.filter(leased_until__lte=clock()).exists()
 
 
@@ -91,7 +81,22 @@ def forget_old(now: datetime) -> None:
     for old in Export.objects.filter(leased_until=None, finished_at__lt=now - KEPT):
         forget(old)
     for late in Export.objects.filter(leased_until__lt=now, created_at__lt=now - GIVE_UP):
-        _end(late, now, _("It took too long."))
+        with suppress(TakenOverError), override(late.language):
+            _end(late, now, _("It took too long."))
+
+
+def _write_for_some_time(export: Export, clock: Clock) -> None:
+    """Write pieces for SECONDS. An export that fails is ended with the reason."""
+    stop = time.monotonic() + SECONDS
+    try:
+        while export.leased_until and time.monotonic() < stop:
+            _advance(export, clock)
+    except PermissionDenied:
+        _end(export, clock(), _("You may not see this list any more."))
+    except (IncorrectLookupParameters, OSError) as exc:
+        _end(export, clock(), str(exc) or type(exc).__name__)
+    else:
+        _update(export, leased_until=clock() if export.leased_until else None)
 
 
 def _claim(now: datetime) -> Export | None:

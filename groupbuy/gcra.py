@@ -155,7 +155,7 @@ class LocalCount:
         self.unreported -= rate.interval
 
     def acknowledge(self, moved: float, state: Sequence[int] | None, now: float) -> None:
-        """Mark `moved` as reported; take over the state that report() in gcra.lua has returned."""
+        """Mark `moved` as reported; adopt the state of report() in gcra.lua, None without Redis."""
         self.unreported -= moved
         if state:
             self.free_at = now + state[0] / 1e6 + self.unreported

@@ -15,6 +15,7 @@ from rest_framework.throttling import BaseThrottle
 
 from groupbuy import channels, metrics, switches
 from groupbuy.auth import named_user
+from groupbuy.bodies import BodyError
 from groupbuy.gcra import Limit, limiter
 from groupbuy.models import Switch
 from groupbuy.proxies import caller
@@ -44,11 +45,11 @@ class IndexThrottle(Throttle):
         """A request without a readable user id is refused, but counts for its address too."""
         address = client_address(caller(request))
         limits = limits_of(Switch.Key.INDEX_ADDRESS, f"address {address}")
-        unreadable: APIException | None = None
+        unreadable: APIException | BodyError | None = None
         try:
             if user_id := named_user(request):
                 limits += limits_of(Switch.Key.INDEX_USER, f"user {user_id} at {address}")
-        except APIException as exc:
+        except (APIException, BodyError) as exc:
             unreadable = exc
         allowed = self.acquire(INDEX, limits)
         if allowed and unreadable:

@@ -128,7 +128,8 @@ def _read_bits(number: int, versions: Mapping[str, int], redis: Redis) -> dict[s
     if not all(answers[::3]):
         return None
     for (tag_id, version), length in zip(versions.items(), answers[2::3], strict=True):
-        others = sum(len(bits) for kept, (_version, bits) in _copies.items() if kept != tag_id)
+        copies = list(_copies.items())  # other threads may add copies meanwhile
+        others = sum(len(bits) for kept, (_version, bits) in copies if kept != tag_id)
         if length <= LARGEST_COPY and length + others <= COPIES:
             bits = _read(_key(tag_id, version), redis)
             if bits:

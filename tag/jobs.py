@@ -150,7 +150,7 @@ def progress(job: CrowdJob) -> Progress:
 
 
 def work(history: History, *, clock: Callable[[], datetime]) -> bool:
-    """Fill one slice of a random run, or delete some retired members; False if nothing is to do."""
+    """Fill one slice of a run, or delete some retired members; False if there is nothing to do."""
     for job in CrowdJob.objects.filter(status=Status.RUNNING).order_by("?"):
         if job.run is None:
             continue

@@ -219,7 +219,7 @@ def test_a_team_opened_while_the_activity_closes_is_failed_too(operator: Client)
     assert late.status == Team.Status.FAILED
 
 
-def test_what_the_state_does_not_allow_is_refused_in_words(operator: Client) -> None:
+def test_a_step_that_the_state_forbids_is_refused_with_a_reason(operator: Client) -> None:
     make_activity()
     page = operator.get(f"{BASE}/pause/").content.decode()
     [seen] = re.findall(r'name="seen" value="(.*?)"', page)

@@ -119,7 +119,7 @@ def test_errors_come_first_and_not_below_figures_of_what_was_not_saved(operator:
     assert 'class="campaign"' not in page
 
 
-def test_figures_and_teams_are_for_those_who_may_see_orders() -> None:
+def test_figures_and_teams_need_the_permission_to_see_orders() -> None:
     make_activity()
     make_team("a")
     user = User.objects.create_user("goods", is_staff=True)
@@ -212,7 +212,7 @@ def crowd_of(*users: str) -> CrowdTag:
     return tag
 
 
-def test_nothing_to_warn_of() -> None:
+def test_a_sound_activity_has_no_warning() -> None:
     activity = make_activity(status=Activity.Status.CREATED)
     Sku.objects.update(cost_price=80)
 

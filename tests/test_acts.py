@@ -1,4 +1,4 @@
-"""Acts of operators: by the rules of the trade, with a reason, and not on what has changed."""
+"""Acts of operators: by the rules of the trade, with a reason, not on rows that have changed."""
 
 import re
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def states() -> dict[str, tuple[int, str]]:
     return {row.user_id: (row.status, row.close_reason) for row in Order.objects.order_by("pk")}
 
 
-def told() -> list[str]:
+def notified() -> list[str]:
     return sorted(
         key.rsplit("-", 1)[-1] for key in NotifyTask.objects.values_list("key", flat=True)
     )
@@ -91,7 +91,7 @@ def test_an_order_is_given_back_with_a_reason(operator: Client) -> None:
     assert states() == {"a": (2, "refunded"), "b": (0, "")}
     team.refresh_from_db()
     assert (team.status, team.locked_count, team.paid_count) == (0, 1, 0)
-    assert told() == ["paid_unformed"]
+    assert notified() == ["paid_unformed"]
     assert broken() == []
     assert "Give back" not in re.findall(r">\s*([^<>]+?)\s*</a>", page)
 
@@ -120,7 +120,7 @@ def test_a_team_is_completed_with_those_who_have_paid(operator: Client) -> None:
     team.refresh_from_db()
     assert (team.status, team.completed_by_shop, team.locked_count) == (1, True, 1)
     assert states() == {"a": (1, ""), "b": (2, "team_ended")}
-    assert told() == sorted([f"{team.pk}", "unpaid_unlock"])
+    assert notified() == sorted([f"{team.pk}", "unpaid_unlock"])
     assert broken() == []
 
 
@@ -139,7 +139,7 @@ def test_a_team_is_ended_and_the_money_goes_back(operator: Client) -> None:
     team.refresh_from_db()
     assert (team.status, team.locked_count, team.paid_count) == (2, 0, 0)
     assert {status for status, _reason in states().values()} == {2}
-    assert told() == ["paid_unformed", "paid_unformed", "unpaid_unlock"]
+    assert notified() == ["paid_unformed", "paid_unformed", "unpaid_unlock"]
     assert broken() == []
 
 
@@ -174,8 +174,8 @@ def test_nothing_happens_without_a_reason(operator: Client, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_nothing_happens_to_what_has_changed(operator: Client, name: str) -> None:
-    """Mutation: an act without its look at `seen`."""
+def test_an_act_changes_nothing_if_the_row_has_changed(operator: Client, name: str) -> None:
+    """Mutation: an act that does not compare `seen`."""
     team = team_of("a", "b", paid=1)
     row = ACTS[name](team)
     page = operator.get(url_of(row, name)).content.decode()
@@ -196,7 +196,7 @@ def test_nothing_happens_to_what_has_changed(operator: Client, name: str) -> Non
         ("complete", "Not possible: nobody in this team has paid."),
     ],
 )
-def test_what_is_not_possible_says_why(operator: Client, name: str, why: str) -> None:
+def test_an_impossible_act_says_why(operator: Client, name: str, why: str) -> None:
     team = team_of("a")
     row = ACTS[name](team)
     refund("a", now=timezone.now())
@@ -206,11 +206,11 @@ def test_what_is_not_possible_says_why(operator: Client, name: str, why: str) ->
     operator.post(url_of(row, name), {"reason": REASON, "seen": acts.state_of_team(team)})
 
     assert LogEntry.objects.count() == 0
-    assert told() == ["unpaid_unlock"]
+    assert notified() == ["unpaid_unlock"]
 
 
 @pytest.mark.parametrize(("module", "name"), [(outbox, "requeue"), (history, "log_act")])
-def test_sending_again_and_its_entry_are_one(
+def test_sending_again_and_its_log_entry_are_one_transaction(
     monkeypatch: pytest.MonkeyPatch, module: Any, name: str
 ) -> None:
     """A process that dies in between leaves both or none."""

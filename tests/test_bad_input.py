@@ -1,4 +1,4 @@
-"""Rubbish in every field of every endpoint: a clear answer naming the field, nothing written."""
+"""Rubbish in every field of every endpoint: the answer names the field, and nothing is written."""
 
 import json
 from datetime import timedelta
@@ -161,7 +161,7 @@ def test_ids_are_compared_byte_by_byte(mall: APIClient) -> None:
     ],
 )
 @pytest.mark.parametrize("path", [INDEX, TRIAL, LOCK, SETTLE, REFUND])
-def test_a_body_that_is_no_object_is_refused(
+def test_a_body_that_is_not_an_object_is_refused(
     mall: APIClient, path: str, body: bytes, status: int
 ) -> None:
     response = mall.post(path, body, content_type="application/json")

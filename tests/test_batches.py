@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def mall() -> str:
-    """An endpoint that nothing was sent to yet."""
+    """An endpoint to which nothing was sent yet."""
     return f"mall-{next(_numbers)}"
 
 
@@ -42,7 +42,7 @@ def fast(mall: str) -> str:
 
 @pytest.fixture
 def send(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], Any]], list[str]]:
-    """Let the mall do this with each key; returns the list of keys that will have been sent."""
+    """Script the mall's answers; the returned list collects the keys that are sent."""
 
     def treat(with_key: Callable[[str], Any]) -> list[str]:
         sent: list[str] = []
@@ -118,7 +118,7 @@ def test_a_failure_ends_its_batch_and_the_rest_is_due_again(
 
 
 def test_a_promise_that_is_refused_leaves_its_endpoint_healthy(fast: str, send: Any) -> None:
-    """One mall without a queue does not slow the others down that RabbitMQ serves."""
+    """One mall without a queue does not slow down the other malls that RabbitMQ serves."""
     make_promises(1, fast)
     send(lambda key: Result("no queue is bound", is_endpoint_failing=False))
     deliver()
@@ -278,7 +278,7 @@ def test_a_claim_whose_answer_is_lost_is_sent(fast: str, send: Any) -> None:
     assert states() == DELIVERED[:2]
 
 
-def test_a_full_set_of_attempts_given_since_the_look_stays(fast: str, send: Any) -> None:
+def test_attempts_that_an_operator_resets_during_a_send_stay_reset(fast: str, send: Any) -> None:
     """Mutation: _record() counts a failure whatever the promise's attempts are by now."""
     make_promise("0", endpoint=fast, state=State.RETRYING, attempts=7)
     send(lambda key: DOWN)

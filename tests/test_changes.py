@@ -75,7 +75,7 @@ def test_a_change_announced_while_a_copy_loads_makes_it_old(
     assert copy.get() == 2
 
 
-def test_a_lost_announcement_is_made_up_for(
+def test_a_copy_is_loaded_again_although_its_announcement_was_lost(
     copy: Snapshot[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "LONGEST", 0.1)
@@ -110,7 +110,7 @@ def test_saving_configuration_is_announced(redis: Redis, change: Callable[[], An
 
 
 @pytest.mark.django_db
-def test_what_changes_without_save_is_announced_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_without_save_is_announced_too(monkeypatch: pytest.MonkeyPatch) -> None:
     make_activity(end_at=NOW)
     tag = CrowdTag.objects.create(tag_id="RQ", name="crowd")
     announced: list[int] = []

@@ -1,4 +1,4 @@
-"""The fault suite, short: nothing is lost; and with a broken outbox it says what was."""
+"""The fault suite, short: nothing is lost, and a broken outbox is reported with its losses."""
 
 import os
 import subprocess

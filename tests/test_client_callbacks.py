@@ -98,7 +98,7 @@ def test_an_old_callback_is_refused(channel: Channel, seconds: int, accepted: bo
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_not base64!", "whsec_密"])
-def test_a_secret_that_is_none_is_refused_at_once(secret: str) -> None:
+def test_an_invalid_secret_is_refused_at_once(secret: str) -> None:
     with pytest.raises(ValueError, match="secret"):
         Webhook(secret)
 

@@ -1,4 +1,4 @@
-"""The Python client against a platform that fails: what it repeats, and what not."""
+"""The Python client against a platform that fails: which calls it repeats, and which not."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -125,7 +125,7 @@ def test_without_pauses_nothing_is_repeated(scripted: Scripted, pauses: list[flo
     assert (len(seen), pauses) == (1, [])
 
 
-def test_a_silent_platform_is_not_waited_for_longer_than_timeout(scripted: Scripted) -> None:
+def test_the_client_waits_no_longer_than_timeout_for_an_answer(scripted: Scripted) -> None:
     client, seen = scripted(HANG, timeout=0.1, pauses=())
 
     with pytest.raises(GroupBuyError, match="no answer") as error:

@@ -108,7 +108,7 @@ def test_clocks_may_differ_by_five_minutes(mall: APIClient, given_back: Order) -
         assert post(mall, refundTime=moment)["data"]["refundTime"] == moment
 
 
-def test_the_order_says_so_and_when(mall: APIClient, given_back: Order) -> None:
+def test_the_order_shows_the_refund_and_its_time(mall: APIClient, given_back: Order) -> None:
     confirm("a", now=LATER, refund_at=NOW + timedelta(minutes=30))
 
     data = mall.get("/api/v1/gbm/trade/orders/t-a").json()["data"]

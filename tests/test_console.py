@@ -1,4 +1,4 @@
-"""The console: every page opens, nothing that rules write can be edited, keys are shown once."""
+"""The console: every page opens, rows of use cases cannot be edited, keys are shown once."""
 
 import re
 from typing import Any
@@ -65,7 +65,7 @@ def test_every_list_and_form_opens(operator: Client, meta: Any) -> None:
 
 @pytest.mark.usefixtures("_data")
 @pytest.mark.parametrize("model", [Team, Order, NotifyTask])
-def test_what_rules_write_is_not_edited_or_deleted(operator: Client, model: Any) -> None:
+def test_rows_that_use_cases_write_are_not_edited_or_deleted(operator: Client, model: Any) -> None:
     row = model.objects.get()
     before = model.objects.values().get()
     base = f"admin:{model._meta.app_label}_{model._meta.model_name}"

@@ -298,6 +298,22 @@ def test_a_new_member_counts_at_once_and_an_unknown_user_is_cached_briefly(
 
 
 @pytest.mark.usefixtures("redis")
+def test_threads_copy_bitmaps_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: _read_bits() iterates over _copies itself."""
+
+    class Meanwhile(bytes):
+        def __len__(self) -> int:
+            bitmaps._copies["added by another thread"] = 1, b""
+            return 0
+
+    monkeypatch.setattr(bitmaps, "_copies", {"B": (1, Meanwhile())})
+    make_crowd("a")
+    bitmaps.refresh()
+
+    assert crowds_of("a", ["RQ"]) == {"RQ"}
+
+
+@pytest.mark.usefixtures("redis")
 def test_the_task_builds() -> None:
     make_crowd("a")
 

@@ -138,7 +138,7 @@ def test_nothing_is_added_before_the_preview_is_confirmed(
         ("".join(f"user{n}\n" for n in range(9999)) + "张三\n", "gb18030"),
     ],
 )
-def test_encodings_are_told_apart(operator: Client, text: str, encoding: str) -> None:
+def test_encodings_are_recognised(operator: Client, text: str, encoding: str) -> None:
     contents = operator.get(upload(operator, text.encode(encoding)).url).context
 
     assert contents["encoding"].lower().startswith(encoding)
@@ -400,7 +400,7 @@ def test_entities_of_a_workbook_are_not_expanded(operator: Client) -> None:
 
 
 @pytest.mark.usefixtures("_crowd")
-def test_the_size_that_a_sheet_claims_is_not_believed(operator: Client) -> None:
+def test_the_size_that_a_sheet_claims_is_ignored(operator: Client) -> None:
     claims = with_part(
         workbook(["a"], ["b"]),
         SHEET,

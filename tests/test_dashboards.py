@@ -1,4 +1,4 @@
-"""deploy/grafana/dashboards is what bin/dashboards.py writes, and asks for metrics that exist."""
+"""deploy/grafana/dashboards is what bin/dashboards.py writes, and queries metrics that exist."""
 
 import re
 

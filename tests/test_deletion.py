@@ -1,4 +1,4 @@
-"""The console deletes what nothing refers to; the rest it refuses at once, with the true reason."""
+"""The console deletes unused rows; it refuses used rows at once, with the true reason."""
 
 from collections.abc import Callable
 from typing import Any
@@ -123,7 +123,7 @@ def test_a_used_row_stays_and_the_reason_is_true(
     assert type(row)._default_manager.filter(pk=row.pk).exists()
 
 
-def test_the_refusal_stands_above_the_form_in_which_to_do_the_other_thing(
+def test_the_refusal_is_shown_above_the_form_that_offers_the_alternative(
     operator: Client,
 ) -> None:
     activity = used_channel().team_set.get().activity
@@ -213,7 +213,7 @@ def test_a_channel_goes_with_its_keys(operator: Client) -> None:
     assert not ApiKey.objects.exists()
 
 
-def test_one_used_row_keeps_all_that_were_chosen(operator: Client) -> None:
+def test_one_used_row_prevents_deleting_the_whole_selection(operator: Client) -> None:
     used, free = make_activity().discount, make_discount()
 
     response = delete_from_list(operator, used, free)
@@ -241,7 +241,7 @@ def test_a_row_used_in_the_last_moment_stays(operator: Client, way: Callable[...
     assert Sku.objects.filter(pk=sku.pk).exists()
 
 
-def test_who_may_not_delete_is_told_nothing_else() -> None:
+def test_a_user_who_may_not_delete_gets_only_a_403() -> None:
     client = Client()
     client.force_login(User.objects.create_user("viewer", is_staff=True))
 
@@ -251,7 +251,7 @@ def test_who_may_not_delete_is_told_nothing_else() -> None:
     assert said(response) == []
 
 
-def test_a_large_crowd_goes_at_once_and_its_members_bit_by_bit(
+def test_a_large_crowd_is_deleted_at_once_and_its_members_in_batches(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "DELETE_BATCH", 2)

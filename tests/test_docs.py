@@ -1,4 +1,4 @@
-"""What the documents show works: the example receiver of the integration guide."""
+"""The examples of the documents work, such as the receiver of the integration guide."""
 
 import json
 import os

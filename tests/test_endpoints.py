@@ -21,7 +21,7 @@ def _six_slots() -> Iterator[None]:
 
 
 def fresh(count: int = 1) -> list[str]:
-    """Endpoints that nothing was sent to yet."""
+    """Endpoints to which nothing was sent yet."""
     return [f"slots-{next(_numbers)}" for _ in range(count)]
 
 

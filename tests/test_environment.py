@@ -203,7 +203,7 @@ def test_processes_that_start_together_have_one_key(tmp_path: Path) -> None:
         ("BEHIND_HTTPS_PROXY", "true"),
     ],
 )
-def test_what_looks_like_production_needs_its_own_key(
+def test_a_production_like_configuration_needs_its_own_key(
     set_variables: Any, name: str, value: str
 ) -> None:
     set_variables(**{name: value})

@@ -23,7 +23,7 @@ def ask(mall: APIClient, **query: Any) -> Any:
 
 
 @pytest.mark.django_db
-def test_an_event_is_what_the_callback_would_say(mall: APIClient) -> None:
+def test_an_event_has_the_content_of_its_callback(mall: APIClient) -> None:
     make_activity()
     order = lock()
     refund()
@@ -78,7 +78,7 @@ def test_pages_follow_each_other_without_a_gap(
 
 
 @pytest.mark.django_db
-def test_asking_again_answers_the_same(mall: APIClient) -> None:
+def test_a_repeated_request_gets_the_same_answer(mall: APIClient) -> None:
     make_promise("team_success-1")
     first = ask(mall)
     make_promise("team_success-2")
@@ -88,8 +88,8 @@ def test_asking_again_answers_the_same(mall: APIClient) -> None:
 
 
 @pytest.mark.django_db
-def test_asking_without_news_writes_nothing(mall: APIClient) -> None:
-    """Mutation: _number_new() without its look; each poll would lock the channel's counter."""
+def test_a_poll_without_new_events_writes_nothing(mall: APIClient) -> None:
+    """Mutation: _number_new() without exists(): each poll would lock the channel's counter."""
     make_promise()
     ask(mall)
 
@@ -145,7 +145,7 @@ def test_events_need_a_key(client: APIClient) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_askers_number_every_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_polls_number_every_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
     channel = make_channel()
     for number in range(20):
         make_promise(f"team_success-{number}")

@@ -1,4 +1,4 @@
-"""Time: holds, teams of both group types, activities; and nothing before its moment."""
+"""Expiry of holds, of teams of both group types, and of activities; nothing ends too early."""
 
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The explained trial says of every rule what the trial says, and advice that helps."""
+"""The explained trial has the trial's verdict on every rule, and advice that helps."""
 
 from datetime import timedelta
 from typing import Any

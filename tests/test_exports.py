@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import time_machine
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
+from django.utils import translation
 from openpyxl import load_workbook
 
 from activity.models import Sku
@@ -71,7 +72,8 @@ def some_orders(count: int = 5) -> list[str]:
 
 
 def begin(user: User, kind: str = "csv", query: str = "") -> Export:
-    return exports.start(user, model=Order, query=query, kind=kind, now=NOW)
+    with translation.override("en"):
+        return exports.start(user, model=Order, query=query, kind=kind, now=NOW)
 
 
 def work(now: Any = NOW) -> bool:
@@ -151,7 +153,7 @@ def test_a_negative_number_stays_a_number() -> None:
 
 
 @pytest.mark.parametrize("name", ["trade/order", "auth/user", "groupbuy/apikey"])
-def test_who_may_not_see_a_list_gets_no_file(name: str) -> None:
+def test_a_user_who_may_not_see_a_list_gets_no_file(name: str) -> None:
     member = User.objects.create_user("member", is_staff=True)
     member.groups.set([Group.objects.get(name="viewer")] if name != "trade/order" else [])
     client = Client()
@@ -205,7 +207,7 @@ def test_rows_that_come_later_are_not_in_the_file(user: User) -> None:
 
 @pytest.fixture
 def pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
-    """Have something happen while a piece is read: the first one is 1."""
+    """Run a function while the nth piece is read; the first one is 1."""
     real, count = Listing.piece, 0
 
     def at(number: int, happens: Callable[[], None]) -> None:
@@ -281,16 +283,19 @@ def test_an_export_ends_when_its_user_may_not_see_the_list(
     some_orders()
     export = begin(user)
     User.objects.update(**change)
-    work()
+    with translation.override("zh-hans"):  # as in a worker
+        work()
 
     export.refresh_from_db()
-    assert export.error != ""
+    assert export.error == "You may not see this list any more."
     assert export.leased_until is None
     assert not exports.path_of(export).exists()
 
 
 @pytest.mark.usefixtures("_long")
-def test_a_full_disk_is_told(user: User, operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(
+    user: User, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     some_orders()
     begin(user)
 
@@ -356,10 +361,31 @@ def test_files_go_after_a_day(user: User, media: Path) -> None:
 def test_an_export_that_nobody_finishes_is_given_up(user: User) -> None:
     some_orders()
     export = begin(user)
-    exports.forget_old(NOW + exports.GIVE_UP + timedelta(minutes=1))
+    with translation.override("zh-hans"):  # as in a worker
+        exports.forget_old(NOW + exports.GIVE_UP + timedelta(minutes=1))
 
     export.refresh_from_db()
     assert (export.leased_until, export.error) == (None, "It took too long.")
+
+
+def test_an_export_that_a_worker_has_just_claimed_is_not_given_up(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_orders()
+    claimed, late = begin(user), begin(user, kind="xlsx")
+    end, lease = exports._end, NOW + exports.GIVE_UP + exports.LEASE
+
+    def claim_first(export: Export, now: datetime, error: str = "") -> None:
+        Export.objects.filter(pk=claimed.pk).update(leased_until=lease)
+        end(export, now, error)
+
+    monkeypatch.setattr(exports, "_end", claim_first)
+    exports.forget_old(NOW + exports.GIVE_UP + timedelta(minutes=1))
+
+    claimed.refresh_from_db()
+    late.refresh_from_db()
+    assert (claimed.leased_until, claimed.error) == (lease, "")
+    assert (late.leased_until, late.error) == (None, "It took too long.")
 
 
 def test_a_workbook_goes_on_in_another_sheet(monkeypatch: pytest.MonkeyPatch) -> None:

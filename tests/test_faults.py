@@ -162,7 +162,7 @@ def test_a_wrong_key_is_refused_before_an_unreadable_body(
         (BodyFault.TOO_LARGE, (413, "0002", "非法参数: 请求体超过 64 KiB")),
     ],
 )
-def test_what_the_server_could_not_read_reaches_no_view(
+def test_a_body_that_the_server_could_not_read_reaches_no_view(
     mall: APIClient, fault: BodyFault, expected: tuple[int, str, str]
 ) -> None:
     make_activity()
@@ -204,7 +204,7 @@ def test_a_wrong_host_below_other_paths_has_a_page(client: Client) -> None:
 
 
 @pytest.mark.parametrize("error", [RequestDataTooBig, SuspiciousOperation])
-def test_what_django_finds_suspicious(
+def test_a_request_that_django_finds_suspicious(
     mall: APIClient, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def suspicious(*args: Any, **kwargs: Any) -> None:

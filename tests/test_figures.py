@@ -386,7 +386,9 @@ def test_an_empty_database_has_pictures_too(operator: Client) -> None:
     assert len(page.context["pictures"]) == len(PICTURES)
 
 
-def test_who_may_see_no_order_sees_no_business(client: Client, django_user_model: Any) -> None:
+def test_a_user_who_may_not_see_orders_sees_no_figures(
+    client: Client, django_user_model: Any
+) -> None:
     client.force_login(django_user_model.objects.create_user("clerk", is_staff=True))
 
     assert "pictures" not in client.get("/admin/").context

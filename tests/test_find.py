@@ -85,7 +85,7 @@ def test_the_box_is_on_every_page_and_opens_the_only_row(operator: Client) -> No
     assert Client().get(FIND).status_code == 302
 
 
-def test_an_order_tells_what_happened_in_order(operator: Client) -> None:
+def test_an_order_shows_its_events_in_order(operator: Client) -> None:
     make_activity()
     team = make_team("a", "b", "c")
     for user in "abc":
@@ -117,7 +117,7 @@ def test_an_order_tells_what_happened_in_order(operator: Client) -> None:
     assert f'href="/admin/trade/order/?q={order.user_id}"' in page
 
 
-def test_a_team_tells_what_happened_to_each_member() -> None:
+def test_a_team_shows_the_events_of_each_member() -> None:
     make_activity()
     team = make_team("a", "b")
     settle("a", now=NOW + timedelta(minutes=2))

@@ -24,7 +24,7 @@ Arriving = Callable[..., list[str]]
 
 @pytest.fixture
 def arriving(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Arriving:
-    """While a use case or a copy catches up, this happens; the list has an entry for each time."""
+    """Run a function while a use case or a copy catches up; the list has an entry for each time."""
     modules = ["groupbuy.rows.galera", "groupbuy.snapshots.galera"]
 
     def arrange(arrive: Callable[[], Any], where: str = "groupbuy.rows.galera") -> list[str]:
@@ -67,7 +67,7 @@ def test_a_lock_finds_the_team(arriving: Arriving) -> None:
     assert lock("b", team_id=str(team.pk)).team_id == team.pk
 
 
-def test_so_do_the_questions_about_an_order_and_a_team(arriving: Arriving) -> None:
+def test_the_state_of_an_order_and_a_team_is_found_too(arriving: Arriving) -> None:
     activity = make_activity()
     channel_id = activity.offers.get().channel_id
     times = arriving(lambda: lock("a"))
@@ -79,7 +79,7 @@ def test_so_do_the_questions_about_an_order_and_a_team(arriving: Arriving) -> No
     assert times == ["caught up"]
 
 
-def test_what_is_missing_everywhere_is_refused(arriving: Arriving) -> None:
+def test_a_row_that_no_node_has_is_refused(arriving: Arriving) -> None:
     make_activity()
     times = arriving(lambda: None)
 
@@ -90,7 +90,7 @@ def test_what_is_missing_everywhere_is_refused(arriving: Arriving) -> None:
     assert times == ["caught up"]
 
 
-def test_what_is_accepted_does_not_wait(arriving: Arriving) -> None:
+def test_an_accepted_request_does_not_wait(arriving: Arriving) -> None:
     make_activity()
     times = arriving(lambda: None)
     rows.settled(lambda: None)
@@ -115,7 +115,7 @@ def _full() -> None:
     raise FullError(ErrorCode.TEAM_FULL)
 
 
-def test_a_copy_of_what_was_announced_waits_for_its_rows(arriving: Arriving) -> None:
+def test_an_announced_copy_waits_for_its_rows(arriving: Arriving) -> None:
     loaded = list[str]()
     arriving(lambda: loaded.append("arrived"), "groupbuy.snapshots.galera")
 
@@ -124,7 +124,7 @@ def test_a_copy_of_what_was_announced_waits_for_its_rows(arriving: Arriving) -> 
     assert loaded == ["arrived", "loaded"]
 
 
-def test_one_database_is_sent_nothing_for_it() -> None:
+def test_catching_up_sends_nothing_to_a_single_database() -> None:
     with CaptureQueriesContext(connection) as queries:
         galera.catch_up()
 
@@ -132,7 +132,7 @@ def test_one_database_is_sent_nothing_for_it() -> None:
 
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="about MariaDB's variable")
-def test_only_the_look_that_waits_pays_for_it(settings: Any) -> None:
+def test_only_the_read_that_catches_up_waits(settings: Any) -> None:
     settings.GALERA = True
 
     with CaptureQueriesContext(connection) as queries:

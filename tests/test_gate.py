@@ -381,7 +381,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Once]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("redis", "_long_life")
-def test_what_was_read_before_a_seat_came_free_is_not_stored(
+def test_facts_read_before_a_seat_came_free_are_not_stored(
     meanwhile: Once,
 ) -> None:
     """Mutation: _ENTER stores whatever the epoch."""
@@ -606,7 +606,7 @@ def test_redis_emptied_sells_no_seat_twice(redis: Redis) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_long_life")
-def test_what_redis_keeps_expires_and_lies_in_one_slot_of_a_cluster(redis: Redis) -> None:
+def test_the_keys_of_a_team_expire_and_lie_in_one_slot_of_a_cluster(redis: Redis) -> None:
     """Mutations: without any of the expiries; without the hash tag."""
 
     def expiring() -> set[str]:

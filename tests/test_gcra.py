@@ -1,4 +1,4 @@
-"""How requests are counted. Each Limiter is a process; all share one Redis."""
+"""The counting of requests. Each Limiter stands for a process; all share one Redis."""
 
 import threading
 import time
@@ -66,7 +66,7 @@ def waits(limiter: Limiter, times: int, *limits: Limit) -> list[float]:
 
 
 def report(limiter: Limiter, clock: Clock) -> None:
-    """The next request, of whomever, finds that a report is due."""
+    """Let the next request, of any client, find that a report is due."""
     clock.now += 2 * gcra.REPORT_AFTER
     assert limiter.acquire(SCOPE, [user("somebody", Rate(1000, 1))]) == 0
 
@@ -488,7 +488,7 @@ def test_a_lowered_limit_counts_earlier_requests_at_their_own_interval(limiter: 
 
 
 @pytest.mark.usefixtures("redis", "clock")
-def test_clear_forgets_what_was_not_reported(limiter: Limiter) -> None:
+def test_clear_forgets_unreported_requests(limiter: Limiter) -> None:
     limit = user("a", Rate(60, 3600))
     assert waits(limiter, 3, limit) == [0] * 3
 

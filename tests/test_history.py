@@ -1,4 +1,4 @@
-"""The demo's history is played through the use cases, and nothing in it is out of place."""
+"""The demo's history is played through the use cases, and breaks no invariant."""
 
 import json
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ def test_every_kind_of_end_is_there_and_a_mall_that_was_down() -> None:
     assert not NotifyAttempt.objects.filter(duration_ms=0).exists()
 
 
-def test_what_must_hold_holds() -> None:
+def test_the_invariants_hold() -> None:
     now = play()
 
     assert {sentence: rows for sentence, rows in check_all(now) if rows} == {}

@@ -166,7 +166,7 @@ def test_an_unknown_crowd_restricts_nobody(source: Reference) -> None:
     assert "activity 100123 (1): crowd does not exist → not restricted" in report
 
 
-def test_a_complete_team_keeps_what_the_mall_was_told(source: Reference) -> None:
+def test_a_complete_team_keeps_its_notifications(source: Reference) -> None:
     source.add_activity()
     for team_id, state in (("10000001", 1), ("10000002", 2), ("10000003", 3)):
         source.add_team(team_id, PAID, PAID, PAID, status=1)
@@ -225,7 +225,7 @@ def test_group_type_0_completes_at_the_end(source: Reference) -> None:
     assert broken() == {}
 
 
-def test_what_was_closed_before_the_shop_completed_the_team_was_not_formed(
+def test_an_order_closed_before_the_shop_completed_its_team_is_unformed(
     source: Reference,
 ) -> None:
     source.add_activity(group_type=0)
@@ -366,7 +366,7 @@ def test_the_limit_is_raised_to_what_users_have(source: Reference) -> None:
     assert broken() == {}
 
 
-def test_what_the_mall_was_told_to_refund_is_closed(source: Reference) -> None:
+def test_an_order_with_a_refund_notification_is_closed(source: Reference) -> None:
     source.add_activity()
     source.add_team("12345678", PAID, PAID)
     told = {"type": "paid_unformed", "orderId": "000000000001", "teamId": "12345678"}
@@ -427,7 +427,7 @@ def test_turns_and_holds_go_on_behind_those_here(source: Reference) -> None:
     assert broken() == {}
 
 
-def test_what_cannot_be_kept_is_left_out_with_its_money(source: Reference) -> None:
+def test_unusable_rows_are_left_out_and_their_money_is_reported(source: Reference) -> None:
     source.add_activity()
     source.add_order("99999999", PAID)
     source.add_team("1234567x", PAID)

@@ -36,7 +36,7 @@ def texts() -> list[str]:
     return [problem.text for problem in problems(LATER)]
 
 
-def test_that_nothing_is_sold_is_said_first(operator: Client) -> None:
+def test_a_platform_that_is_switched_off_is_the_first_problem(operator: Client) -> None:
     make_promise(next_attempt_at=NOW)
     assert "switched off" not in texts()[0]
     set_switch("downgradeSwitch", "1")
@@ -108,7 +108,7 @@ def test_a_queue_at_a_failing_endpoint_is_no_missing_worker() -> None:
     assert texts() == ["3 notifications to slow:https have failed and are tried again."]
 
 
-def test_what_was_given_up_or_fails_is_shown_by_endpoint(operator: Client) -> None:
+def test_given_up_and_failing_notifications_are_shown_by_endpoint(operator: Client) -> None:
     make_promise("1", state=State.GIVEN_UP, next_attempt_at=None, endpoint="dead:https")
     make_promise("2", state=State.GIVEN_UP, next_attempt_at=None, endpoint="dead:https")
     make_promise("3", state=State.RETRYING, next_attempt_at=LATER, endpoint="slow:https")
@@ -130,9 +130,9 @@ def test_overdue_work_is_shown(operator: Client) -> None:
     make_promise()
 
     assert texts() == [
-        "1 notifications are overdue: do worker and beat run?",
-        "1 orders were not paid in time and still hold their seats: do worker and beat run?",
-        "1 teams are past their end and still forming: do worker and beat run?",
+        "1 notifications are overdue: are worker and beat running?",
+        "1 orders were not paid in time and still hold their seats: are worker and beat running?",
+        "1 teams are past their end and still forming: are worker and beat running?",
     ]
     for problem in problems(LATER):
         assert operator.get(problem.link).status_code == 200

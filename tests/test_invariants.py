@@ -1,4 +1,4 @@
-"""The invariants notice what they are for, and the command says so."""
+"""Each invariant finds the rows that break it, and the command prints them."""
 
 from datetime import timedelta
 from io import StringIO
@@ -83,7 +83,7 @@ def test_the_limit_of_the_moment_of_the_lock_counts(kept: int | None, broken: li
     assert broken_numbers() == broken
 
 
-def test_what_is_late_is_found() -> None:
+def test_overdue_rows_are_found() -> None:
     make_activity()
     lock("a")
     make_promise("late", next_attempt_at=NOW)

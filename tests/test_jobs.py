@@ -1,4 +1,4 @@
-"""Crowd jobs: exactly the buyers, whole or not at all, whichever process is killed."""
+"""Crowd jobs find exactly the buyers, and swap members as a whole, whichever process is killed."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ PEOPLE = [f"u{n:02}" for n in range(20)]
 
 
 class History:
-    """Shoppers without orders: whom a job finds is whom the test wants."""
+    """A scripted history: a job finds exactly the shoppers that the test names."""
 
     def __init__(self, *people: str, size: int = 4) -> None:
         self.people = set(people)
@@ -171,7 +171,7 @@ def test_a_dead_workers_slice_comes_back(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_whose_lease_has_expired_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mutation: _fill does not look at the lease."""
+    """Mutation: _fill does not compare the lease."""
     job = make_job()
     jobs.start(job.pk, now=NOW)
     late = History("u01", "u02")
@@ -212,7 +212,9 @@ def test_workers_share_the_slices_of_a_run() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_trial_sees_a_crowd_half_built(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_of_other_threads_see_no_half_built_crowd(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Mutation: _finish makes the part live before its last slice, or start() makes it live."""
     monkeypatch.setattr(snapshots, "MAX_AGE", 0.01)
     stays, leaves, comes = PEOPLE[::3], PEOPLE[1::3], PEOPLE[2::3]
@@ -270,7 +272,7 @@ STEPS = st.lists(
 )
 @given(steps=STEPS)
 @pytest.mark.django_db
-def test_a_crowd_is_what_it_was_or_what_it_becomes(
+def test_a_crowd_has_either_its_old_or_its_new_members(
     redis: Redis, steps: list[tuple[str, set[str]]]
 ) -> None:
     for model in (CrowdMember, CrowdPart, CrowdJob, CrowdTag):
@@ -414,7 +416,7 @@ def test_members_that_only_a_deleted_job_had_found_leave_the_crowd(
 
 
 @pytest.mark.django_db
-def test_the_console_writes_nothing_that_rules_have_changed_meanwhile(
+def test_the_form_of_a_crowd_writes_only_the_fields_that_it_changes(
     monkeypatch: pytest.MonkeyPatch, operator: Client
 ) -> None:
     """Mutation: save_changed() saves every column."""
@@ -595,7 +597,7 @@ def test_a_schedule_starts_the_job_again_and_goes_with_it(operator: Client) -> N
 
 
 @pytest.mark.django_db
-def test_a_job_that_could_never_find_what_is_meant_is_refused(operator: Client) -> None:
+def test_a_contradictory_rule_of_a_job_is_refused(operator: Client) -> None:
     CrowdTag.objects.create(tag_id="RQ", name="crowd")
     form = {"tag": "RQ", "batch_id": "1", "kind": 0, "at_least": "1"}
     window = {"start_at_0": "2036-05-02", "start_at_1": "00:00:00"}
@@ -648,12 +650,12 @@ def test_the_api_puts_users_in_and_takes_them_out(mall: APIClient, operator_api:
     operator = operator_api
     add, remove = (f"/api/v1/gbm/tag/{verb}_members" for verb in ("add", "remove"))
 
-    def told(path: str, **body: Any) -> Any:
+    def post(path: str, **body: Any) -> Any:
         return operator.post(path, {"tagId": "RQ"} | body, format="json").json()
 
-    assert told(add, userIds=["a", "b", "a"])["data"] == {"tagId": "RQ", "members": 2}
-    assert told(add, userIds=["b", "c"])["data"] == {"tagId": "RQ", "members": 3}
-    assert told(remove, userIds=["b", "x"])["data"] == {"tagId": "RQ", "members": 2}
+    assert post(add, userIds=["a", "b", "a"])["data"] == {"tagId": "RQ", "members": 2}
+    assert post(add, userIds=["b", "c"])["data"] == {"tagId": "RQ", "members": 3}
+    assert post(remove, userIds=["b", "x"])["data"] == {"tagId": "RQ", "members": 2}
     assert members() == ["a", "c"]
     for wrong, named in (
         ({"userIds": ["d", "x" * 65]}, "userIds"),
@@ -661,7 +663,7 @@ def test_the_api_puts_users_in_and_takes_them_out(mall: APIClient, operator_api:
         ({}, "userIds"),
         ({"userIds": ["d"], "tagId": "nowhere"}, "tagId"),
     ):
-        answer = told(add, **wrong)
+        answer = post(add, **wrong)
         assert (answer["code"], answer["data"]) == ("0002", None)
         assert named in answer["info"]
     assert mall.post(add, {"tagId": "RQ", "userIds": ["d"]}, format="json").status_code == 403

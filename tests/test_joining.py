@@ -63,7 +63,7 @@ def asked(user: str, team: Team, at: datetime) -> str:
     )
 
 
-def test_an_order_asks_for_its_shopper_and_team_and_leads_back(operator: Client) -> None:
+def test_the_link_from_an_order_names_its_shopper_and_team(operator: Client) -> None:
     make_activity()
     team = make_team("a")
     order = team.orders.get()
@@ -79,7 +79,7 @@ def test_an_order_asks_for_its_shopper_and_team_and_leads_back(operator: Client)
     assert f'href="/admin/trade/team/{team.pk}/change/"' in page
 
 
-def test_a_team_asks_for_somebody_who_is_entered_first(operator: Client) -> None:
+def test_the_link_from_a_team_leaves_the_shopper_to_be_entered(operator: Client) -> None:
     make_activity()
     team = make_team("a")
     url = link(operator, team)

@@ -1,4 +1,4 @@
-"""Connections to malls: kept for some seconds, and never waited for longer than the time limit."""
+"""Connections to malls are kept for some seconds; no send takes longer than the time limit."""
 
 import socket
 import ssl
@@ -25,7 +25,7 @@ Conversation = Callable[[socket.socket], None]
 
 
 class Mall:
-    """A server that treats its first connection by the first of these functions, and so on."""
+    """A server that passes its first connection to the first of these functions, and so on."""
 
     def __init__(self, *conversations: Conversation, tls: bool = False) -> None:
         self.conversations = conversations
@@ -114,7 +114,7 @@ def test_a_connection_serves_several_sends(mall: Any) -> None:
     assert opened.accepted == 1
 
 
-def test_an_old_connection_is_opened_anew_and_its_address_checked(
+def test_an_old_connection_is_replaced_and_its_address_checked(
     mall: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     opened = mall(answer_all, answer_all)
@@ -128,7 +128,7 @@ def test_an_old_connection_is_opened_anew_and_its_address_checked(
     assert "no address that may be called" in failure(opened.url).error
 
 
-def test_a_kept_connection_that_the_mall_has_closed_is_opened_anew(mall: Any) -> None:
+def test_a_kept_connection_that_the_mall_has_closed_is_replaced(mall: Any) -> None:
     closed = threading.Event()
 
     def answer_one(connection: socket.socket) -> None:
@@ -144,7 +144,7 @@ def test_a_kept_connection_that_the_mall_has_closed_is_opened_anew(mall: Any) ->
     assert opened.accepted == 2
 
 
-def test_a_kept_connection_that_the_mall_closes_on_the_next_request_is_opened_anew(
+def test_a_kept_connection_that_the_mall_closes_on_the_next_request_is_replaced(
     mall: Any,
 ) -> None:
     def answer_one(connection: socket.socket) -> None:
@@ -165,7 +165,7 @@ def test_a_new_connection_that_the_mall_closes_is_a_failed_attempt(mall: Any) ->
     assert opened.accepted == 1
 
 
-def test_what_a_mall_says_without_a_request_is_no_answer(mall: Any) -> None:
+def test_bytes_that_a_mall_sends_without_a_request_are_no_answer(mall: Any) -> None:
     answered, said = threading.Event(), threading.Event()
 
     def complain(connection: socket.socket) -> None:
@@ -302,9 +302,7 @@ def _real_authorities() -> Iterator[None]:
     connections.tls_context.cache_clear()
 
 
-def test_a_tls_connection_is_kept_and_opened_anew(
-    mall: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tls_connection_is_kept_and_replaced(mall: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer_two(connection: socket.socket) -> None:
         answer(connection)
         answer(connection)
@@ -325,7 +323,7 @@ def test_a_certificate_of_another_host_is_refused(
     assert "certificate is not valid for" in failure(url).error
 
 
-def test_a_certificate_of_nobody_known_is_refused(
+def test_a_certificate_of_an_unknown_authority_is_refused(
     mall: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = mall(answer_all, tls=True)

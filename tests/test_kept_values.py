@@ -37,7 +37,7 @@ def save(client: Client, page: str, **changed: object) -> None:
     assert response.status_code == 302, response.context["adminform"].form.errors
 
 
-def test_before_and_after_are_told_in_the_readers_language(operator: Client) -> None:
+def test_before_and_after_are_shown_in_the_readers_language(operator: Client) -> None:
     activity = make_activity(start_at=NOW, end_at=NOW + timedelta(days=1))
     activity_page = f"activity/activity/{activity.pk}"
     other = make_discount()
@@ -58,7 +58,7 @@ def test_before_and_after_are_told_in_the_readers_language(operator: Client) -> 
     assert "结束时间：2036-05-02 12:00:00 → 2036-05-02 20:00:05" in told
 
 
-def test_rows_of_an_inline_are_told(operator: Client) -> None:
+def test_rows_of_an_inline_are_shown(operator: Client) -> None:
     activity = make_activity()
     page = f"activity/activity/{activity.pk}"
     other = make_channel("s02", "c02")
@@ -95,7 +95,7 @@ def test_entries_of_older_releases_are_still_shown(operator: Client) -> None:
     assert "Changed Name." in history(operator, f"groupbuy/channel/{channel.pk}", "en")
 
 
-def test_what_a_button_did_is_told(operator: Client) -> None:
+def test_an_act_by_a_button_is_shown(operator: Client) -> None:
     promise = make_promise(state=NotifyTask.State.GIVEN_UP, next_attempt_at=None)
     body = {"action": "send_again", "_selected_action": [promise.pk], "reason": "lost"}
     operator.post("/admin/trade/notifytask/", body)

@@ -99,11 +99,14 @@ def test_index_queries_are_limited_by_address_and_by_shopper_at_it(client: APICl
 
 
 @pytest.mark.usefixtures("redis")
-def test_an_unreadable_query_counts_for_its_address(client: APIClient) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+def test_an_unreadable_query_counts_for_its_address(
+    client: APIClient, headers: dict[str, str]
+) -> None:
     set_switch("indexAddressLimit", "2/60")
 
     def rubbish() -> Any:
-        return client.post(INDEX, "{", content_type="application/json")
+        return client.post(INDEX, "{", content_type="application/json", headers=headers)
 
     assert statuses(rubbish, 3) == [400, 400, 429]
     assert client.post(INDEX, body(), format="json").status_code == 429

@@ -1,4 +1,4 @@
-"""manage.py logs: the same question to files and to Elasticsearch."""
+"""manage.py logs: the same query to files and to Elasticsearch."""
 
 import json
 import logging
@@ -56,7 +56,7 @@ def log(settings: Any, tmp_path: Path) -> Iterator[LogFile]:
     (Query(until=NOW - timedelta(minutes=4)), ["seat locked"]),
     (Query(most=1), ["api_trial"]),
 ])  # fmt: skip
-def test_what_is_found_in_the_files(log: LogFile, query: Query, expected: list[str]) -> None:
+def test_each_condition_finds_its_lines(log: LogFile, query: Query, expected: list[str]) -> None:
     assert [line["message"] for line in search(query)] == expected
 
 
@@ -91,7 +91,9 @@ def test_the_command_prints_lines_that_can_be_read(log: LogFile) -> None:
     ["--since", "10x"], ["--since", "yesterday"], ["--since", "999999d"], ["--level", "bad"],
     ["--most", "0"],
 ])  # fmt: skip
-def test_what_the_command_cannot_read_is_refused(log: LogFile, arguments: list[str]) -> None:
+def test_an_unreadable_argument_of_the_command_is_refused(
+    log: LogFile, arguments: list[str]
+) -> None:
     with pytest.raises(CommandError, match=arguments[0]):
         run(*arguments)
 
@@ -103,7 +105,7 @@ def test_without_a_log_the_command_says_what_to_set(settings: Any) -> None:
 
 
 class Elasticsearch:
-    """Answers each search as the test says."""
+    """Answers each search with the answer that the test sets."""
 
     def __init__(self) -> None:
         self.answer: bytes = b"{}"
@@ -124,7 +126,7 @@ def elasticsearch(settings: Any) -> Iterator[Elasticsearch]:
     server.sink.stop()
 
 
-def test_elasticsearch_is_asked_the_same(elasticsearch: Elasticsearch) -> None:
+def test_elasticsearch_gets_the_same_query(elasticsearch: Elasticsearch) -> None:
     newer = {"@timestamp": "2", "message": "b", "log.level": "info"}
     older = {"@timestamp": "1", "message": "a", "log": {"level": "error"}, "gbm": {"order": "t-1"}}
     hits = [{"_source": newer}, {"_source": older}]

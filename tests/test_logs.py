@@ -67,7 +67,7 @@ def test_a_trace_goes_on_with_a_span_of_ours(header: str) -> None:
     f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01",
     f"00-{TRACE.upper()}-{SPAN}-01", f"{HEADER}-more", f"{HEADER}\n", f"00-{TRACE}-{SPAN}",
 ])  # fmt: skip
-def test_a_header_that_is_none_starts_a_new_trace(header: str) -> None:
+def test_an_invalid_header_starts_a_new_trace(header: str) -> None:
     one, other = tracing.next_span(header), tracing.next_span(header)
 
     assert len(one) == len(other) == 55

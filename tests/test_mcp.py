@@ -1,4 +1,4 @@
-"""The tools of manage.py mcp: what they find, and that they change nothing unasked."""
+"""The tools of manage.py mcp: they find the facts, and change nothing without permission."""
 
 import base64
 import json
@@ -69,7 +69,9 @@ def writing(ada: str) -> Any:
     return server.build(allow_writes=True)
 
 
-def test_without_leave_there_are_only_tools_that_read(reading: Any, writing: Any) -> None:
+def test_without_permission_to_write_there_are_only_tools_that_read(
+    reading: Any, writing: Any
+) -> None:
     async def listed(built: Any) -> dict[str, bool | None]:
         async with server_client(built) as client:
             found = (await client.list_tools()).tools
@@ -259,7 +261,7 @@ def test_the_log_is_searched(reading: Any, log: LogFile) -> None:
 
 
 class Prometheus:
-    """Answers as the test says."""
+    """Answers with the answer that the test sets."""
 
     def __init__(self) -> None:
         self.answer: Any = {}
@@ -294,7 +296,7 @@ def test_metrics_are_queried_within_bounds(reading: Any, prometheus: Prometheus)
     assert call(reading, "query_metrics", promql="up", minutes=100_000)[1]
 
 
-def test_what_prometheus_refuses_is_an_error(reading: Any, prometheus: Prometheus) -> None:
+def test_a_query_that_prometheus_refuses_is_an_error(reading: Any, prometheus: Prometheus) -> None:
     prometheus.answer = {"status": "error", "error": "parse error"}
     assert "parse error" in failure(reading, "query_metrics", promql="sum(")
     prometheus.sink.stop()

@@ -1,4 +1,4 @@
-"""Metrics of several processes: what dies, starts again or forks changes no counter."""
+"""Metrics of several processes: one that dies, restarts or forks changes no counter."""
 
 import ast
 import re

@@ -127,7 +127,7 @@ def test_a_team_that_fails(growth: Growth) -> None:
 
 
 @committed
-def test_nothing_is_counted_that_was_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_that_is_rolled_back_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     make_activity()
     lock("a")
     growth = Growth()
@@ -304,7 +304,7 @@ def scrape(path: str = "/internal/metrics") -> tuple[str, str]:
 
 
 @committed
-def test_what_waits_is_read_for_a_scrape(redis: Any) -> None:
+def test_a_scrape_reads_the_waiting_rows(redis: Any) -> None:
     make_activity()
     make_team("a", "b", paid=1)
     now = timezone.now()
@@ -342,7 +342,7 @@ def test_what_waits_is_read_for_a_scrape(redis: Any) -> None:
 
 
 @committed
-def test_what_waits_is_read_by_indexes(django_assert_max_num_queries: Any) -> None:
+def test_the_waiting_rows_are_read_by_indexes(django_assert_max_num_queries: Any) -> None:
     with django_assert_max_num_queries(10):
         list(trade_metrics.figures())
 

@@ -1,4 +1,4 @@
-"""Which middleware a call of the API passes by."""
+"""The middleware that a call of the API skips."""
 
 from typing import Any
 

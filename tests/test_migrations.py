@@ -1,7 +1,7 @@
 """Migrations fit the release before, which still runs while they do, and lock no large table.
 
 A column is added with a default in the database or NULL, and removed one release after the code has
-stopped using it. What is listed in ACCEPTED is not checked.
+stopped using it. The migrations in ACCEPTED are not checked.
 """
 
 from collections.abc import Iterator

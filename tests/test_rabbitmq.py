@@ -197,7 +197,7 @@ def test_a_lost_connection_is_opened_again_within_the_attempt(broker: Broker, li
     assert broker.ids(SUCCESS) == ["team_success-1", "team_success-2"]
 
 
-def test_an_idle_connection_is_opened_again(
+def test_an_idle_connection_is_replaced(
     broker: Broker, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(make_message("team_success-1"))

@@ -114,20 +114,20 @@ def _nobody_works(now: datetime) -> Iterator[Problem]:
     for count, text, link in (
         (
             notifications.count(),
-            _("%(count)d notifications are overdue: do worker and beat run?"),
+            _("%(count)d notifications are overdue: are worker and beat running?"),
             reverse("admin:trade_notifytask_changelist") + "?state=overdue",
         ),
         (
             holds.count(),
             _(
-                "%(count)d orders were not paid in time and still hold their seats: do worker and"
-                " beat run?"
+                "%(count)d orders were not paid in time and still hold their seats: are worker and"
+                " beat running?"
             ),
             reverse("admin:trade_order_changelist") + "?state=overdue",
         ),
         (
             teams.count(),
-            _("%(count)d teams are past their end and still forming: do worker and beat run?"),
+            _("%(count)d teams are past their end and still forming: are worker and beat running?"),
             reverse("admin:trade_team_changelist") + "?state=overdue",
         ),
     ):

@@ -119,7 +119,7 @@ def count_attempt(attempt: NotifyAttempt, *, is_last: bool) -> None:
 
 
 def figures() -> Iterator[Metric]:
-    """What waits, and for how long."""
+    """The rows that wait, and for how long."""
     now = timezone.now()
     waiting = GaugeMetricFamily(
         "gbm_notifications", "Notifications that are not delivered.", labels=["state"]

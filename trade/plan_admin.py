@@ -113,7 +113,7 @@ def _next(activity: Activity, now: datetime) -> dict[str, Any]:
 
 
 def _meaning(activity: Activity, now: datetime) -> list[str]:
-    """What the extension does to teams."""
+    """The consequences of the extension for teams."""
     forming = Team.objects.filter(status=Team.Status.FORMING, expires_at__gt=now)
     count = forming.filter(activity=activity).count()
     kept = ngettext(

@@ -1,4 +1,4 @@
-"""What happened to an order or a team, oldest first, and what comes next; for the console.
+"""The events of an order or a team, oldest first, and its next step; for the console.
 
 Each line has the seats of the team after it, so the page shows the state at each of these moments.
 """

@@ -1,4 +1,4 @@
-"""Figures of each activity (活动): its money, its teams and what became of them."""
+"""Figures of each activity (活动): its money, its teams and their outcomes."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ MOST = 8  # activities drawn
 
 @dataclass
 class Campaign:
-    """What became of the teams opened under an activity, and the money of its orders."""
+    """The outcomes of the teams opened under an activity, and the money of its orders."""
 
     teams: Counter[str] = field(default_factory=Counter)  # team, shop, failed, running
     paid: int = 0  # seats

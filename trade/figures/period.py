@@ -65,7 +65,7 @@ class Period:
 
 
 class Business(NamedTuple):
-    """What the pictures are drawn from."""
+    """The data from which the pictures are drawn."""
 
     now: datetime
     period: Period

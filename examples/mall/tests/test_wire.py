@@ -88,7 +88,7 @@ def test_bad_fields_are_named(
 
 @pytest.mark.parametrize("name", ["create_pay_order", "query_user_order_list", "refund_order"])
 @pytest.mark.parametrize("body", ["", "nonsense", "[]", "1", "[" * 5000, '{"userId": "\ud800"'])
-def test_a_body_that_is_no_object_is_refused(browser: Client, name: str, body: str) -> None:
+def test_a_body_that_is_not_an_object_is_refused(browser: Client, name: str, body: str) -> None:
     data = body.encode("utf-8", "surrogatepass")
     answer = browser.post(f"{ALIPAY}/{name}", data, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (400, "0002")
