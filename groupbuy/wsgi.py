@@ -43,7 +43,10 @@ def respond(
     ours = {FAULT: fault, COMPLETE_AT: complete_at}
     response = application(_environ(scope, body) | ours, start_response)
     try:
-        protocol.response_bytes(*head[0], b"".join(response))
+        if path := getattr(getattr(response, "file_to_stream", None), "name", ""):
+            protocol.response_file(*head[0], path)  # granian reads it in parts
+        else:
+            protocol.response_bytes(*head[0], b"".join(response))
     finally:
         response.close()
 

@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import pytest
 from django.db import connection
 
@@ -88,6 +89,16 @@ class Server:
 
     def post(self, body: bytes, path: str = LOCK, **headers: Any) -> tuple[int, bytes]:
         return self.send(self.head(path=path, Content__Length=len(body), **headers) + body)
+
+    def peak_memory(self) -> int:
+        """The most bytes that the processes of the server have held, summed."""
+        kib = 0
+        for each in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if each.environ().get("VAR_DIR") == str(self.directory):
+                    status = Path(f"/proc/{each.pid}/status").read_text()
+                    kib += int(status.split("VmHWM:")[1].split()[0])
+        return kib * 1024
 
     def rows(self) -> int:
         """The number of teams and orders."""
@@ -266,6 +277,20 @@ def test_long_bodies_share_a_bounded_memory(server: Server) -> None:
     assert set(statuses) == {403, 503}
     assert statuses.count(403) <= most
     assert server.send(upload + b"x" * megabyte)[0] == 403
+
+
+def test_a_file_is_sent_in_parts(server: Server) -> None:
+    path = server.directory / "media" / f"{0:032x}.webp"
+    path.parent.mkdir(exist_ok=True)
+    size, before = 200 * 2**20, server.peak_memory()
+    with path.open("wb") as file:
+        file.truncate(size)
+
+    with server.connect(server.head("GET", f"/media/{path.name}")) as line:
+        received = sum(iter(lambda: len(line.recv(2**20)), 0))
+
+    assert received > size
+    assert server.peak_memory() - before < size / 4
 
 
 @pytest.mark.parametrize(
