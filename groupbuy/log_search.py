@@ -3,12 +3,13 @@
 Both return the same lines for the same query: fields by their dotted names, newest lines last.
 """
 
+import os
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import requests
@@ -71,21 +72,23 @@ def search(query: Query) -> list[Line]:
 
 def _read(query: Query) -> Iterator[Line]:
     needles = [orjson.dumps(value)[1:-1] for value, _fields in query.equal()]
-    for path in _files(query.since):
-        with path.open("rb") as file:
-            for text in file:
-                if all(needle in text for needle in needles):
-                    line = _parsed(text)
-                    if line and _matches(line, query):
-                        yield line
+    for file in _files(query.since):
+        for text in file:
+            if all(needle in text for needle in needles):
+                line = _parsed(text)
+                if line and _matches(line, query):
+                    yield line
 
 
-def _files(since: datetime | None) -> list[Path]:
-    """The log files that have lines since then, oldest first."""
+def _files(since: datetime | None) -> Iterator[BinaryIO]:
+    """The log files that have lines since then, oldest first, each open until the next."""
     current = settings.LOG_DIR / logs.FILE
     paths = [logs.numbered(current, number) for number in range(logs.KEPT, 0, -1)] + [current]
     earliest = since.timestamp() if since else 0.0
-    return [path for path in paths if path.exists() and path.stat().st_mtime >= earliest]
+    for path in paths:
+        with suppress(FileNotFoundError), path.open("rb") as file:  # a rotation may rename it
+            if os.fstat(file.fileno()).st_mtime >= earliest:
+                yield file
 
 
 def _parsed(text: bytes) -> Line | None:
