@@ -221,9 +221,11 @@ def _socket(var_dir: Path) -> Path:
     if len(os.fsencode(path)) <= SOCKET_PATH:
         return path
     short = Path(f"/tmp/groupbuy-{sha256(os.fsencode(var_dir)).hexdigest()[:16]}")  # noqa: S108
-    with suppress(FileExistsError):
+    owner = var_dir.stat().st_uid
+    with suppress(FileExistsError, PermissionError):
         short.mkdir(mode=0o700)
-    found, owner = short.lstat(), var_dir.stat().st_uid
+        os.chown(short, owner, -1)  # root may run the first command
+    found = short.lstat()
     if (found.st_uid, found.st_mode) != (owner, stat.S_IFDIR | 0o700):
         sys.exit(f"{short} must be a directory of the owner of VAR_DIR with mode 700.")
     return short / "redis.sock"

@@ -274,6 +274,21 @@ def test_a_relative_var_dir_starts_at_the_checkout(
     assert read_settings()["VAR_DIR"] == ROOT / "var"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs commands for somebody else")
+def test_a_command_of_root_leaves_the_sockets_directory_to_the_owner_of_var_dir(
+    set_variables: Any, tmp_path: Path
+) -> None:
+    var_dir = tmp_path / ("long" * 40)
+    var_dir.mkdir()
+    os.chown(var_dir, 65534, -1)
+    set_variables(VAR_DIR=str(var_dir))
+
+    directory = Path(read_settings()["REDIS_URL"].removeprefix("unix://")).parent
+
+    assert directory.stat().st_uid == 65534
+    directory.rmdir()
+
+
 def test_a_long_var_dir_has_its_socket_in_a_private_directory(
     set_variables: Any, tmp_path: Path
 ) -> None:
