@@ -26,7 +26,7 @@ PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text("utf-
 # crashed is still free when it starts again.
 PORTS = range(20_000, 32_000)
 VARIABLES = re.findall(r"^# ([A-Z_]+)=", (ROOT / ".env.example").read_text("utf-8"), re.M)
-EMBEDDED = dict.fromkeys(VARIABLES, "")  # the defaults, whatever is set outside
+EMBEDDED = dict.fromkeys(VARIABLES, "")  # the defaults, not the caller's variables
 
 
 @contextmanager
@@ -164,7 +164,7 @@ class Processes:
     ) -> None:
         self.commands = dict(commands)
         self.log = log
-        self.died = 0  # by themselves
+        self.died = 0  # processes that ended unasked
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
             **os.environ,

@@ -125,7 +125,7 @@ def test_the_hold_limit_holds_against_simultaneous_locks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Mutation: remove the unique key order_within_hold_limit."""
-    make_activity(take_limit=1000)  # more than there are looks at the turns
+    make_activity(take_limit=1000)  # more turns than look-ups of turns
     set_switch("holdLimit", "2")
     give_each_a_turn(monkeypatch)
     monkeypatch.setattr(lock_module, "_free_hold", lambda ctx: free_turn(ctx.turns.holds, 2))

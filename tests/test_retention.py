@@ -136,7 +136,7 @@ def test_only_delivered_notifications_are_deleted_and_their_attempts_with_them()
 
 
 def test_a_notification_that_is_being_sent_again_is_not_deleted() -> None:
-    """An operator presses “Send again” after the sweep has read the keys."""
+    """An operator uses “Send again” after the sweep has read the keys."""
     task = make_delivered("again", ago(401))
 
     def send_again(execute: Any, sql: str, *arguments: Any) -> Any:

@@ -206,7 +206,8 @@ def test_a_refused_change_names_the_field_and_changes_nothing(
 
     assert (body["code"], body["data"]) == ("0002", None)
     assert f"{field}:" in body["info"]
-    assert ("URL" in body["info"]) == (f"{field}=" not in query)  # says where it is looked for
+    # For a missing field, info says that it belongs into the URL.
+    assert ("URL" in body["info"]) == (f"{field}=" not in query)
     assert list(Switch.objects.order_by("key").values()) == before
     assert not SwitchChange.objects.exists()
 

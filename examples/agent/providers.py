@@ -38,7 +38,7 @@ class OpenAI:
         ]
 
     def ask(self) -> tuple[str, list[Call]]:
-        """The model's text and its tool calls; without tool calls, the text is the finding."""
+        """The model's text, and the tools it wants to call; if none, it is the finding."""
         headers = {"Authorization": f"Bearer {os.environ['MODEL_KEY']}"}
         body = {"messages": self._messages, "tools": self._tools}
         message = _post(self.URL, "/chat/completions", headers, body)["choices"][0]["message"]

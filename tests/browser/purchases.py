@@ -11,7 +11,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from playwright.sync_api import Page, expect
 
-OPENER = build_opener(ProxyHandler({}))  # loopback, whatever proxy is set outside
+OPENER = build_opener(ProxyHandler({}))  # loopback: no proxy
 
 
 class Stack:

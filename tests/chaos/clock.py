@@ -20,7 +20,7 @@ def move_clocks(seed: int, until: float) -> None:
     rng = random.Random(seed)
     while time.monotonic() < until:
         time.sleep(rng.uniform(0.2, 1.0))
-        with suppress(DatabaseError):  # it is away: the next round
+        with suppress(DatabaseError):  # the database is down: try in the next round
             team_ids = list(forming_teams())
             if team_ids:
                 age(rng.choice(team_ids), holds_only=rng.random() < 0.5)

@@ -15,9 +15,9 @@ from tests.chaos.receiver import MODES, Receiver
 from tests.chaos.stack import Stack
 from tests.stack import direct_session
 
-OUTAGE = (0.3, 2.5)  # seconds that something is away
-CUT = (1, 8)  # seconds that a node is away from its peers
-BREATH = (0.0, 1.0)  # seconds between two faults
+OUTAGE = (0.3, 2.5)  # seconds of an outage, from and to
+CUT = (1, 8)  # seconds that a node is cut off from its peers
+BREATH = (0.0, 1.0)  # seconds between two faults, from and to
 KNOBS = (("lose", "on", "off"), ("repeat", "2", "0"), ("falsify", "amount", ""))
 Fault = tuple[str, Callable[[], None], Callable[[], None]]  # name, break, repair
 

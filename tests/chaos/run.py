@@ -30,7 +30,7 @@ from trade.models import NotifyAttempt, NotifyTask, Order, Team
 from trade.notify import outbox
 
 SHOPPERS = 6  # threads
-PATIENCE = 120  # seconds after the faults in which everything has to come to its end
+PATIENCE = 120  # seconds after the faults until nothing may be under way
 
 
 def run(stack: Stack, seed: int, seconds: int) -> int:
@@ -52,7 +52,7 @@ def run(stack: Stack, seed: int, seconds: int) -> int:
         faults = break_things(stack, receiver, seed, until)
         for thread in threads:
             thread.join()
-        connections.close_all()  # the database has been away since
+        connections.close_all()  # connections were lost in outages of the database
         unanswered = shop.finish()
         _wait_until_quiet(stack)
         found = verdict.findings(shop, receiver, unanswered, shop.pull())

@@ -342,7 +342,7 @@ def test_an_old_link_leads_to_the_new_team_of_its_sender(look: Look) -> None:
     assert f"{first} from this team" not in to_the_inviter
 
 
-# --- Text that others wrote -------------------------------------------------------------------
+# --- Stored text ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["offer", "team", "order", "orders", "wall"])
@@ -369,7 +369,7 @@ def test_stored_text_is_inert(look: Look, path: str) -> None:
     assert all('"' not in url for url in re.findall(r'src="([^"]*)"', page))
 
 
-# --- What a proxy may cache --------------------------------------------------------------------
+# --- Caching by a proxy ------------------------------------------------------------------------
 
 
 def test_a_guests_page_is_for_every_guest() -> None:
@@ -402,7 +402,7 @@ def test_a_poll_accepts_the_weak_tag_of_a_compressing_proxy() -> None:
     assert response.status_code == 304
 
 
-# --- What goes wrong --------------------------------------------------------------------------
+# --- Errors -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

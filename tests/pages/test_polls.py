@@ -66,7 +66,7 @@ def queries(client: Client, at: Scene) -> tuple[int, int]:
         ("my_seat_unpaid", ME, 0),
         ("order_my_team_forming", ME, 0),
         ("offer_open_with_teams", "", 0),
-        # One look at the shopper's own orders in the activity, by its index.
+        # One query for the shopper's own orders in the activity, by its index.
         ("offer_open_with_teams", ME, 1),
         ("team_joinable", ME, 1),
     ],
@@ -289,7 +289,7 @@ def test_a_page_is_rendered_each_time_without_caches(rendered: list[str]) -> Non
 def test_a_page_for_guests_lives_no_longer_than_the_rows_it_shows(rendered: list[str]) -> None:
     at = SCENES["team_joinable"](NOW)
 
-    for _ in range(2):  # copies are good for no time in tests
+    for _ in range(2):  # in tests MAX_AGE is 0
         browser().get(at.path)
 
     assert len(rendered) == 2

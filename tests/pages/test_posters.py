@@ -120,7 +120,7 @@ def test_a_poster_of_a_finished_team_leads_to_a_way_on(name: str) -> None:
     assert browser().get(way).status_code in (200, 303)
 
 
-# --- What it says -----------------------------------------------------------------------------
+# --- Its texts --------------------------------------------------------------------------------
 
 
 def test_a_poster_shows_price_people_and_end(said: list[Poster]) -> None:
@@ -298,7 +298,7 @@ def test_a_poster_shows_what_an_operator_uploads(settings: Any, tmp_path: Path) 
     assert before != get(f"{at.path}/poster-en.png").content
 
 
-# --- How it is served -------------------------------------------------------------------------
+# --- Requests for posters ---------------------------------------------------------------------
 
 
 def test_a_picture_is_saved_under_a_name_by_a_link_of_its_own() -> None:
@@ -403,7 +403,7 @@ def test_pictures_count_as_pages(said: list[Any]) -> None:
     assert len(said) == 1
 
 
-# --- The pages that lead there ----------------------------------------------------------------
+# --- Links to posters -------------------------------------------------------------------------
 
 
 def test_a_member_finds_the_poster_beside_the_link(look: Look) -> None:

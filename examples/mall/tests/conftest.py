@@ -135,12 +135,12 @@ def pay(gateway: Alipay, order: Order) -> str:
 
 
 def trade(order: Order, trade_no: str = "2026", amount: str = "80.00") -> Trade:
-    """A payment that Alipay reports."""
+    """A paid trade, as Alipay reports it."""
     return Trade(order.number, trade_no, "TRADE_SUCCESS", Decimal(amount), timezone.now())
 
 
 def run_loop(after: timedelta = timedelta(0)) -> datetime:
-    """The loop until nothing is due, so much later than now."""
+    """Run the loop at this much later than now until nothing is due; return that time."""
     now = timezone.now() + after
     while work.work(now=now, clock=lambda: now):
         pass

@@ -71,7 +71,7 @@ def test_a_failed_team_returns_the_money_once(
     platform.close_reason = "team_ended"
     assert notify(refund_of(paid, "paid_unformed"))
     assert not notify(refund_of(paid, "paid_unformed"))
-    assert notify(refund_of(paid, "paid_unformed"), "n2")  # told again under another id
+    assert notify(refund_of(paid, "paid_unformed"), "n2")  # notified again under another id
     paid.refresh_from_db()
     refund = Refund.objects.get()
     assert (paid.status, refund.state, refund.trade_no) == (
@@ -406,7 +406,7 @@ def test_a_loop_that_dies_before_the_refund_row_still_owes_it(
 def test_an_order_given_back_while_it_is_delivered_returns_its_money(
     place: Place, gateway: Alipay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mutation: take() does not look at wants_back."""
+    """Mutation: take() does not check wants_back."""
     order = place(ALONE)
     pay(gateway, order)
     deliver = orders.deliver
