@@ -16,7 +16,7 @@ on_sqlite() {
 }
 
 on_mariadb() {
-  export DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy
+  export VAR_DIR=$SERVICES_DIR/var DATABASE_URL=mysql://groupbuy:groupbuy@127.0.0.1:$MARIADB_PORT/groupbuy
   [ $# -gt 0 ] || set -- --ignore=tests/browser
   AMQP_URL=$broker .venv/bin/pytest -q "$@" || return
   [ "$1" != --ignore=tests/browser ] ||

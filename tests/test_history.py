@@ -157,5 +157,5 @@ def test_an_interrupted_history_is_reported(
             play()
     play()
 
-    expected = f"The history was interrupted. To play it whole, remove {tmp_path}."
+    expected = f"The history was interrupted. To play all of it, remove {tmp_path}."
     assert expected in capfd.readouterr().err

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -125,11 +126,13 @@ def make_message(key: str = "team_success-1", **fields: Any) -> NotifyTask:
 
 
 def make_messages(count: int) -> list[str]:
-    """Make due promises of one batch, as RabbitMQ has just been fast; return their keys."""
+    """Make promises of one batch, as RabbitMQ has just been fast; return the keys by due time."""
     endpoints.acquire(["RabbitMQ"])
     endpoints.release("RabbitMQ", sent=endpoints.BATCH, seconds=0.01)
-    keys = [f"team_success-{n}" for n in range(count)]
-    return [make_message(key, endpoint="RabbitMQ").key for key in keys]
+    due = {f"team_success-{n}": NOW - timedelta(seconds=count - n) for n in range(count)}
+    for key, at in due.items():
+        make_message(key, endpoint="RabbitMQ", next_attempt_at=at)
+    return list(due)
 
 
 def failure(task: NotifyTask) -> str:
