@@ -151,8 +151,8 @@ def _from_the_shop(channel: KnownChannel) -> list[Action]:
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     problem = ProblemError(
         404,
-        _("Not found"),
-        _("There is no page here."),
+        _("Page not found"),
+        _("The link may be old or mistyped."),
         [Action(_("To the start page"), "/")],
     )
     return answer(request, problem)

@@ -53,7 +53,7 @@ def test_a_page_fits_and_is_accessible(name: str, phone: Callable[..., Page]) ->
 @pytest.mark.parametrize(
     ("path", "status", "heading"),
     [
-        ("/nowhere", 404, "Not found"),
+        ("/nowhere", 404, "Page not found"),
         ("/t/unknown", 404, "There is no such team"),
         ("/o/s01/c01/unknown", 404, "There is no such offer"),
         ("/my/s01/c01", 403, "Please come from the shop"),

@@ -200,6 +200,11 @@ def test_the_wall_shows_what_this_visitor_may_see(look: Look) -> None:
     at = wall(NOW)
     assert look(at).count('href="/o/s01/c01/9890001"') == 1
     assert "1 open" in look(at)
+    assert 'class="gone"' not in look(at)
+
+    Sku.objects.update(sold_out=True)
+    assert re.search(r'<li class="gone"><a href="/o/s01/c01/9890001">', look(at))
+    assert '<div class="left gone">' in look(Scene(OFFER, "", ""))
 
     Activity.objects.update(restrict_visible=True)
 

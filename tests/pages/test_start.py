@@ -56,7 +56,7 @@ def test_a_path_that_does_not_exist_has_a_page(client: Client) -> None:
     response = client.get("/nothing")
 
     assert response.status_code == 404
-    assert "这里没有页面" in response.content.decode()
+    assert "页面不存在" in response.content.decode()
 
 
 def test_a_path_that_does_not_exist_has_that_page_in_the_demo_too(
@@ -68,7 +68,7 @@ def test_a_path_that_does_not_exist_has_that_page_in_the_demo_too(
     response = client.get("/nothing")
 
     assert response.status_code == 404
-    assert "这里没有页面" in response.content.decode()
+    assert "页面不存在" in response.content.decode()
     assert client.get("/admin")["Location"] == "/admin/"
     assert client.get("/api/nothing").json()["code"] == "0002"
 
