@@ -1,4 +1,4 @@
-"""The page “Explain a trial” for a team, too; links to it from an order and from a team."""
+"""The page “Why could somebody not join?”: its rules for a team; links from orders and teams."""
 
 from datetime import datetime
 from typing import Any
