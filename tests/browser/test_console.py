@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page
 
+from groupbuy.history import log_act
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.screenshots import make_forecast
 from tests.factories import lock, make_activity, make_channel, make_promise, settle
@@ -118,6 +119,16 @@ def test_all_columns_of_a_forecast_are_seen_on_a_phone(signed_in: Open, language
         "(box => [box.scrollWidth, box.clientWidth])(document.querySelector('.forecast-scroll'))"
     )
     assert widths[0] <= widths[1]
+
+
+@pytest.mark.parametrize(("size", "shown"), [(PHONE, "flex"), (DESKTOP, "none")])
+def test_the_history_names_its_columns_once(size: Any, shown: str, signed_in: Open) -> None:
+    activity = make_activity()
+    log_act(activity, "publish", "", user_id=User.objects.get().pk)
+    page = signed_in(f"/admin/activity/activity/{activity.pk}/history/", viewport=size)
+
+    label = "getComputedStyle(document.querySelector('td[data-label]'), '::before').display"
+    assert page.evaluate(label) == shown
 
 
 def test_save_comes_before_delete_on_a_phone(signed_in: Open) -> None:
