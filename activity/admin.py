@@ -258,13 +258,13 @@ class ActivityAdmin(UsedRowsStay):
     def explain_back(self, request: HttpRequest) -> list[tuple[str, str]]:
         return []
 
-    @action(description=_("Explain a trial"), url_path="explain", permissions=["view"])
+    @action(description=_("Why could somebody not join?"), url_path="explain", permissions=["view"])
     def explain(self, request: HttpRequest) -> HttpResponse:
         """The page that explains a trial. The form uses GET, because it changes nothing."""
         entered = request.GET if "user_id" in request.GET else None
         form = self.trial_form(entered, initial=request.GET.dict())
         context = self.admin_site.each_context(request) | {
-            "title": _("Explain a trial"),
+            "title": _("Why could somebody not join?"),
             "form": form,
             "back": self.explain_back(request),
         }

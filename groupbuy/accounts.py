@@ -144,9 +144,8 @@ class UserAdmin(DjangoUserAdmin, UsedRowsStay):
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         return () if request.user.is_superuser else ("is_superuser", "user_permissions")
 
-    def render_change_form(
-        self, request: HttpRequest, *args: Any, obj: User | None = None, **kwargs: Any
-    ) -> Any:
+    def render_change_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        obj: User | None = kwargs.get("obj")
         if obj and obj.is_active and not obj.is_superuser:
             if not obj.is_staff:
                 text = _("This user cannot sign in: mark “Staff status”, and choose a role.")
@@ -154,7 +153,7 @@ class UserAdmin(DjangoUserAdmin, UsedRowsStay):
             elif not obj.get_all_permissions():
                 text = _("This user can sign in and sees nothing: choose a role.")
                 self.message_user(request, text, messages.WARNING)
-        return super().render_change_form(request, *args, obj=obj, **kwargs)
+        return super().render_change_form(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

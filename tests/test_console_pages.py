@@ -208,6 +208,9 @@ def test_the_header_names_the_list_and_the_row_without_the_app(operator: Client)
 
     assert "/admin/trade/order/" in page
     assert 'href="/admin/trade/"' not in page
+    page = operator.get("/admin/auth/user/").content.decode()
+    assert 'href="/admin/auth/user/"' in page
+    assert 'href="/admin/auth/"' not in page
 
 
 def test_a_failed_team_says_how_many_had_paid(operator: Client) -> None:

@@ -194,8 +194,8 @@ def test_a_mall_gets_no_explanation_and_no_other_moment(mall: APIClient) -> None
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (0, "The next activity: 2 spring (draft), from May 2, 2036, noon"),
-        (1, "The next activity: 2 spring (in effect), from May 2, 2036, noon"),
+        (0, "The next activity: 2 spring (draft), from 2036-05-02 12:00"),
+        (1, "The next activity: 2 spring (in effect), from 2036-05-02 12:00"),
         (3, "Offer these goods on this channel by an activity that is in effect at that time."),
     ],
 )

@@ -176,6 +176,18 @@ def test_a_loss_is_shown(operator: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_a_forecast_without_costs_promises_no_profit(operator: Client) -> None:
+    make_activity(valid_minutes=24 * 60)
+    words = ("No simulation ends with a loss.", "No costs were entered")
+
+    for cost, text in (("1.00", words[0]), ("0", words[1])):
+        operator.post(ADD, guesses(Offer.objects.get(), unit_cost=cost))
+        pk = Forecast.objects.latest("pk").pk
+        page = operator.get(f"/admin/trade/forecast/{pk}/change/").content.decode()
+        assert [each for each in words if each in page] == [text]
+
+
+@pytest.mark.django_db
 def test_too_many_buyers_are_refused(operator: Client) -> None:
     make_activity()
 

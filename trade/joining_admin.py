@@ -1,4 +1,4 @@
-"""Adds a lock's checks to the page “Explain a trial”, and links to it from orders and teams."""
+"""Adds a lock's checks to “Why could somebody not join?”, and links to it from orders and teams."""
 
 from datetime import datetime
 from typing import Any
@@ -54,7 +54,7 @@ class ExplainsJoins:
 
 
 def question(team: Team, order: Order | None, now: datetime) -> str:
-    """The URL of “Explain a trial” for the team; with an order, its shopper is filled in."""
+    """The URL of “Why could somebody not join?” for the team; with an order, its shopper is filled in."""
     sku = Sku.objects.filter(goods_id=team.goods_id).values_list("pk", flat=True).first()
     at = f"{timezone.localtime(now):%Y-%m-%dT%H:%M:%S}"
     values: dict[str, Any] = {"channel": team.channel_id, "sku": sku, "activity": team.activity_id}

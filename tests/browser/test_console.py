@@ -10,7 +10,9 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page
 
+from groupbuy.history import log_act
 from tests.browser.conftest import DESKTOP, PHONE
+from tests.browser.screenshots import make_forecast
 from tests.factories import lock, make_activity, make_channel, make_promise, settle
 from trade.models import NotifyTask, Order
 
@@ -105,6 +107,28 @@ def test_a_page_fits_into_its_width(
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     assert wide == []
     assert problems == []
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+def test_all_columns_of_a_forecast_are_seen_on_a_phone(signed_in: Open, language: str) -> None:
+    make_activity(pk=100124, goods_id="9890002")
+    forecast = make_forecast(timezone.now())
+    page = signed_in(f"/admin/trade/forecast/{forecast.pk}/change/", language=language)
+
+    widths = page.evaluate(
+        "(box => [box.scrollWidth, box.clientWidth])(document.querySelector('.forecast-scroll'))"
+    )
+    assert widths[0] <= widths[1]
+
+
+@pytest.mark.parametrize(("size", "shown"), [(PHONE, "flex"), (DESKTOP, "none")])
+def test_the_history_names_its_columns_once(size: Any, shown: str, signed_in: Open) -> None:
+    activity = make_activity()
+    log_act(activity, "publish", "", user_id=User.objects.get().pk)
+    page = signed_in(f"/admin/activity/activity/{activity.pk}/history/", viewport=size)
+
+    label = "getComputedStyle(document.querySelector('td[data-label]'), '::before').display"
+    assert page.evaluate(label) == shown
 
 
 def test_save_comes_before_delete_on_a_phone(signed_in: Open) -> None:

@@ -83,7 +83,8 @@ def activities(business: Business) -> Picture:
         _("Activities"),
         _(
             "GMV and money given back of the orders locked in these days; teams opened in these"
-            " days and what became of them; shoppers, each once a day."
+            " days and what became of them, with the completion rate in per cent; shoppers, each"
+            " once a day."
         ),
         _drawn([(str(row[0]), each) for row, (_pk, each) in zip(rows, found, strict=True)]),
         [
