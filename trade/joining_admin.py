@@ -54,7 +54,7 @@ class ExplainsJoins:
 
 
 def question(team: Team, order: Order | None, now: datetime) -> str:
-    """The URL of “Why could somebody not join?” for the team; with an order, its shopper is filled in."""
+    """The URL of that page, filled in for the team and, with an order, for its shopper."""
     sku = Sku.objects.filter(goods_id=team.goods_id).values_list("pk", flat=True).first()
     at = f"{timezone.localtime(now):%Y-%m-%dT%H:%M:%S}"
     values: dict[str, Any] = {"channel": team.channel_id, "sku": sku, "activity": team.activity_id}
