@@ -102,11 +102,11 @@ def is_from_elsewhere(channel: KnownChannel, referer: str, own_host: str) -> boo
     """Was the link followed on a site that is neither the mall's nor ours?
 
     Somebody may post a fresh link of their own to have others shop as them. A request without a
-    Referer is trusted, and so is every request while the channel names no host besides ours.
+    Referer is trusted, and so is every request while the channel names no host. A mall on our own
+    host (one origin, by path) names one.
     """
-    host = _host(referer)
-    known = {_host(f"http://{own_host}"), *_mall_hosts(channel)}
-    return bool(host) and len(known) > 1 and host not in known
+    host, mall = _host(referer), set(_mall_hosts(channel))
+    return bool(host and mall) and host not in {_host(f"http://{own_host}"), *mall}
 
 
 def _mall_hosts(channel: KnownChannel) -> Iterator[str]:

@@ -217,6 +217,21 @@ def test_a_link_on_the_mall_or_without_a_referer_is_followed(
     assert follow(browser(), link(channel), headers=headers).status_code == 303
 
 
+def test_a_mall_on_the_platforms_own_host_asks_for_confirmation_too() -> None:
+    """Fails if our own host is not counted among the mall's: nginx serves both by path."""
+    Channel.objects.update(checkout_url="http://testserver/mall/checkout", callback_hosts="")
+    channel, client = Channel.objects.get(), browser()
+    headers = {"Referer": "https://elsewhere.example/page"}
+
+    asked = follow(client, link(channel), headers=headers)
+
+    assert asked.status_code == 403
+    assert "Are you wa***g?" in asked.content.decode()
+    assert not is_known(client)
+    headers = {"Referer": "http://testserver/mall/cart"}
+    assert follow(client, link(channel), headers=headers).status_code == 303
+
+
 def test_a_channel_without_hosts_accepts_links_on_every_site(channel: Channel) -> None:
     Channel.objects.update(checkout_url="", callback_hosts="")
     headers = {"Referer": "https://elsewhere.example/"}
