@@ -69,6 +69,24 @@ def _mine_unpaid(view: OfferView) -> Panel:
     )
 
 
+def _mine_overdue(view: OfferView) -> Panel:
+    order = _first(view, Mine.LAPSED, Mine.COUNTING_UNPAID)
+    end = moment(pay_until(order.team, order), view.now)
+    return Panel(
+        _("Time is up, and your payment has not arrived"),
+        [
+            _(
+                "If you paid before %(end)s it still counts when it arrives now. A payment that "
+                "comes too late goes back to you in full."
+            )
+            % {"end": end}
+        ],
+        Action(_("See my order"), links.order(order.code)),
+        [Action(_("See the team"), links.team(order.code))],
+        tone=Tone.WAIT,
+    )
+
+
 def _mine_forming(view: OfferView) -> Panel:
     order = _first(view, Mine.FORMING, Mine.COUNTING)
     missing = order.team.target_count - order.team.paid_count
@@ -181,6 +199,7 @@ PANELS: Mapping[OfferState | Bar, Callable[[OfferView], Panel]] = {
     OfferState.NOT_STARTED: _not_started,
     OfferState.OPEN: _open,
     OfferState.MINE_UNPAID: _mine_unpaid,
+    OfferState.MINE_OVERDUE: _mine_overdue,
     OfferState.MINE_FORMING: _mine_forming,
     OfferState.MINE_DONE: _mine_done,
     OfferState.ENDED: _ended,

@@ -59,6 +59,7 @@ class OfferState(Enum):
     NOT_STARTED = auto()
     OPEN = auto()
     MINE_UNPAID = auto()
+    MINE_OVERDUE = auto()  # the time to pay is over; a payment made in time may still arrive
     MINE_FORMING = auto()
     MINE_DONE = auto()
     ENDED = auto()
@@ -93,6 +94,8 @@ def offer_state(
         return OfferState.MINE_UNPAID
     if Mine.FORMING in own or Mine.COUNTING in own:
         return OfferState.MINE_FORMING
+    if Mine.LAPSED in own or Mine.COUNTING_UNPAID in own:
+        return OfferState.MINE_OVERDUE
     if bar in (Bar.HIDDEN, Bar.NOT_INVITED, Bar.SOLD_OUT):
         return bar
     if activity.status == Activity.Status.IN_EFFECT and now < activity.start_at:

@@ -126,6 +126,21 @@ def offer_mine_unpaid(now: datetime) -> Scene:
 
 
 @scene
+def offer_mine_overdue(now: datetime) -> Scene:
+    """The hold is over, and the sweep has not run yet."""
+    offer_at(now, hold_minutes=3)
+    team_at(now - 4 * MINUTE, NAMES[1], ME, paid=1)
+    return Scene(OFFER, ME, "MINE_OVERDUE")
+
+
+@scene
+def offer_mine_overdue_with_its_team(now: datetime) -> Scene:
+    offer_at(now)
+    team_at(now - 16 * MINUTE, NAMES[1], ME, paid=1)
+    return Scene(OFFER, ME, "MINE_OVERDUE")
+
+
+@scene
 def offer_mine_forming(now: datetime) -> Scene:
     offer_at(now)
     team_at(now - 2 * MINUTE, ME, NAMES[1], paid=1)

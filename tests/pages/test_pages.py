@@ -250,6 +250,15 @@ def test_the_letter_of_goods_without_a_picture_is_one(look: Look) -> None:
     )  # of 《手写MyBatis》
 
 
+@pytest.mark.parametrize("name", ["offer_mine_overdue", "offer_mine_overdue_with_its_team"])
+def test_the_offer_of_an_overdue_seat_claims_no_complete_team(name: str, look: Look) -> None:
+    page = look(SCENES[name](NOW))
+
+    assert "Time is up, and your payment has not arrived" in page
+    assert "If you paid before 11:59 it still counts" in page
+    assert "Your team is complete" not in page
+
+
 def test_the_activity_can_be_named(look: Look) -> None:
     offer_at(NOW)
     channel = Channel.objects.get(source="s01")
