@@ -54,7 +54,7 @@ class OfferView:
             self.state,
             self.price,
             self.may_open,
-            [(order.code, order.status, order.pay_deadline) for order in self.own],
+            [(o.code, o.status, o.pay_deadline, o.team.paid_count) for o in self.own],
             self.teams,
             (self.more_teams, self.statistic) if self.is_shown else (),
         )

@@ -21,6 +21,7 @@ from tests.pages.scenes import (
     ME,
     MINUTE,
     NAMES,
+    OFFER,
     SCENES,
     Scene,
     code_of,
@@ -101,6 +102,20 @@ def test_a_poll_brings_the_part_that_has_changed() -> None:
     assert "1 more person needed" in after.content.decode()
     assert "<html" not in after.content.decode()
     assert after["ETag"] != before["ETag"]
+
+
+def test_a_poll_of_an_offer_counts_the_payments_of_ones_own_team() -> None:
+    offer_at(NOW)
+    team_at(NOW - 5 * MINUTE, ME, NAMES[1], paid=1)
+    client = browser(ME)
+    before = poll(client, OFFER)
+    assert "You are in: 2 payments to go" in before.content.decode()
+
+    factories.settle(NAMES[1], now=NOW, paid_at=NOW)
+
+    after = poll(client, OFFER, before["ETag"])
+    assert after.status_code == 200
+    assert "You are in: 1 payment to go" in after.content.decode()
 
 
 @pytest.mark.usefixtures("_warm")
