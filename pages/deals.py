@@ -17,7 +17,7 @@ from pages.links import Deed
 from pages.offers import OfferView
 from pages.panels import Action
 from pages.problems import ProblemError
-from pages.states import Bar, Mine, OfferState, Seen
+from pages.states import Bar, Mine, OfferState, Seen, seen_state
 from pages.teams import TeamView
 from pages.visit import frame, in_wechat, offer_asked, own_order, team_asked
 
@@ -120,7 +120,7 @@ def _cannot_open(view: OfferView) -> ProblemError:
 
 def _cannot_join(view: TeamView) -> ProblemError:
     title, lead = _("You cannot join this team"), _("The offer is not open to you.")
-    match view.state:
+    match view.state if view.is_in or not view.own else seen_state(view.team, now=view.now):
         case Seen.FULL:
             title = _("Just taken")
             lead = _("Somebody took the last seat a moment ago. It may come free again.")

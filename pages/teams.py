@@ -60,9 +60,13 @@ class TeamView:
 
     @property
     def may_join(self) -> bool:
-        is_in = self.own is not None and self.own.seat_of is not None
         free = seen_state(self.team, now=self.now) is Seen.JOINABLE
-        return free and self.bar is None and not is_in
+        return free and self.bar is None and not self.is_in
+
+    @property
+    def is_in(self) -> bool:
+        """Has the visitor a seat in this team?"""
+        return self.own is not None and self.own.seat_of is not None
 
     @property
     def shows_seats(self) -> bool:

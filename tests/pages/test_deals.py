@@ -74,6 +74,9 @@ def test_looking_locks_nothing() -> None:
         ("team_not_invited", "You cannot join this team"),
         ("my_seat_unpaid", "You are in this team already"),
         ("my_team_forming", "You are in this team already"),
+        ("my_seat_lapsed_for_good", "Just taken"),
+        ("my_order_given_back", "This team is complete"),
+        ("my_team_failed_unpaid", "Time was up"),
     ],
 )
 def test_a_team_that_cannot_be_joined_says_why(name: str, words: str) -> None:
