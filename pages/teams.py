@@ -165,13 +165,14 @@ def _bar(
     """Why the visitor may not buy in a team, and whether the team price applies to the visitor.
 
     A member's orders in other teams are not counted, as a member's poll reads this team only. A
-    member who opens another team beyond the limit is refused on the way to the mall.
+    member who opens another team beyond the limit is refused on the way to the mall. A former
+    member may have taken a seat elsewhere.
     """
     if offer is None:
         return Bar.WITHDRAWN, True
     trial = offers.try_offer(channel, offer, user_id, now)
-    taken = int(own.seat_of is not None) if own else 0
-    if user_id and own is None:
+    taken = 1 if own and own.seat_of else 0
+    if user_id and not taken:
         taken = len(watch.live_orders(activity_id=offer.activity.pk, user_id=user_id))
     return offers.bar_of(trial, offer, taken=taken), trial.discounted
 

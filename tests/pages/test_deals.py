@@ -119,6 +119,20 @@ def test_joining_a_team_that_filled_a_moment_ago_is_refused() -> None:
     assert client.get(f"{path}/join").status_code == 409
 
 
+def test_a_seat_is_not_offered_again_beyond_the_limit() -> None:
+    """Fails if only the order in this team counts towards the limit."""
+    at = SCENES["my_seat_given_back"](NOW)
+    client = browser(ME)
+    assert f"{at.path}/join" in client.get(at.path).content.decode()
+
+    factories.lock(ME, now=NOW, out_trade_no="t-elsewhere")
+
+    page = client.get(at.path).content.decode()
+    assert "Your seat was given up" in page
+    assert f"{at.path}/join" not in page
+    assert client.get(f"{at.path}/join").status_code == 409
+
+
 def test_a_channel_without_a_checkout_says_how_to_buy() -> None:
     at = SCENES["offer_without_checkout"](NOW)
     client = browser()
