@@ -11,13 +11,13 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from mall import returning
+from mall import orders, payments, returning
 from mall.management.commands import prepare
 from mall.middleware import loopback_only
 from mall.models import Goods, Message, Order, Refund, Shopper
 from mall.views.problems import server_error
 from pretend_alipay.__main__ import Alipay
-from tests.conftest import Place, pay, run_loop
+from tests.conftest import Place, pay, run_loop, trade
 from tests.platform import ACTIVITY, Platform
 from tests.test_returning import notify, refund_of, success
 
@@ -207,6 +207,26 @@ def test_back_from_alipay_without_a_session(visitor: Client, place: Place, gatew
     assert "Your payment has arrived" in page
     assert ("¥" in page, "a book" in page) == (False, False)
     assert f'<a class="main" href="/go/order/{order.number}">To your team</a>' in page
+
+
+def test_a_payment_after_closing_is_not_called_unpaid(
+    visitor: Client, browser: Client, place: Place, gateway: Alipay
+) -> None:
+    order, late = place(), "Your payment came after the order was closed."
+    trade_no, query = pay(gateway, order), {"out_trade_no": order.number}
+    assert orders.take(orders.CLOSE_UNPAID, order, due_at=None)
+    assert "Nothing was paid" in text(visitor, "/paid", **query)
+    assert "It was not paid" in text(browser, f"/orders/{order.number}")
+
+    payments.record(order, trade(order, trade_no), now=timezone.now())
+
+    assert visitor.get("/paid/state", query).json() == {"state": "returned"}
+    page = text(visitor, "/paid", **query)
+    assert (late in page, "Nothing was paid" in page) == (True, False)
+    page = text(browser, f"/orders/{order.number}")
+    assert (late in page, "It was not paid" in page) == (True, False)
+    assert "<dt>Paid</dt><dd>¥80.00</dd>" in page
+    assert "<dt>Money back · to be sent</dt><dd>¥80.00</dd>" in page
 
 
 def test_an_order_page_in_each_state(browser: Client, place: Place, gateway: Alipay,

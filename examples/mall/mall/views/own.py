@@ -135,7 +135,9 @@ def _paid_state(order: Order) -> str:
     """The only fact about an order that is shown without a login."""
     if order.status == Status.PAY_WAIT:
         return "waiting"
-    return "paid" if order.trade_no else "closed"
+    if order.trade_no:
+        return "paid"
+    return "returned" if Refund.objects.filter(order=order).exists() else "closed"
 
 
 def _own(shopper: Shopper, number: str) -> Order:
