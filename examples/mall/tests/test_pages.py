@@ -229,6 +229,25 @@ def test_a_payment_after_closing_is_not_called_unpaid(
     assert "<dt>Money back · to be sent</dt><dd>¥80.00</dd>" in page
 
 
+def test_an_order_page_is_reloaded_after_a_final_refusal(
+    browser: Client, place: Place, gateway: Alipay, platform: Platform
+) -> None:
+    order = place()
+    path = f"/orders/{order.number}"
+    pay(gateway, order)
+    platform.refusals["settlement"] = "0001"
+    run_loop(timedelta(seconds=31))
+    page, before = text(browser, path), browser.get(f"{path}/state").json()["state"]
+    assert "Your payment is being added to your team." in page
+    assert f'data-state="{before}"' in page
+
+    platform.refusals["settlement"] = "E0106"
+    run_loop(timedelta(seconds=37))
+
+    assert browser.get(f"{path}/state").json()["state"] != before
+    assert "Your payment came too late for the seat." in text(browser, path)
+
+
 def test_an_order_page_in_each_state(browser: Client, place: Place, gateway: Alipay,
                                      platform: Platform) -> None:  # fmt: skip
     order = place()

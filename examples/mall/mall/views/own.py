@@ -148,5 +148,5 @@ def _own(shopper: Shopper, number: str) -> Order:
 
 
 def _state(order: Order, refund: Refund | None) -> str:
-    settled = "settled" if order.settled_at else ""
+    settled = "settled" if order.settled_at else order.settle_code
     return ".".join((order.status, settled, str(order.wants_back), refund.state if refund else ""))
