@@ -139,8 +139,16 @@ def _hold(order: Order, wish: Wish, now: datetime) -> None:
         return
     order.refresh_from_db()  # another request of the shopper was faster, or the loop closed it
     if order.status == Order.Status.CLOSE:
-        returning.release(order)
+        _release(order)
         raise RefusedError(AGAIN, _("This took too long. Try again."))
+
+
+def _release(order: Order) -> None:
+    """Give a closed order's seat back; if that fails, it becomes free at the end of its hold."""
+    try:
+        returning.release(order)
+    except GroupBuyError as error:
+        log.warning("order %s: its seat was not given back: %s", order.number, error)
 
 
 def _seat(order: Order, wish: Wish) -> dict[str, Any]:

@@ -167,6 +167,22 @@ def test_an_order_closed_while_it_is_placed_gives_the_seat_back(
     assert len(platform.called("refund")) == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_order_closed_while_it_is_placed_is_refused_even_if_its_seat_stays_held(
+    place: Place, platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    def close() -> None:
+        Order.objects.update(status=Status.CLOSE, is_open=None)
+        connection.close()
+
+    platform.during["lock"] = close
+    platform.refusals["refund"] = "0001"
+    with pytest.raises(RefusedError) as refused:
+        place()
+    assert (refused.value.code, Order.objects.get().status) == (buying.AGAIN, Status.CLOSE)
+    assert f"order {Order.objects.get().number}: its seat was not given back" in caplog.text
+
+
 def test_a_seat_that_costs_more_than_shown_is_given_back(
     place: Place, platform: Platform, goods: Goods, shopper: Shopper
 ) -> None:
