@@ -12,9 +12,17 @@ BOOLEANS = {"on": True, "true": True, "1": True, "off": False, "false": False, "
 
 def text(name: str, default: str = "") -> str:
     """The variable, or else the text of the file NAME_FILE; empty counts as not set."""
-    if path := os.environ.get(f"{name}_FILE", "").strip():
-        default = Path(path).read_text("utf-8").strip() or default
-    return os.environ.get(name, "").strip() or default
+    return os.environ.get(name, "").strip() or _text_of_file(f"{name}_FILE") or default
+
+
+def _text_of_file(name: str) -> str:
+    path = os.environ.get(name, "").strip()
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        sys.exit(f"{name} is wrong: {path} is not a text file that can be read.")
 
 
 def refuse(name: str, expected: str) -> NoReturn:
