@@ -118,7 +118,7 @@
       input.select();
       document.execCommand("copy");
     }
-    const label = button.textContent;
+    const label = (button.dataset.label ??= button.textContent); // a second tap finds "done" there
     button.textContent = button.dataset.done;
     if (said) said.textContent = button.dataset.done;
     setTimeout(() => (button.textContent = label), 2000);

@@ -256,6 +256,22 @@ def test_the_link_of_the_team_is_copied(phone: Phone) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == page.url
 
 
+def test_the_label_returns_after_two_taps(phone: Phone) -> None:
+    at = SCENES["my_team_forming"](timezone.now())
+    page = phone(ME, permissions=["clipboard-read", "clipboard-write"])
+    page.clock.install()
+    page.goto(at.path)
+    button = page.locator("button[data-copy]")
+
+    for _ in range(2):
+        button.click()
+        expect(button).to_have_text("Copied")
+        page.clock.fast_forward(500)
+
+    page.clock.fast_forward(3000)
+    assert button.inner_text() == "Copy the link"
+
+
 def test_focus_stays_where_it_was_when_the_page_changes(phone: Phone) -> None:
     now = timezone.now()
     offer_at(now)
