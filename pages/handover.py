@@ -23,6 +23,7 @@ from groupbuy.hosts import ALLOWED_HOST
 from pages.models import UsedLink
 
 LONGEST = timedelta(minutes=15)  # a link must expire within this time
+AHEAD = timedelta(seconds=30)  # that the mall's clock may be ahead of ours
 PARAMETERS = ("userId", "until", "nonce", "to", "sign")
 NONCE = re.compile(r"[!-~]{8,64}")
 _user_id = TextField(longest=64)
@@ -31,7 +32,7 @@ _user_id = TextField(longest=64)
 class Refusal(Enum):
     """Why a hand-over link does not open a session."""
 
-    UNREADABLE = auto()  # incomplete, malformed, or valid for longer than LONGEST
+    UNREADABLE = auto()  # incomplete, malformed, or valid for too long
     NOT_SIGNED = auto()  # altered, of another channel, or signed with another secret
     EXPIRED = auto()
     USED = auto()
@@ -79,7 +80,7 @@ def read_link(channel: KnownChannel, query: Mapping[str, str], *, now: datetime)
         raise RefusedError(Refusal.NOT_SIGNED)
     if link.until <= now:
         raise RefusedError(Refusal.EXPIRED)
-    if link.until > now + LONGEST:
+    if link.until > now + LONGEST + AHEAD:
         raise RefusedError(Refusal.UNREADABLE)
     return link
 

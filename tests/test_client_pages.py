@@ -63,6 +63,17 @@ def test_a_handover_is_valid_for_as_long_as_asked(after: int, status: int) -> No
         assert follow(Browser(), url).status_code == status
 
 
+@pytest.mark.parametrize(("ahead", "status"), [(30, 303), (31, 403)])
+def test_the_longest_handover_allows_for_a_difference_between_the_clocks(
+    ahead: int, status: int
+) -> None:
+    channel = make_channel()
+    with time_machine.travel(NOW + timedelta(seconds=ahead), tick=False):  # the mall's clock
+        url = pages_of(channel, valid_for=timedelta(minutes=15)).handover_url("wang")
+
+    assert follow(Browser(), url).status_code == status
+
+
 def test_the_paths_lead_to_their_pages() -> None:
     offer_at(NOW)
     channel = make_channel()
