@@ -66,6 +66,22 @@ def test_a_webhook_becomes_a_file(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
+def test_a_webhook_is_answered_503_while_the_queue_is_full(tmp_path: Path) -> None:
+    """The tools of the first alert never answer; a hundred more fit into the queue."""
+    port = free_port()
+    command = [*AGENT, "--listen", f"127.0.0.1:{port}"]
+    silent = f"{sys.executable} -c 'import sys; sys.stdin.read()'"
+    variables = environment(FINDINGS=str(tmp_path), MCP_COMMAND=silent)
+    process = subprocess.Popen(command, cwd=ROOT, env=variables)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        wait_for(lambda: _status(url, "nonsense") == 400, "the agent", 60)
+        assert _status(url, json.dumps({"alerts": [ALERT] * 102})) == 503
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
 def _status(url: str, body: str) -> int:
     try:
         return direct_session().post(url, data=body, timeout=10).status_code

@@ -11,7 +11,7 @@ import shlex
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from queue import Queue
+from queue import Full, Queue
 from threading import Thread
 from typing import Any
 
@@ -120,7 +120,10 @@ def _quoted(value: Any) -> str:
 
 
 class Webhook(BaseHTTPRequestHandler):
-    """Takes Alertmanager's webhooks. It answers at once; write_findings() works afterwards."""
+    """Takes Alertmanager's webhooks. It answers at once; write_findings() works afterwards.
+
+    While the queue is full it answers 503, after which Alertmanager sends the alerts again.
+    """
 
     timeout = 10
     alerts: Queue[dict[str, Any]] = Queue(100)
@@ -132,6 +135,8 @@ class Webhook(BaseHTTPRequestHandler):
                 self.alerts.put_nowait(alert)
         except (ValueError, LookupError, TypeError):
             return self.send_error(400)
+        except Full:
+            return self.send_error(503)
         self.send_response(202)
         self.end_headers()
         return None
