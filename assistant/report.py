@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from activity.models import LONGEST_TEAM
 from assistant import prometheus, trouble
 from groupbuy.ids import first_id
 from trade import inbox
@@ -24,7 +25,8 @@ def report(*, hours: int, now: datetime) -> str:
             "created_at", "status", "paid_at"
         )[:MOST]
     )
-    completed = Team.objects.filter(pk__gte=first_id(since - timedelta(days=30)))
+    opened = since - LONGEST_TEAM - timedelta(days=1)  # a sweep may be late
+    completed = Team.objects.filter(pk__gte=first_id(opened))
     figures = {
         "orders locked": len(orders),
         "paid": sum(paid_at is not None for _created, _status, paid_at in orders),

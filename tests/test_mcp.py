@@ -32,6 +32,7 @@ from tests.factories import (
     make_promise,
     make_team,
     set_switch,
+    settle,
 )
 from tests.log_file import LogFile, kept
 from tests.mcp_client import answer, call, failure
@@ -248,6 +249,21 @@ def test_the_report_has_a_chart(reading: Any) -> None:
     chart = ET.fromstring(base64.b64decode(encoded[1]))  # noqa: S314  ours
     heights = [float(bar.get("height", "")) for bar in chart.iter() if bar.tag.endswith("rect")]
     assert heights == [0, 0, 120]
+
+
+def test_the_report_counts_a_team_that_completes_after_months(reading: Any) -> None:
+    opened = NOW - timedelta(days=89)
+    make_activity(valid_minutes=90 * 24 * 60, start_at=opened)
+    with time_machine.travel(opened, tick=False):
+        team = make_team("a", "b", now=opened)
+    for member in ("a", "b"):
+        settle(member, now=opened, paid_at=opened)
+    with time_machine.travel(NOW + timedelta(minutes=5), tick=False):
+        lock("c", team_id=str(team.pk))
+        settle("c")
+        text = answer(reading, "write_report", hours=1)
+
+    assert "| teams completed | 1 |" in text
 
 
 def test_the_log_is_searched(reading: Any, log: LogFile) -> None:
