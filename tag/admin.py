@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
@@ -21,6 +21,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
 from groupbuy.biglists import BigListAdmin
 from groupbuy.deletion import UsedRowsStay
+from groupbuy.errors import GroupBuyError
 from tag import crowd, files
 from tag.models import CrowdFile, CrowdJob, CrowdMember, CrowdPart, CrowdTag, CrowdUser
 
@@ -108,8 +109,7 @@ class CrowdTagAdmin(UsedRowsStay):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         save_changed(obj, form, change)
         if new := form.cleaned_data["new_members"]:
-            count = crowd.add_members(obj, new)
-            self.message_user(request, _("The crowd has %(count)d members.") % {"count": count})
+            self._add(request, obj, new)
         if file := form.cleaned_data["members_file"]:
             form.changed_data.remove("members_file")  # nothing is added yet
             file.tag, file.by, file.uploaded_at = obj, request.user.get_username(), timezone.now()
@@ -143,18 +143,25 @@ class CrowdTagAdmin(UsedRowsStay):
             self.message_user(request, f"{file.name}: {exc.messages[0]}", messages.ERROR)
             return redirect("admin:tag_crowdtag_change", quote(file.tag_id))
         if request.method == "POST":
-            self._add(request, file, contents.user_ids)
+            self._add_file(request, file, contents.user_ids)
             return self._close(file)
         context = self.admin_site.each_context(request) | _preview(file, contents)
         return render(request, "admin/crowd_file.html", context)
 
-    def _add(self, request: HttpRequest, file: CrowdFile, user_ids: Collection[str]) -> None:
+    def _add_file(self, request: HttpRequest, file: CrowdFile, user_ids: Collection[str]) -> None:
         """Add the users of the file to its crowd, and log that. A repeat adds nobody."""
-        count = crowd.add_members(file.tag, user_ids)
+        self._add(request, file.tag, user_ids)
         text = ngettext(
             "Added %(count)d user of %(name)s.", "Added %(count)d users of %(name)s.", len(user_ids)
         )
         self.log_change(request, file.tag, text % {"count": len(user_ids), "name": file.name})
+
+    def _add(self, request: HttpRequest, tag: CrowdTag, user_ids: Collection[str]) -> None:
+        """Add these users to the crowd. Raises Http404 if it was deleted meanwhile."""
+        try:
+            count = crowd.add_members(tag, user_ids)
+        except GroupBuyError as exc:
+            raise Http404 from exc
         self.message_user(request, _("The crowd has %(count)d members.") % {"count": count})
 
     def _close(self, file: CrowdFile) -> HttpResponse:

@@ -53,15 +53,19 @@ def find(tag_id: str) -> CrowdTag:
     """Raises ILLEGAL_PARAMETER for a crowd that does not exist."""
     tag = CrowdTag.objects.filter(pk=tag_id).first()
     if tag is None:
-        raise GroupBuyError(ErrorCode.ILLEGAL_PARAMETER, _("tagId: there is no such crowd"))
+        raise _no_such_crowd()
     return tag
 
 
 def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
-    """Add these users to the crowd; return its number of members. A repeat adds nobody."""
+    """Add these users to the crowd; return its number of members. A repeat adds nobody.
+
+    Raises ILLEGAL_PARAMETER if the crowd was deleted meanwhile.
+    """
     for batch in batches(user_ids):
         with transaction.atomic():
-            give_new_version(tag.pk)
+            if not give_new_version(tag.pk):
+                raise _no_such_crowd()
             part, _created = CrowdPart.objects.get_or_create(tag=tag, job=None, is_live=True)
             insert_members(part, number_users(batch))
     return members_of(tag.pk).count()
@@ -97,10 +101,14 @@ def members_of(tag_id: str) -> QuerySet[CrowdUser]:
     return CrowdUser.objects.filter(pk__in=live.values("user"))
 
 
-def give_new_version(tag_id: str) -> None:
-    """Mark the members as changed. Locks the crowd's row, so that changes run one at a time."""
-    CrowdTag.objects.filter(pk=tag_id).update(version=new_id(), size=None)
+def give_new_version(tag_id: str) -> bool:
+    """Mark the members as changed; return whether the crowd exists.
+
+    Locks the crowd's row, so that changes run one at a time.
+    """
+    found = CrowdTag.objects.filter(pk=tag_id).update(version=new_id(), size=None)
     changes.announce()
+    return found == 1
 
 
 def number_users(user_ids: Collection[str]) -> list[int]:
@@ -136,6 +144,10 @@ def batches(user_ids: Iterable[str]) -> Iterator[list[str]]:
     distinct = sorted(set(user_ids))
     for start in range(0, len(distinct), BATCH):
         yield distinct[start : start + BATCH]
+
+
+def _no_such_crowd() -> GroupBuyError:
+    return GroupBuyError(ErrorCode.ILLEGAL_PARAMETER, _("tagId: there is no such crowd"))
 
 
 def _from_table(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:

@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 from openpyxl import Workbook
 
-from tag import files, tasks, workbooks
+from tag import admin, crowd, files, tasks, workbooks
 from tag.crowd import members_of
 from tag.models import CrowdFile, CrowdTag
 
@@ -251,6 +251,34 @@ def test_a_file_that_cannot_be_read_is_refused(
     operator: Client, content: bytes, message: str
 ) -> None:
     assert refusal(operator, content).startswith(message)
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_a_crowd_that_is_deleted_while_its_file_is_read_is_not_found(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preview, read = upload(operator, b"a\nb\n").url, files.read
+
+    def read_slowly(*given: Any) -> files.Contents:
+        crowd.discard(CrowdTag.objects.get())
+        return read(*given)
+
+    monkeypatch.setattr(files, "read", read_slowly)
+
+    assert operator.post(preview, {"add": "1"}).status_code == 404
+    assert (members(), LogEntry.objects.filter(change_message__contains="Added").count()) == ([], 0)
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_a_crowd_that_is_deleted_while_its_form_is_saved_is_not_found(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def delete(*_args: Any) -> None:
+        crowd.discard(CrowdTag.objects.get())
+
+    monkeypatch.setattr(admin, "save_changed", delete)
+
+    assert operator.post(CHANGE, {"name": "crowd", "new_members": "a"}).status_code == 404
 
 
 @pytest.mark.usefixtures("_crowd")
