@@ -112,6 +112,39 @@ def test_an_unreadable_query_counts_for_its_address(
     assert client.post(INDEX, body(), format="json").status_code == 429
 
 
+@pytest.mark.usefixtures("redis")
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        ("{", {}, 400),
+        ("{", {"Content-Encoding": "gzip"}, 400),
+        ("{", {"Content-Type": "text/plain"}, 415),
+        ('{"source":"s09","channel":"c09"}', {}, 403),
+    ],
+)
+def test_a_call_that_is_refused_before_it_is_read_counts_for_its_channel(
+    mall: APIClient, content: str, headers: dict[str, str], status: int
+) -> None:
+    """Fails if only requests that pass the permission check are counted."""
+    set_switch("tradeChannelLimit", "2/60")
+
+    def refused() -> Any:
+        path = f"{TRADE}lock_market_pay_order"
+        return mall.generic("POST", path, content, "application/json", headers=headers)
+
+    assert statuses(refused, 3) == [status, status, 429]
+    assert mall.get("/api/v1/gbm/events").status_code == 429
+    assert blocks() == []
+
+
+@pytest.mark.usefixtures("redis")
+def test_an_unreadable_call_without_a_key_is_refused(client: APIClient) -> None:
+    set_switch("tradeChannelLimit", "1/60")
+    path = f"{TRADE}lock_market_pay_order"
+
+    assert statuses(lambda: client.generic("POST", path, "{", "application/json"), 2) == [400, 400]
+
+
 @pytest.mark.parametrize(
     ("ident", "address"),
     [

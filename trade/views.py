@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import viewsets
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,6 +16,7 @@ from activity.serializers import ExplainedTrialResponse, StepResponse, TrialResp
 from activity.trial import run_trial
 from groupbuy.api import answer, enveloped
 from groupbuy.auth import IsOwnChannel, IsOwnChannelOrOperator, calling_channel, is_operator
+from groupbuy.bodies import BodyError
 from groupbuy.throttling import IndexThrottle, TradeThrottle
 from trade.confirm import confirm_refund
 from trade.event_serializers import EventsRequest, EventsResponse
@@ -84,6 +86,16 @@ class TradeViewSet(viewsets.ViewSet):
         """An operator key may run a trial and nothing else."""
         own = IsOwnChannelOrOperator if self.action == "trial" else IsOwnChannel
         return [own()]
+
+    def check_permissions(self, request: Request) -> None:
+        """Count a request that is refused here, as its body cannot be read, for its channel too."""
+        try:
+            super().check_permissions(request)
+        except (APIException, BodyError):
+            throttle = TradeThrottle(by_user=False)
+            if request.user and not throttle.allow_request(request, self):
+                self.throttled(request, throttle.wait())
+            raise
 
     def get_throttles(self) -> list[Any]:
         return [TradeThrottle(by_user=self.action in ("trial", "lock"))]
