@@ -9,10 +9,11 @@ import requests
 import time_machine
 from django.http import HttpResponse
 from django.test import Client
+from django.test.utils import override_script_prefix
 from django.utils import timezone
 
 from mall import login, wechat
-from mall.models import Device, Shopper, Ticket
+from mall.models import Device, Goods, Shopper, Ticket
 
 PORTAL = "/api/v1/weixin/portal/receive"
 TICKET, CHECK = "/api/v1/login/weixin_qrcode_ticket", "/api/v1/login/check_login"
@@ -53,6 +54,20 @@ def test_a_scan_logs_in_the_browser_that_shows_the_code() -> None:
     assert client.session["shopper"] == Shopper.objects.get().pk
     assert client.session.session_key != session  # nobody knows it from before
     assert check(client, ticket) == ("0003", None)  # a ticket logs in once
+
+
+def test_below_a_path_login_and_logout_lead_to_the_mall(goods: Goods, shopper: Shopper) -> None:
+    """nginx sends "/" of a common host to the mall, but a login should not depend on that."""
+    client = Client()
+    with override_script_prefix("/mall/"):
+        ticket = new_ticket(client)
+        scanned(ticket)
+        entered = client.post("/login/check", {"ticket": ticket})
+        left = client.post("/logout")
+        ordered = client.post("/checkout", {"action": "alone", "goodsId": goods.pk})
+        far = client.get("/orders", {"x": "y" * 1000})
+    assert (entered["Location"], left["Location"]) == ("/mall/", "/mall/")
+    assert {ordered["Location"], far["Location"]} == {"/mall/login?next=%2Fmall%2F"}
 
 
 def test_a_ticket_works_only_in_its_own_browser() -> None:

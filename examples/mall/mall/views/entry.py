@@ -23,7 +23,7 @@ PEOPLE = ("xiaofuge", "liergou", "xfg01", "xfg02", "xfg03")  # shoppers of the p
 
 
 def to_login(back: str) -> HttpResponse:
-    query = urlencode({"next": back if len(back) < LONGEST_PATH else "/"})
+    query = urlencode({"next": back if len(back) < LONGEST_PATH else reverse("front")})
     return HttpResponseRedirect(f"{reverse('login')}?{query}", status=303)
 
 
@@ -73,7 +73,7 @@ def login_again(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def logout(request: HttpRequest) -> HttpResponse:
-    response = HttpResponseRedirect("/", status=303)
+    response = HttpResponseRedirect(reverse("front"), status=303)
     login.leave(request, response)
     return response
 
@@ -107,7 +107,7 @@ def _scan(name: str, user_id: str) -> bool:
 
 
 def _next(given: Any) -> str:
-    """The path of this site to return to, or else "/"."""
+    """The path of this site to return to, or else the shop's."""
     back = given.get("next", "")
     safe = back.startswith("/") and url_has_allowed_host_and_scheme(back, allowed_hosts=None)
-    return back if safe else "/"
+    return back if safe else reverse("front")

@@ -59,7 +59,8 @@ def checkout(request: HttpRequest) -> HttpResponse:
     asked = _asked(given.dict())
     shopper = login.shopper_of(request)
     if shopper is None:
-        return to_login(request.get_full_path() if request.method != "POST" else "/")
+        is_form = request.method == "POST"
+        return to_login(reverse("front") if is_form else request.get_full_path())
     if request.method == "POST":
         return _place(request, asked, shopper, _price(given.get("price", "")))
     return _show(request, asked, shopper, None, now=timezone.now())
