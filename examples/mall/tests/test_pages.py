@@ -282,11 +282,14 @@ def test_the_time_left_is_counted_by_the_servers_clock(browser: Client, place: P
     assert re.search(r'<body data-now="\d{10}">', page)
 
 
-def test_an_error_page_needs_no_template() -> None:
+def test_an_error_page_needs_no_template(settings: Any) -> None:
     answer = server_error(RequestFactory().get("/"))
     page = answer.content.decode()
     assert (answer.status_code, "出错了" in page, "/static/mall.css" in page) == (500, True, True)
     assert "{%" not in page
+    settings.STATIC_URL = "/mall/static/"  # as below a path of a common host
+    page = server_error(RequestFactory().get("/")).content.decode()
+    assert '<link rel="stylesheet" href="/mall/static/mall.css">' in page
 
 
 def test_given_back_by_its_page(browser: Client, place: Place) -> None:

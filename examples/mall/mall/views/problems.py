@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -37,4 +38,4 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
     """Respond with a static page: templates or the database may be what failed."""
-    return HttpResponse(FAILED, status=500)
+    return HttpResponse(FAILED.replace("/static/", settings.STATIC_URL), status=500)
