@@ -150,10 +150,10 @@ def _finish(export: Export, clock: Clock) -> None:
     if export.kind == "xlsx":
         _update(export, leased_until=clock() + BOOK_LEASE)
         tables.write_book(part, path)
-        part.unlink()
-    else:
+    elif part.exists() or not path.exists():  # else a worker died after this step
         part.replace(path)
     _end(export, clock())
+    part.unlink(missing_ok=True)
 
 
 def _end(export: Export, now: datetime, error: str = "") -> None:

@@ -118,6 +118,7 @@ def drop_stopped_runs(before: datetime) -> int:
 def discard(job: CrowdJob) -> None:
     """Delete the job. Members that only it had found leave the crowd; work() deletes their rows."""
     with transaction.atomic():
+        CrowdJob.objects.select_for_update().filter(pk=job.pk).first()  # before its crowd, always
         crowd.give_new_version(job.tag_id)
         CrowdPart.objects.filter(job=job).update(job=None, is_live=False)
         job.delete()

@@ -250,6 +250,25 @@ def test_another_worker_goes_on_after_a_crash(user: User, pieces: Any, media: Pa
 
 
 @pytest.mark.usefixtures("_long")
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_another_worker_ends_an_export_whose_file_is_complete(
+    kind: str, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = some_orders()
+    export = begin(user, kind)
+    with monkeypatch.context() as dying:
+        dying.setattr(exports, "_end", lambda *_arguments: crash())
+        with pytest.raises(CrashError):
+            work()
+
+    work(LATER + exports.BOOK_LEASE)
+
+    read = rows_of if kind == "csv" else cells_of
+    assert [str(row[0]) for row in read(content_of(export))[1:]] == numbers
+    assert [path.suffix for path in exports.path_of(export).parent.iterdir()] == [f".{kind}"]
+
+
+@pytest.mark.usefixtures("_long")
 def test_a_worker_that_has_lost_its_lease_writes_nothing(
     user: User, pieces: Any, media: Path
 ) -> None:

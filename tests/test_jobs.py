@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from threading import Event
+from threading import Event, current_thread
 from typing import Any
 
 import pytest
@@ -243,6 +243,36 @@ def test_trials_of_other_threads_see_no_half_built_crowd(
     before, after = frozenset([*stays, *leaves]), frozenset([*stays, *comes])
     assert set(first) | set(second) <= {before, after}
     assert len(set(first) | set(second)) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_may_be_deleted_while_its_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: discard() does not lock the job before the crowd: a deadlock on MariaDB."""
+    job, history = make_job(), History("u01")
+    jobs.start(job.pk, now=NOW)
+    real, ends, is_discarded = crowd.give_new_version, Event(), Event()
+
+    def give_new_version(tag_id: str) -> None:
+        if current_thread().name == "discard":
+            real(tag_id)
+            is_discarded.set()
+            return
+        ends.set()
+        is_discarded.wait(0.5)
+        real(tag_id)
+
+    def discard() -> None:
+        current_thread().name = "discard"
+        assert ends.wait(10)
+        jobs.discard(job)
+
+    monkeypatch.setattr(crowd, "give_new_version", give_new_version)
+
+    results = race(partial(work, history), discard)
+
+    assert [each for each in results if isinstance(each, Exception)] == []
+    assert not CrowdJob.objects.exists()
+    assert members() == []
 
 
 @pytest.mark.django_db

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from activity.models import Activity, Discount, Offer, Sku
+from groupbuy import switches
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.models import Channel, Switch
 from tag.crowd import add_members
@@ -23,6 +24,7 @@ from tests.factories import (
     set_switch,
     settle,
 )
+from trade import lock as lock_module
 from trade.models import Order, Team
 
 pytestmark = pytest.mark.django_db
@@ -373,6 +375,24 @@ def test_seats_held_on_another_channel_are_another_malls_matter() -> None:
     other = lock("a", source="s09", channel="c09", activity_id=100124)
 
     assert (other.hold_no, other.channel.source) == (1, "s09")
+
+
+def test_a_hold_limit_that_is_lowered_during_a_lock_counts_from_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_activity(take_limit=9)
+    set_switch("holdLimit", "2")
+    lock("a")
+    open_team = lock_module._open_team
+
+    def lower_and_open(ctx: lock_module.LockContext) -> Team:
+        monkeypatch.setattr(switches, "hold_limit", lambda: 1)
+        return open_team(ctx)
+
+    monkeypatch.setattr(lock_module, "_open_team", lower_and_open)
+
+    assert lock("a", out_trade_no="t-2").hold_no == 2
+    assert_refused(ErrorCode.TOO_MANY_HOLDS, "a", out_trade_no="t-3")
 
 
 def test_the_take_limit_is_named_before_the_hold_limit() -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from tests.factories import NOW, lock, make_activity, make_promise, settle
+from tests.factories import NOW, lock, make_activity, make_channel, make_promise, settle
 from trade import tasks
 from trade.endings import success_promise
 from trade.models import NotifyAttempt, NotifyTask, Order
@@ -89,6 +89,17 @@ def test_a_completing_payment_nudges_after_its_commit(
         callback()
 
     assert nudged == [None]
+
+
+@pytest.mark.django_db
+def test_the_longest_host_has_an_endpoint() -> None:
+    host = ".".join(["a" * 62] * 4)
+    make_channel(callback_hosts=host)
+    make_activity(target_count=1)
+    lock("a", notify_url=f"https://{host}/")
+    settle("a")
+
+    assert NotifyTask.objects.get().endpoint == f"{host}:htt"
 
 
 def test_a_bug_while_sending_counts_as_an_attempt_and_stops_no_sweep(

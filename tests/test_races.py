@@ -43,6 +43,7 @@ from trade.lock import lock_order
 from trade.models import NotifyTask, Order, Team
 from trade.notify import outbox, transports
 from trade.notify.transports import Result
+from trade.refund import Outcome
 from trade.settle import settle_order
 from trade.turns import free_turn, live_seats
 
@@ -501,3 +502,22 @@ def test_four_workers_send_every_promise_once(monkeypatch: pytest.MonkeyPatch) -
     assert sum(counts) == 40
     assert Counter(sent) == {f"team_success-{n}": 1 for n in range(40)}
     assert set(NotifyTask.objects.values_list("state", "attempts")) == {(1, 1)}
+
+
+@on_mariadb
+@pytest.mark.parametrize("paid_first", [True, False])
+def test_a_refund_that_read_the_order_before_its_team_ended_is_no_failure(
+    paid_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: refund.apply() answers FAIL for an order read before its team was locked."""
+    make_activity(target_count=1)
+    order = lock("a")
+    completion = partial(settle_order, settle_command("a"), now=NOW)
+    end = partial(expire.end_overdue_teams, clock=lambda: order.team.expires_at + expire.GRACE)
+
+    results = overtake(monkeypatch, partial(refund, "a"), completion if paid_first else end)
+
+    assert results[0].outcome is (Outcome.SUCCESS if paid_first else Outcome.REPEAT)
+    order.refresh_from_db()
+    assert order.status == Order.Status.CLOSED
+    assert broken_invariants() == {}

@@ -130,5 +130,6 @@ def _promise(
 
 
 def _endpoint(url: str) -> str:
+    """The host and the port or scheme, as far as the column holds them."""
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or parts.scheme}" if parts.hostname else ""
+    return f"{parts.hostname}:{parts.port or parts.scheme}"[:255] if parts.hostname else ""

@@ -57,6 +57,7 @@ class LockContext:
     team: Team | None  # the one to join, when it exists
     visitor: gate.Visitor | None  # None: opens a team
     turns: Turns  # of the shopper's live orders
+    hold_limit: int  # an operator may change the switch before the order is written
     now: datetime
 
 
@@ -157,6 +158,7 @@ def _read(command: LockCommand, now: datetime) -> LockContext:
         turns=read_turns(
             activity_id=offer.activity.pk, channel_id=channel.pk, user_id=command.user_id
         ),
+        hold_limit=switches.hold_limit(),
         now=now,
     )
 
@@ -251,7 +253,7 @@ def _free_turn(ctx: LockContext) -> int | None:
 
 
 def _free_hold(ctx: LockContext) -> int | None:
-    return free_turn(ctx.turns.holds, switches.hold_limit())
+    return free_turn(ctx.turns.holds, ctx.hold_limit)
 
 
 def _replayed(command: LockCommand) -> Order | None:

@@ -15,7 +15,7 @@ from groupbuy.channels import KnownChannel
 from groupbuy.errors import ErrorCode, GroupBuyError
 from trade.endings import close_order
 from trade.models import Order, RefundType, Team
-from trade.rowlocks import lock_team_of
+from trade.rowlocks import lock_team_of, require_unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ def apply(command: RefundCommand, *, now: datetime) -> Refund:
         return Refund(order, Outcome.REPEAT)
     kind = decide(Team.Status(team.status), Order.Status(order.status))
     if kind is None:
+        require_unchanged(order)  # its team may have ended since it was read
         return Refund(order, Outcome.FAIL)
     close_order(team, order, kind, Order.CloseReason.REFUNDED, now=now)
     return Refund(order, Outcome.SUCCESS)

@@ -24,6 +24,13 @@ def lock_team_of(*, channel_id: int, user_id: str, out_trade_no: str) -> tuple[T
     return (team, order) if team else None
 
 
+def require_unchanged(order: Order) -> None:
+    """Raise StaleRowError if the order has changed between lock_team_of()'s two statements."""
+    now = rows.read(Order, pk=order.pk)
+    if now is None or now.state != order.state:
+        raise rows.StaleRowError(f"order {order.pk} is no longer {order.state}")
+
+
 def lock_team(team_id: int) -> Team | None:
     return rows.lock(Team, pk=team_id)
 
