@@ -149,6 +149,13 @@ def test_no_cell_becomes_a_formula(text: str, operator: Client) -> None:
     assert text.strip() in [str(value).strip() for value in cells_of(content)[1]]
 
 
+def test_a_text_is_no_error_of_excel(operator: Client) -> None:
+    Sku.objects.create(goods_id="1", name="#N/A", original_price=1)
+    content = operator.post("/admin/export/activity/sku.xlsx").content
+    sheet: Any = load_workbook(BytesIO(content)).worksheets[0]
+    assert [(cell.value, cell.data_type) for cell in sheet[2]][2] == ("#N/A", "s")
+
+
 def test_a_negative_number_stays_a_number() -> None:
     assert tables.as_csv([[-1.5, "-1.5"]]) == b"-1.5,'-1.5\r\n"
 
