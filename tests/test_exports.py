@@ -366,6 +366,30 @@ def test_files_go_after_a_day(user: User, media: Path) -> None:
 
 
 @pytest.mark.usefixtures("_long")
+def test_no_file_outlives_its_export(
+    user: User, operator: Client, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_orders()
+    deleted, kept, write = begin(user, kind="xlsx"), begin(user), tables.write_book
+
+    def slowly(lines: Path, workbook: Path) -> None:
+        operator.post(f"/admin/exports/{deleted.pk}/delete/")
+        lines.touch()
+        write(lines, workbook)
+
+    monkeypatch.setattr(tables, "write_book", slowly)
+    while work():
+        pass
+    other = User.objects.create_user("other", is_staff=True, is_superuser=True)
+    begin(other)
+    work()
+    other.delete()
+    exports.forget_old(NOW)
+
+    assert list(media.iterdir()) == [exports.path_of(kept)]
+
+
+@pytest.mark.usefixtures("_long")
 def test_an_export_that_nobody_finishes_is_given_up(user: User) -> None:
     some_orders()
     export = begin(user)
