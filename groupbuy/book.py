@@ -54,7 +54,7 @@ def _cell(sheet: Any, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = ILLEGAL_CHARACTERS_RE.sub("", value)[:CHARACTERS]
-    if not text.startswith("="):
+    if not text.startswith(("=", "#")):  # openpyxl takes =… for a formula, #N/A for an error
         return text
     cell = WriteOnlyCell(sheet, text)
     cell.data_type = "s"

@@ -67,7 +67,11 @@ def work(*, clock: Clock) -> bool:
 
 
 def path_of(export: Export, *, kind: str = "") -> Path:
-    return Path(settings.MEDIA_ROOT) / "exports" / f"{export.pk}.{kind or export.kind}"
+    return _directory() / f"{export.pk}.{kind or export.kind}"
+
+
+def _directory() -> Path:
+    return Path(settings.MEDIA_ROOT) / "exports"
 
 
 def forget(export: Export) -> None:
@@ -77,12 +81,20 @@ def forget(export: Export) -> None:
 
 
 def forget_old(now: datetime) -> None:
-    """Delete exports that finished KEPT ago, and end those that have run longer than GIVE_UP."""
+    """Delete exports that finished KEPT ago, and end those that have run longer than GIVE_UP.
+
+    Files without an export go, too: its user was deleted, or a worker was still writing the file.
+    """
     for old in Export.objects.filter(leased_until=None, finished_at__lt=now - KEPT):
         forget(old)
     for late in Export.objects.filter(leased_until__lt=now, created_at__lt=now - GIVE_UP):
         with suppress(TakenOverError), override(late.language):
             _end(late, now, _("It took too long."))
+    files = list(_directory().glob("*.*"))  # before the keys: a row is older than its file
+    keys = {str(key) for key in Export.objects.values_list("pk", flat=True)}
+    for file in files:
+        if file.stem not in keys:
+            file.unlink(missing_ok=True)
 
 
 def _write_for_some_time(export: Export, clock: Clock) -> None:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, override
 from unfold.admin import ModelAdmin
 
-HIDDEN = ("secret", "password")  # fields whose values are not kept
+HIDDEN = ("secret", "password")  # values are not kept, and no list is filtered by them
 ACTS = {  # name of an act in the log -> its text
     "send again": gettext_noop("sent again"),
     "send a range again": gettext_noop("a range was sent again"),
@@ -49,6 +49,11 @@ class KeepsValues(ModelAdmin):
         if text := self.helps.get(db_field.name):
             kwargs["help_text"] = text
         return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse to filter by a hidden field: what matches would tell its value bit by bit."""
+        hidden = any(word in lookup for word in HIDDEN)
+        return not hidden and bool(super().lookup_allowed(lookup, value, request))
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False

@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.utils import label_for_field, lookup_field
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, QueryDict
@@ -29,6 +30,8 @@ class Listing:
         request = HttpRequest()
         request.method, request.GET = "GET", QueryDict(query)
         request.user = user  # type: ignore[assignment]
+        # The list reports a search that it ignores; nobody reads that here.
+        request._messages = BaseStorage(request)  # type: ignore[attr-defined]
         self.model, self.page = model, admin.site._registry.get(model)
         if self.page is None or not self.page.has_view_permission(request):
             raise PermissionDenied

@@ -123,8 +123,11 @@ def test_a_message_of_rabbitmq_is_read_without_a_signature() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"\xff", b"{", b"[]", b"{}", b'{"outTradeNoList":"ab","teamId":"1"}', b'{"type":"else"}'],
-)
+    [
+        b"\xff", b"{", b"[]", b"{}", b'{"outTradeNoList":"ab","teamId":"1"}', b'{"type":"else"}',
+        b"[" * 100_000,
+    ],
+)  # fmt: skip
 def test_a_message_that_is_not_readable_is_refused(body: bytes) -> None:
     with pytest.raises(WebhookError):
         read_notification("key", body)

@@ -115,6 +115,7 @@ def test_the_file_has_what_filters_and_search_show(operator: Client) -> None:
     assert found("q=u1") == [numbers[1]]
     assert found("state=paid") == []
     assert found("state=locked&days=1") == numbers
+    assert found("q=%00") == numbers  # the list ignores such a search, too
     assert operator.post("/admin/export/trade/order.csv?nothing=1").status_code == 404
 
 
@@ -146,6 +147,13 @@ def test_no_cell_becomes_a_formula(text: str, operator: Client) -> None:
     types = {cell.data_type for cell in next(sheet.iter_rows(min_row=2))}
     assert "f" not in types
     assert text.strip() in [str(value).strip() for value in cells_of(content)[1]]
+
+
+def test_a_text_is_no_error_of_excel(operator: Client) -> None:
+    Sku.objects.create(goods_id="1", name="#N/A", original_price=1)
+    content = operator.post("/admin/export/activity/sku.xlsx").content
+    sheet: Any = load_workbook(BytesIO(content)).worksheets[0]
+    assert [(cell.value, cell.data_type) for cell in sheet[2]][2] == ("#N/A", "s")
 
 
 def test_a_negative_number_stays_a_number() -> None:
@@ -374,6 +382,30 @@ def test_files_go_after_a_day(user: User, media: Path) -> None:
 
     assert list(media.iterdir()) == []
     assert not Export.objects.exists()
+
+
+@pytest.mark.usefixtures("_long")
+def test_no_file_outlives_its_export(
+    user: User, operator: Client, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some_orders()
+    deleted, kept, write = begin(user, kind="xlsx"), begin(user), tables.write_book
+
+    def slowly(lines: Path, workbook: Path) -> None:
+        operator.post(f"/admin/exports/{deleted.pk}/delete/")
+        lines.touch()
+        write(lines, workbook)
+
+    monkeypatch.setattr(tables, "write_book", slowly)
+    while work():
+        pass
+    other = User.objects.create_user("other", is_staff=True, is_superuser=True)
+    begin(other)
+    work()
+    other.delete()
+    exports.forget_old(NOW)
+
+    assert list(media.iterdir()) == [exports.path_of(kept)]
 
 
 @pytest.mark.usefixtures("_long")

@@ -7,7 +7,7 @@ from html import unescape
 
 import pytest
 import time_machine
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils.html import strip_tags
 
@@ -77,6 +77,21 @@ def test_the_link_from_an_order_names_its_shopper_and_team(operator: Client) -> 
     page = operator.get(url).content.decode()
     assert f'href="/admin/trade/order/{order.pk}/change/"' in page
     assert f'href="/admin/trade/team/{team.pk}/change/"' in page
+
+
+def test_links_back_are_for_those_who_may_see_orders_and_teams(operator: Client) -> None:
+    make_activity()
+    order = make_team("a").orders.get()
+    url = link(operator, order)
+    member = User.objects.create_user("member", is_staff=True)
+    member.user_permissions.add(Permission.objects.get(codename="view_activity"))
+    client = Client()
+    client.force_login(member)
+
+    page = client.get(url).content.decode()
+    assert f"/admin/trade/order/{order.pk}/" not in page
+    assert f"/admin/trade/team/{order.team_id}/" not in page
+    assert order.out_trade_no not in page
 
 
 def test_the_link_from_a_team_leaves_the_shopper_to_be_entered(operator: Client) -> None:

@@ -1,7 +1,7 @@
 """Activities are copied as drafts and extended, from their page."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -50,6 +50,14 @@ def test_a_copy_is_a_draft_with_the_same_rules_and_offers(operator: Client) -> N
     original.refresh_from_db()
     assert (original.name, original.status) == ("activity", Status.IN_EFFECT)
     assert LogEntry.objects.get().object_id == str(copied.pk)
+
+
+@pytest.mark.parametrize("step", ["copy", "extend"])
+def test_an_activity_that_never_ends_has_these_pages_too(operator: Client, step: str) -> None:
+    make_activity(end_at=datetime(9999, 12, 31, 15, 59, tzinfo=UTC))
+    page = operator.get(f"{BASE}/{step}/").content.decode()
+
+    assert 'name="end_at" value="9999-12-31T08:00"' in page
 
 
 def test_the_page_proposes_the_time_right_after_the_original(operator: Client) -> None:

@@ -243,3 +243,15 @@ def test_the_page_of_a_user_says_what_is_missing_to_sign_in(operator: Client) ->
     assert warned() == ["This user can sign in and sees nothing: choose a role."]
     user.groups.set([Group.objects.get(name="viewer")])
     assert warned() == []
+
+
+@pytest.mark.parametrize("name", ["webhook_secret", "page_secret", "previous_page_secret"])
+def test_a_list_cannot_be_filtered_by_a_secret(name: str) -> None:
+    """Else a viewer could find it character by character."""
+    user = User.objects.create_user("member", is_staff=True)
+    user.groups.set([Group.objects.get(name="viewer")])
+    client = Client()
+    client.force_login(user)
+    query = f"{name}__startswith={getattr(Channel.objects.get(), name)[:4]}"
+    assert client.get(f"/admin/groupbuy/channel/?{query}").status_code == 400
+    assert client.post(f"/admin/export/groupbuy/channel.csv?{query}").status_code == 400

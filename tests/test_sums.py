@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.contrib.auth.models import User
 from django.db.models import F
 
 from groupbuy.errors import GroupBuyError
 from tests.factories import NOW, lock, make_activity, make_team, refund, settle
-from trade import expire
+from trade import acts, expire
 from trade.figures import rows, sums
 from trade.figures.rows import day_of
 from trade.models import DailySum, NotifyTask, Order, SummedDay
@@ -59,6 +60,22 @@ def test_a_day_is_summed() -> None:
     everybody = {stage: n for stage, n in kept("stages").items() if stage.startswith("all")}
     assert everybody == {"all:locked": 2, "all:paid": 2, "all:complete": 2, "all:kept": 1}
     assert SummedDay.objects.get().is_open is True
+
+
+def test_a_team_that_an_operator_ended_has_lived_until_then(clock: Any) -> None:
+    make_activity(target_count=2, valid_minutes=60)
+    team = make_team("a")
+    lock("b")
+    ended = NOW + timedelta(minutes=3)
+    act = acts.Act(User.objects.create_user("operator").pk, "wrong price", acts.state_of_team(team))
+    acts.fail_team(team, act, now=ended)
+    late = NOW + 2 * DAY
+    clock.move_to(late)
+    expire.close_overdue_holds(clock=lambda: late)
+    expire.end_overdue_teams(clock=lambda: late)
+    keep(late)
+
+    assert kept("life") == {"2:3:ended": 1, "2:60:ended": 1}
 
 
 def test_a_day_is_summed_again_while_a_team_forms_and_after_a_refund(clock: Any) -> None:

@@ -47,9 +47,13 @@ class ExplainsJoins:
         }
 
     def explain_back(self, request: HttpRequest) -> list[tuple[str, str]]:
-        """Links back to the order and the team whose pages led here."""
-        rows = ((Order, request.GET.get("order", "")), (Team, request.GET.get("team", "")))
-        found = [model.objects.filter(pk=read_id(term)).first() for model, term in rows]
+        """Links back to the order and the team whose pages led here, for those who may see them."""
+        rows = [
+            model.objects.filter(pk=read_id(request.GET.get(name, "")))
+            for name, model in (("order", Order), ("team", Team))
+            if request.user.has_perm(f"trade.view_{name}")
+        ]
+        found = [each.first() for each in rows]
         return [(f"{row._meta.verbose_name} {row}", _page(row)) for row in found if row]
 
 

@@ -1,6 +1,6 @@
 """Buttons of an activity's page: copy it (复制), extend it (延长)."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -20,6 +20,7 @@ from groupbuy.fields import read_id
 from trade.models import Team
 
 MINUTE = timedelta(minutes=1)
+LAST = datetime(9999, 12, 31, tzinfo=UTC)  # of an activity that never ends
 
 
 class Moment(forms.DateTimeField):
@@ -72,7 +73,7 @@ class CopiesAndExtends:
     def extend(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Give the activity a later end."""
         activity, now = self._get(request, object_id), timezone.now()
-        later = max(activity.end_at, now) + timedelta(days=1)
+        later = _after(max(activity.end_at, now), timedelta(days=1))
         form = ExtendForm(request.POST or None, initial={"end_at": later})
         if form.is_valid():
             try:
@@ -107,9 +108,14 @@ class CopiesAndExtends:
 
 def _next(activity: Activity, now: datetime) -> dict[str, Any]:
     """Initial values of a copy: it starts after the original and lasts as long."""
-    start = max(activity.end_at, now).replace(second=0, microsecond=0) + MINUTE
-    length = activity.end_at - activity.start_at
-    return {"name": activity.name, "start_at": start, "end_at": start + length}
+    start = _after(max(activity.end_at, now).replace(second=0, microsecond=0), MINUTE)
+    end = _after(start, activity.end_at - activity.start_at)
+    return {"name": activity.name, "start_at": start, "end_at": end}
+
+
+def _after(moment: datetime, length: timedelta) -> datetime:
+    """The moment so much later, but LAST at most: a later one may not exist in some time zone."""
+    return moment + min(length, LAST - moment)
 
 
 def _meaning(activity: Activity, now: datetime) -> list[str]:

@@ -124,6 +124,7 @@ def _made_on(model: type[Model], day: date) -> QuerySet[Any]:
 
 def _sum_teams(sums: DaySums, teams: list[TeamRow]) -> None:
     """Sum the teams by outcome, by lifetime, and by the day on which they completed."""
+    failed_at = _failed_at(teams)
     for team in teams:
         ending = ending_of(team)
         sums.add("teams", ending)
@@ -131,9 +132,22 @@ def _sum_teams(sums: DaySums, teams: list[TeamRow]) -> None:
         if team.completed_at:
             sums.add("completed", f"{day_of(team.completed_at)} {ending}")
         if ending != "running":
-            end = team.completed_at or team.expires_at
+            end = team.completed_at or failed_at[team.pk]
             kind = "full" if ending == "team" else "ended"
             sums.add("life", f"{team.target_count}:{lived(end - team.created_at)}:{kind}")
+
+
+def _failed_at(teams: list[TeamRow]) -> dict[int, datetime]:
+    """The end of each failed team: if an operator ended it early, its orders were closed then."""
+    ends = {team.pk: team.expires_at for team in teams if ending_of(team) == "failed"}
+    if not ends:
+        return {}
+    orders = Order.objects.filter(team_id__gte=min(ends), team_id__lte=max(ends))
+    closed = orders.filter(close_reason=Order.CloseReason.TEAM_ENDED)
+    for team_id, at in closed.values_list("team_id", "closed_at"):
+        if at and team_id in ends:
+            ends[team_id] = min(ends[team_id], at)
+    return ends
 
 
 def ending_of(team: TeamRow) -> str:

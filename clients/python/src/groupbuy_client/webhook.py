@@ -59,5 +59,5 @@ def read_notification(key: str, body: bytes | str) -> TeamSuccess | TeamRefund:
     """Read a RabbitMQ message by its message_id and body. Raises WebhookError if unreadable."""
     try:
         return as_notification(key, json.loads(body))
-    except ValueError as exc:  # includes UnicodeDecodeError and JSONDecodeError
+    except (ValueError, RecursionError) as exc:  # UnicodeDecodeError, JSONDecodeError, too deep
         raise WebhookError(f"the body is not readable: {exc}") from exc
