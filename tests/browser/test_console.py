@@ -56,9 +56,8 @@ def trade() -> dict[str, str]:
     url = "https://mall.example.com/a/long/path/of/a/callback/of/this/mall"
     error = "answered 503 Service Unavailable after 10 seconds of waiting"
     state = NotifyTask.State.GIVEN_UP
-    promise = make_promise(
-        f"team_success-{order.team_id}", target=url, last_error=error, state=state
-    )
+    given_up = {"state": state, "last_error": error, "next_attempt_at": None}
+    promise = make_promise(f"team_success-{order.team_id}", target=url, **given_up)
     group, _new = Group.objects.get_or_create(name="viewer")
     return {
         "order": f"trade/order/{order.pk}/change/",
@@ -107,6 +106,27 @@ def test_a_page_fits_into_its_width(
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     assert wide == []
     assert problems == []
+
+
+ON_A_PHONE = {  # the cells of a row, without its checkbox
+    "orders": ["out_trade_no", "user_id", "shown_status", "pay_price", "created_at"],
+    "teams": ["id", "activity", "shown_status", "seats", "expires_at"],
+    "notifications": ["key", "shown_event", "shown_state", "last_error"],
+}
+
+
+@pytest.mark.parametrize("name", ON_A_PHONE)
+def test_a_row_of_a_list_is_short_on_a_phone(name: str, signed_in: Open) -> None:
+    page = signed_in(f"/admin/{trade()[name]}")
+    [row] = page.locator("tr.data-row").all()
+    shown = row.locator("[class*='field-']:visible").evaluate_all(
+        "cells => cells.map(cell => cell.className.match(/field-(\\w+)/)[1])"
+    )
+
+    box = row.bounding_box()
+    assert box is not None
+    assert box["height"] < 120
+    assert shown == ON_A_PHONE[name]
 
 
 @pytest.mark.parametrize("language", ["zh-CN", "en"])
