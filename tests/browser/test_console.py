@@ -151,6 +151,16 @@ def test_the_history_names_its_columns_once(size: Any, shown: str, signed_in: Op
     assert page.evaluate(label) == shown
 
 
+def test_a_long_name_is_whole_beside_the_buttons(signed_in: Open) -> None:
+    activity = make_activity(name="A campaign whose name takes about half of the header's width")
+    page = signed_in(f"/admin/activity/activity/{activity.pk}/change/", viewport=DESKTOP)
+
+    cut = "parts => parts.filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+    assert page.locator("h1, h1 *").evaluate_all(cut) == []
+    assert page.locator("h1").inner_text().endswith(activity.name)
+    assert page.get_by_role("link", name="Pause").is_visible()
+
+
 def test_save_comes_before_delete_on_a_phone(signed_in: Open) -> None:
     page = signed_in(f"/admin/{trade()['activity']}")
     [save, delete] = (
