@@ -346,6 +346,26 @@ def test_the_numbers_of_the_page(business: Business, operator: Client) -> None:
     assert page.context["waiting"]["seats"] == waiting.count() > 0
 
 
+@pytest.mark.parametrize(
+    ("days", "span"), [(1, "today"), (7, "7 days including today"), (30, "30 days including today")]
+)
+def test_every_number_names_its_days(
+    days: int, span: str, business: Business, operator: Client
+) -> None:
+    answer = operator.get(f"/admin/?days={days}", headers={"Accept-Language": "en"})
+
+    page = answer.content.decode()
+    facts = {picture.name: picture.fact for picture in answer.context["pictures"]}
+    [today] = [tile.cells for tile in answer.context["tiles"] if tile.title == "GMV settled"]
+    assert f"<h2>Pictures: {span}</h2>" in page
+    assert "30 days before today" in page
+    assert facts["gmv"].endswith(f" · {span}")
+    assert facts["completion"].endswith(f" · {span}")
+    assert "today" not in facts["refund-ages"]  # right now
+    if days == 1:
+        assert facts["gmv"] == f"{today[0].value} · today"
+
+
 def test_the_median_of_a_curve() -> None:
     lives = [(Life(3, 10, True), 4), (Life(3, 15, False), 2), (Life(3, 20, True), 2)]
 
