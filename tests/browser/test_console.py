@@ -1,7 +1,9 @@
 """Pages of the console on a phone and on a desktop, in both languages and both colour schemes."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -149,6 +151,30 @@ def test_the_history_names_its_columns_once(size: Any, shown: str, signed_in: Op
 
     label = "getComputedStyle(document.querySelector('td[data-label]'), '::before').display"
     assert page.evaluate(label) == shown
+
+
+def lightness(colour: str) -> float:
+    """L* of rgb(…), 0 to 100."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 116 * (0.2126 * red + 0.7152 * green + 0.0722 * blue) ** (1 / 3) - 16
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/admin/activity/activity/calendar/", "/admin/"])
+def test_no_two_parts_of_a_picture_differ_by_hue_alone(
+    path: str, scheme: str, signed_in: Open
+) -> None:
+    trade()
+    page = signed_in(path, viewport=DESKTOP, color_scheme=scheme)
+
+    fills = "all => all.map(list => [...list.querySelectorAll('rect')].map("
+    legends = page.locator(".legend").evaluate_all(fills + "e => getComputedStyle(e).fill))")
+    assert sum(len(legend) > 1 for legend in legends) > (0 if "calendar" in path else 5)
+    for legend in legends:
+        assert len({*legend}) == len(legend)  # hatching: url("#…")
+        solid = sorted(lightness(each) for each in legend if each.startswith("rgb"))
+        assert all(darker + 12 < lighter for darker, lighter in pairwise(solid))
 
 
 def test_a_long_name_is_whole_beside_the_buttons(signed_in: Open) -> None:
