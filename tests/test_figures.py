@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -364,6 +365,15 @@ def test_every_number_names_its_days(
     assert "today" not in facts["refund-ages"]  # right now
     if days == 1:
         assert facts["gmv"] == f"{today[0].value} · today"
+
+
+def test_chinese_texts_have_chinese_colons(business: Business, operator: Client) -> None:
+    page = operator.get("/admin/", headers={"Accept-Language": "zh-hans"}).content.decode()
+
+    texts = re.findall(r"<title>([^<]+)</title>|aria-label=\"([^\"]+)\"|</svg>([^<]+)</li>", page)
+    found = ["".join(each) for each in texts]
+    assert sum("：" in text for text in found) > 100  # titles of bars, legends, summaries
+    assert [text for text in found if re.search("[:;,] ", text)] == []
 
 
 def test_the_median_of_a_curve() -> None:
