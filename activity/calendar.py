@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from activity.models import LIVE, Activity, Offer
 
-WIDTH = 1000  # of the whole calendar, in the units of its bars
+WIDTH = 100  # of the whole calendar: bars are placed in per cent
 MOST = 200  # activities shown, the earliest ones
 DAYS = (42, 182)  # choices of the length
 BEFORE = timedelta(days=7)  # how far before today the calendar starts by default
@@ -77,10 +77,10 @@ def read(*, first: date | None, days: int, now: datetime) -> Calendar:
 
     def at(moment: datetime) -> float:
         share = (min(max(moment, start), end) - start) / (end - start)
-        return round(share * WIDTH, 1)
+        return round(share * WIDTH, 2)
 
     rows = [
-        Row(each, at(each.start_at), max(at(each.end_at) - at(each.start_at), 2))
+        Row(each, at(each.start_at), max(at(each.end_at) - at(each.start_at), 0.2))
         for each in activities[:MOST]
     ]
     _mark_conflicts(rows)

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as beat
 from django_celery_beat.models import (
@@ -35,6 +36,7 @@ from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 from groupbuy.proposal_admin import NEEDS_SECOND, Proposes
 
 admin.site.index_title = _("Overview")
+admin.site.empty_value_display = SafeString('<span class="nothing">-</span>')  # see console.css
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -69,6 +69,13 @@ class TeamView:
         return self.own is not None and self.own.seat_of is not None
 
     @property
+    def takes_more(self) -> bool:
+        """Whether somebody can take a free seat now, not necessarily this visitor."""
+        is_sold = self.offer is not None and not self.offer.sold_out
+        is_sold = is_sold and self.bar is not Bar.WITHDRAWN
+        return is_sold and seen_state(self.team, now=self.now) is Seen.JOINABLE
+
+    @property
     def shows_seats(self) -> bool:
         return self.state is not Bar.HIDDEN and self.team.locked_count > 0
 

@@ -44,10 +44,10 @@ def test_bars_stand_where_their_days_are() -> None:
         FIRST, FIRST + 41 * DAY, FIRST - 42 * DAY, FIRST + 42 * DAY,
     )  # fmt: skip
     assert [(row.activity.pk, row.x, row.width) for row in found.rows] == [
-        (1, 0, 500),
-        (2, 500, 500),
+        (1, 0, 50),
+        (2, 50, 50),
     ]
-    assert found.now == pytest.approx(1000 * 7.5 / 42, abs=0.1)
+    assert found.now == pytest.approx(100 * 7.5 / 42, abs=0.01)
     assert [day for _x, day in found.marks] == [FIRST + 7 * n * DAY for n in range(6)]
     assert shown(first=FIRST + 42 * DAY).now is None
 

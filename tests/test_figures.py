@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -344,6 +345,35 @@ def test_the_numbers_of_the_page(business: Business, operator: Client) -> None:
     assert tiles["Teams completed"][1].value == f"{len(last_week)}"
     waiting = Order.objects.filter(status=Order.Status.PAID, team__status=Team.Status.FORMING)
     assert page.context["waiting"]["seats"] == waiting.count() > 0
+
+
+@pytest.mark.parametrize(
+    ("days", "span"), [(1, "today"), (7, "7 days including today"), (30, "30 days including today")]
+)
+def test_every_number_names_its_days(
+    days: int, span: str, business: Business, operator: Client
+) -> None:
+    answer = operator.get(f"/admin/?days={days}", headers={"Accept-Language": "en"})
+
+    page = answer.content.decode()
+    facts = {picture.name: picture.fact for picture in answer.context["pictures"]}
+    [today] = [tile.cells for tile in answer.context["tiles"] if tile.title == "GMV settled"]
+    assert f"<h2>Pictures: {span}</h2>" in page
+    assert "30 days before today" in page
+    assert facts["gmv"].endswith(f" · {span}")
+    assert facts["completion"].endswith(f" · {span}")
+    assert "today" not in facts["refund-ages"]  # right now
+    if days == 1:
+        assert facts["gmv"] == f"{today[0].value} · today"
+
+
+def test_chinese_texts_have_chinese_colons(business: Business, operator: Client) -> None:
+    page = operator.get("/admin/", headers={"Accept-Language": "zh-hans"}).content.decode()
+
+    texts = re.findall(r"<title>([^<]+)</title>|aria-label=\"([^\"]+)\"|</svg>([^<]+)</li>", page)
+    found = ["".join(each) for each in texts]
+    assert sum("：" in text for text in found) > 100  # titles of bars, legends, summaries
+    assert [text for text in found if re.search("[:;,] ", text)] == []
 
 
 def test_the_median_of_a_curve() -> None:

@@ -293,3 +293,12 @@ def test_every_filter_and_search_is_served_by_an_index(page: Any) -> None:
             sorts = "USE TEMP B-TREE FOR ORDER BY" in plan and "q=" not in query
             scans = "WHERE" in sql and any(re.match(f"SCAN ({TABLES})", step) for step in plan)
             assert (query, sql, plan, sorts or scans) == (query, sql, plan, False)
+
+
+def test_the_filter_by_state_reads_as_chinese(operator: Client) -> None:
+    page = operator.get("/admin/trade/order/", headers={"Accept-Language": "zh-hans"})
+
+    labels = [str(each["display"]) for each in page.context["cl"].filter_specs[0].choices(
+        page.context["cl"])]  # fmt: skip
+    assert "已关闭：拼团时间已到" in labels
+    assert not [label for label in labels if ":" in label]

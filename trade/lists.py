@@ -44,7 +44,9 @@ def _team(status: Team.Status) -> State:
 
 
 def _order(status: Order.Status, reason: str = "") -> State:
-    label = format_lazy("{}: {}", status.label, Reason(reason).label) if reason else status.label
+    label = status.label
+    if reason:
+        label = format_lazy(_("{state}: {why}"), state=status.label, why=Reason(reason).label)
     rows = Q(status=status, close_reason=reason)
     return State(label, lambda _now: rows, ("-pay_deadline", "-pk"))
 

@@ -1,7 +1,9 @@
 """Pages of the console on a phone and on a desktop, in both languages and both colour schemes."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -56,9 +58,8 @@ def trade() -> dict[str, str]:
     url = "https://mall.example.com/a/long/path/of/a/callback/of/this/mall"
     error = "answered 503 Service Unavailable after 10 seconds of waiting"
     state = NotifyTask.State.GIVEN_UP
-    promise = make_promise(
-        f"team_success-{order.team_id}", target=url, last_error=error, state=state
-    )
+    given_up = {"state": state, "last_error": error, "next_attempt_at": None}
+    promise = make_promise(f"team_success-{order.team_id}", target=url, **given_up)
     group, _new = Group.objects.get_or_create(name="viewer")
     return {
         "order": f"trade/order/{order.pk}/change/",
@@ -109,6 +110,27 @@ def test_a_page_fits_into_its_width(
     assert problems == []
 
 
+ON_A_PHONE = {  # the cells of a row, without its checkbox
+    "orders": ["out_trade_no", "user_id", "shown_status", "pay_price", "created_at"],
+    "teams": ["id", "activity", "shown_status", "seats", "expires_at"],
+    "notifications": ["key", "shown_event", "shown_state", "last_error"],
+}
+
+
+@pytest.mark.parametrize("name", ON_A_PHONE)
+def test_a_row_of_a_list_is_short_on_a_phone(name: str, signed_in: Open) -> None:
+    page = signed_in(f"/admin/{trade()[name]}")
+    [row] = page.locator("tr.data-row").all()
+    shown = row.locator("[class*='field-']:visible").evaluate_all(
+        "cells => cells.map(cell => cell.className.match(/field-(\\w+)/)[1])"
+    )
+
+    box = row.bounding_box()
+    assert box is not None
+    assert box["height"] < 120
+    assert shown == ON_A_PHONE[name]
+
+
 @pytest.mark.parametrize("language", ["zh-CN", "en"])
 def test_all_columns_of_a_forecast_are_seen_on_a_phone(signed_in: Open, language: str) -> None:
     make_activity(pk=100124, goods_id="9890002")
@@ -129,6 +151,40 @@ def test_the_history_names_its_columns_once(size: Any, shown: str, signed_in: Op
 
     label = "getComputedStyle(document.querySelector('td[data-label]'), '::before').display"
     assert page.evaluate(label) == shown
+
+
+def lightness(colour: str) -> float:
+    """L* of rgb(…), 0 to 100."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 116 * (0.2126 * red + 0.7152 * green + 0.0722 * blue) ** (1 / 3) - 16
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/admin/activity/activity/calendar/", "/admin/"])
+def test_no_two_parts_of_a_picture_differ_by_hue_alone(
+    path: str, scheme: str, signed_in: Open
+) -> None:
+    trade()
+    page = signed_in(path, viewport=DESKTOP, color_scheme=scheme)
+
+    fills = "all => all.map(list => [...list.querySelectorAll('rect')].map("
+    legends = page.locator(".legend").evaluate_all(fills + "e => getComputedStyle(e).fill))")
+    assert sum(len(legend) > 1 for legend in legends) > (0 if "calendar" in path else 5)
+    for legend in legends:
+        assert len({*legend}) == len(legend)  # hatching: url("#…")
+        solid = sorted(lightness(each) for each in legend if each.startswith("rgb"))
+        assert all(darker + 12 < lighter for darker, lighter in pairwise(solid))
+
+
+def test_a_long_name_is_whole_beside_the_buttons(signed_in: Open) -> None:
+    activity = make_activity(name="A campaign whose name takes about half of the header's width")
+    page = signed_in(f"/admin/activity/activity/{activity.pk}/change/", viewport=DESKTOP)
+
+    cut = "parts => parts.filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+    assert page.locator("h1, h1 *").evaluate_all(cut) == []
+    assert page.locator("h1").inner_text().endswith(activity.name)
+    assert page.get_by_role("link", name="Pause").is_visible()
 
 
 def test_save_comes_before_delete_on_a_phone(signed_in: Open) -> None:

@@ -196,6 +196,29 @@ def test_a_team_that_has_ended_counts_those_who_had_paid(name: str, words: str, 
     assert words in look(SCENES[name](NOW))
 
 
+@pytest.mark.parametrize(
+    ("name", "free", "open_to_somebody"),
+    [
+        ("team_joinable", 1, 1),
+        ("my_team_forming", 1, 1),
+        ("team_beyond_my_limit", 2, 2),  # open to others
+        ("team_not_invited", 2, 2),
+        ("team_sold_out", 2, 0),
+        ("team_withdrawn", 2, 0),
+        ("team_being_counted", 1, 0),
+        ("my_team_being_counted", 1, 0),
+        ("team_complete", 0, 0),
+    ],
+)
+def test_a_plus_marks_the_seats_that_somebody_can_take(
+    name: str, free: int, open_to_somebody: int, look: Look
+) -> None:
+    page = look(SCENES[name](NOW))
+
+    assert page.count('class="dot free"') == free
+    assert page.count('class="dot free" aria-hidden="true">+<') == open_to_somebody
+
+
 def test_the_wall_shows_what_this_visitor_may_see(look: Look) -> None:
     at = wall(NOW)
     assert look(at).count('href="/o/s01/c01/9890001"') == 1

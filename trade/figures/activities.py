@@ -111,7 +111,7 @@ def _drawn(campaigns: list[tuple[str, Campaign]]) -> Drawing:
         picture.text(left - 8, y + 12, draw.shortened(name), anchor="end")
         for colour, money, top in (("team", each.settled, 0), ("back", each.returned, 13)):
             width = (right - left) * min(float(money / most), 1)
-            picture.bar(colour, left, y + top, width, 11, f"{name}: {draw.money(money)}")
+            picture.bar(colour, left, y + top, width, 11, draw.said(name, draw.money(money)))
         picture.text(draw.WIDTH, y + 12, f"{draw.money(each.settled)}", anchor="end")
         picture.text(draw.WIDTH, y + 24, each.rate, anchor="end")
     return picture

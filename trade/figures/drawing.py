@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, SupportsFloat
 
 from django.utils.translation import get_language
+from django.utils.translation import gettext as _
 
 WIDTH = 420
 LEFT, RIGHT = 40, 8  # of the plot
@@ -153,12 +154,17 @@ def stack(
             edges = sorted(
                 (axis(-base if down else base), axis(-(base + value) if down else base + value))
             )
-            said = f"{day:%m-%d} {key.text}: {number(value)}"
+            title = said(f"{day:%m-%d} {key.text}", number(value))
             drawing.bar(
-                key.colour, across(n) + gap / 2, edges[0], room - gap, edges[1] - edges[0], said
+                key.colour, across(n) + gap / 2, edges[0], room - gap, edges[1] - edges[0], title
             )
             base += value
     drawing.keys += [key for key, _values in series]
+
+
+def said(name: object, value: object) -> str:
+    """Both with the colon of the language."""
+    return _("%(name)s: %(value)s") % {"name": name, "value": value}
 
 
 def heat(value: Value, most: Value) -> str:

@@ -7,13 +7,15 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Max
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from activity.models import Activity
 from groupbuy import tables
 from groupbuy.models import Channel
 from trade.figures import period, tiles
+from trade.figures.drawing import Picture
 from trade.figures.period import Business
-from trade.figures.pictures import PICTURES
+from trade.figures.pictures import PICTURES, RIGHT_NOW
 from trade.figures.rows import day_of
 from trade.models import SummedDay
 
@@ -26,11 +28,12 @@ def context(request: HttpRequest, now: datetime) -> dict[str, Any]:
     if not request.user.has_perm("trade.view_order"):
         return {}
     days = _days(request)
-    business = _read(days, now)
+    business, span = _read(days, now), _span(days)
     return {
         "tiles": tiles.tiles(business),
         "waiting": dict(zip(("seats", "money"), tiles.waiting(), strict=True)),
-        "pictures": [make(business) for make in PICTURES.values()],
+        "pictures": [_with_span(make(business), span) for make in PICTURES.values()],
+        "span": span,
         "days": days,
         "choices": CHOICES,
         "summed_at": SummedDay.objects.aggregate(at=Max("summed_at"))["at"],
@@ -53,6 +56,18 @@ def export(request: HttpRequest, name: str) -> HttpResponse:
 def _days(request: HttpRequest) -> int:
     chosen = request.GET.get("days", "")
     return int(chosen) if chosen in {str(days) for days in CHOICES} else 30
+
+
+def _span(days: int) -> str:
+    """The days of the pictures, in words. Unlike those of the tiles they include today."""
+    return _("today") if days == 1 else _("%(days)d days including today") % {"days": days}
+
+
+def _with_span(picture: Picture, span: str) -> Picture:
+    """The picture with the days of its one number beside it."""
+    if not picture.fact or picture.name in RIGHT_NOW:
+        return picture
+    return picture._replace(fact=f"{picture.fact} · {span}")
 
 
 def _read(days: int, now: datetime) -> Business:

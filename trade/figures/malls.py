@@ -54,7 +54,7 @@ def callbacks(business: Business) -> Picture:
 def _drawn(rows: "list[list[object]]") -> Drawing:
     row = 44
     picture = Drawing(
-        "; ".join(f"{each[0]}: {each[3]}" for each in rows[:MOST])
+        _("; ").join(draw.said(each[0], each[3]) for each in rows[:MOST])
         or _("No notification was sent."),
         height=10 + row * max(len(rows[:MOST]), 1),
         keys=[Key("team", _("accepted")), Key("back", _("not accepted"))],

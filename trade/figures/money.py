@@ -127,7 +127,7 @@ def _draw_ages(
         base = Decimal(0)
         for key, amount in zip(keys, column, strict=True):
             top = axis(float(base + amount))
-            title = f"{name} {key.text}: {draw.number(amount)}"
+            title = draw.said(f"{name} {key.text}", draw.number(amount))
             height = axis(float(base)) - top
             picture.bar(key.colour, across(number) + 12, top, width, height, title)
             base += amount

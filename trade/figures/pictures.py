@@ -21,3 +21,5 @@ PICTURES: Mapping[str, Callable[[Business], Picture]] = {
     "callbacks": malls.callbacks,
     "refused": shoppers.refused,
 }
+
+RIGHT_NOW = ("nearly-full", "refund-ages", "callbacks")  # whatever period is shown

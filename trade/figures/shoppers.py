@@ -44,7 +44,7 @@ def stages(business: Business) -> Picture:
         picture.text(left - 8, y + 10, draw.shortened(name), anchor="end")
         for key, count in zip(keys, reached, strict=True):
             width = (right - left) * count / (reached[0] or 1)
-            said = f"{name} · {key.text}: {count}"
+            said = draw.said(f"{name} · {key.text}", count)
             picture.bar(key.colour, left, y, width, row - 5, said)
         picture.text(right + 6, y + 10, draw.percent(reached[3], reached[0]))
     return Picture(
@@ -129,7 +129,7 @@ def refused(business: Business) -> Picture:
         rows.append([code, _reason(code), channel, count])
     row, most = 36, max(totals.values(), default=1)
     picture = Drawing(
-        "; ".join(f"{_reason(code)}: {n}" for code, n in totals.most_common(MOST_REASONS))
+        _("; ").join(draw.said(_reason(code), n) for code, n in totals.most_common(MOST_REASONS))
         or _("No lock was refused."),
         height=10 + row * max(len(totals.most_common(MOST_REASONS)), 1),
     )
@@ -178,7 +178,7 @@ def wait(business: Business) -> Picture:
     for n, count in columns.items():
         width = across(1) - across(0) - 2
         picture.bar(
-            "team", across(n) + 1, axis(count), width, axis(0) - axis(count), f"{n}: {count}"
+            "team", across(n) + 1, axis(count), width, axis(0) - axis(count), draw.said(n, count)
         )
         if n % 5 == 0:
             name = f"{n}+" if n == LONG_WAIT else str(n)

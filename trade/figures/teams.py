@@ -147,7 +147,7 @@ def time_to_complete(business: Business) -> Picture:
         end = max(life.minutes for life, _count in found)
         picture.line(f"curve curve-{n}", _steps([*curve, (end, curve[-1][1])], across, axis))
         name, half = _size(least, most), median(curve)
-        picture.keys.append(Key(f"curve curve-{n}", f"{name}: {duration(half)}"))
+        picture.keys.append(Key(f"curve curve-{n}", draw.said(name, duration(half))))
         full = sum(count for life, count in found if life.is_full)
         total = sum(count for _life, count in found)
         rows += [
