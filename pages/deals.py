@@ -120,6 +120,8 @@ def _cannot_open(view: OfferView) -> ProblemError:
 
 def _cannot_join(view: TeamView) -> ProblemError:
     title, lead = _("You cannot join this team"), _("The offer is not open to you.")
+    if view.bar is Bar.LIMIT:
+        lead = _("You have taken part as often as this offer allows.")
     match view.state if view.is_in or not view.own else seen_state(view.team, now=view.now):
         case Seen.FULL:
             title = _("Just taken")

@@ -70,7 +70,7 @@ def test_looking_locks_nothing() -> None:
         ("team_complete", "This team is complete"),
         ("team_being_counted", "Time was up"),
         ("team_failed", "Time was up"),
-        ("team_beyond_my_limit", "You cannot join this team"),
+        ("team_beyond_my_limit", "You have taken part as often as this offer allows."),
         ("team_not_invited", "You cannot join this team"),
         ("my_seat_unpaid", "You are in this team already"),
         ("my_team_forming", "You are in this team already"),
@@ -130,7 +130,9 @@ def test_a_seat_is_not_offered_again_beyond_the_limit() -> None:
     page = client.get(at.path).content.decode()
     assert "Your seat was given up" in page
     assert f"{at.path}/join" not in page
-    assert client.get(f"{at.path}/join").status_code == 409
+    refused = client.get(f"{at.path}/join")
+    assert refused.status_code == 409
+    assert "You have taken part as often as this offer allows." in refused.content.decode()
 
 
 def test_a_channel_without_a_checkout_says_how_to_buy() -> None:
