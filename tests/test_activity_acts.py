@@ -123,7 +123,20 @@ def test_a_paused_activity_sells_nothing_and_its_seats_can_be_paid(operator: Cli
     settle("b")
     team.refresh_from_db()
     assert team.status == Team.Status.COMPLETE
-    assert (expire.expire_activities(now=NOW + timedelta(hours=1)), status()) == (1, 2)
+
+
+def test_a_paused_activity_takes_no_members_after_its_end(operator: Client) -> None:
+    make_activity(valid_minutes=120)
+    team = make_team("a")
+    press(operator, "pause")
+    end = NOW + timedelta(minutes=30)
+
+    assert (expire.expire_activities(now=end), status()) == (0, Status.PAUSED)
+    with pytest.raises(GroupBuyError) as caught:
+        lock("b", team_id=str(team.pk), now=end)
+    assert caught.value.error is ErrorCode.ACTIVITY_NOT_IN_EFFECT
+    expire.end_overdue_teams(clock=lambda: team.expires_at + expire.GRACE)
+    assert (expire.expire_activities(now=end), status()) == (1, Status.EXPIRED)
 
 
 def test_closing_needs_a_reason_and_lets_teams_finish(operator: Client) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import OperationalError, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q
 
 from activity.models import Activity
 from groupbuy import changes, rows
@@ -107,9 +107,15 @@ def _sweep(
 
 
 def expire_activities(*, now: datetime) -> int:
-    """Mark activities past their end as expired; return how many."""
-    running = (Activity.Status.IN_EFFECT, Activity.Status.PAUSED)
-    over = Activity.objects.filter(status__in=running, end_at__lte=now)
+    """Mark activities past their end as expired; return how many.
+
+    A paused one waits until none of its teams is forming: those of an expired activity take members.
+    """
+    in_effect, paused = Activity.Status.IN_EFFECT, Activity.Status.PAUSED
+    over = Activity.objects.filter(end_at__lte=now)
+    forming = Team.objects.filter(activity=OuterRef("pk"), status=Team.Status.FORMING)
+    done = list(over.filter(~Exists(forming), status=paused).values_list("pk", flat=True))
+    over = over.filter(Q(status=in_effect) | Q(status=paused, pk__in=done))
     expired = over.update(status=Activity.Status.EXPIRED)
     if expired:
         changes.announce()

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
+from django.db.models import F
+
 from groupbuy import switches
 from groupbuy.snapshots import Snapshot
 from trade.models import Order, Team
 
-MOST_ORDERS = 3000  # closed ones included; the newest are kept
+MOST_ORDERS = 3000  # live ones, then those that were paid, then the newest of the others
 WATCHED = 4096  # teams copied in a process
 
 
@@ -75,8 +77,9 @@ def watch(team_id: int) -> Watched:
 def read(team_id: int) -> Watched:
     """Read a team and its orders from the database."""
     team = Team.objects.get(pk=team_id)
-    orders = Order.objects.filter(team_id=team_id).order_by("-pk")[:MOST_ORDERS]
-    return Watched(team, tuple(reversed(orders)))
+    paid_first = F("paid_at").desc(nulls_last=True)
+    orders = Order.objects.filter(team_id=team_id).order_by("status", paid_first, "-pk")
+    return Watched(team, sorted(orders[:MOST_ORDERS], key=lambda order: order.pk))
 
 
 def live_orders(*, activity_id: int, user_id: str) -> list[Order]:

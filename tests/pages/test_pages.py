@@ -31,6 +31,8 @@ from tests.pages.scenes import (
     team_at,
     wall,
 )
+from trade import watch
+from trade.expire import GRACE, end_overdue_teams
 from trade.market import mask
 from trade.models import Order
 
@@ -181,6 +183,23 @@ def test_an_order_says_what_giving_it_back_would_mean(name: str, words: str, loo
 
     assert f"If you cancel, {words}" in page
     assert "/order/return" in page
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_members_stay_on_the_page_of_a_team_that_many_have_left(
+    ended: bool, monkeypatch: pytest.MonkeyPatch, look: Look
+) -> None:
+    monkeypatch.setattr(watch, "MOST_ORDERS", 2)
+    factories.make_activity()
+    team = factories.make_team(ME, paid=1)
+    for name in NAMES[1:4]:
+        factories.lock(name, team_id=str(team.pk))
+        factories.refund(name)
+    if ended:
+        end_overdue_teams(clock=lambda: team.expires_at + GRACE)
+
+    assert [each.user_id for each in watch.read(team.pk).orders] == [ME, NAMES[3]]
+    assert f"t-{ME}" in look(Scene(f"/t/{code_of(team, ME)}/order", ME, ""))
 
 
 @pytest.mark.parametrize(
