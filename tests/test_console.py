@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import translation
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from activity.models import Activity
+from activity.models import Activity, Offer, Sku
 from groupbuy import switches
 from groupbuy.history import text_of
 from groupbuy.models import ApiKey, Switch, digest
@@ -263,6 +263,31 @@ def test_an_activity_added_with_an_offer_that_overlaps_is_refused(operator: Clie
     body["offers-0-channel"] = make_channel("s03", "c03").pk
     operator.post(reverse("admin:activity_activity_add"), body)
     assert Activity.objects.count() == 2
+
+
+def test_an_activity_with_hundreds_of_offers_can_be_changed(operator: Client) -> None:
+    activity, channel = make_activity(), make_channel()
+    goods = [Sku(goods_id=f"g{n}", name="goods", original_price=100) for n in range(300)]
+    Sku.objects.bulk_create(goods)
+    skus = Sku.objects.filter(goods_id__startswith="g")
+    Offer.objects.bulk_create(Offer(channel=channel, sku=sku, activity=activity) for sku in skus)
+    url = reverse("admin:activity_activity_change", args=[activity.pk])
+    context = operator.get(url).context
+    form = context["adminform"].form
+    body = {each.html_name: each.value() for each in form if each.value() is not None}
+    for moment in ("start_at", "end_at"):
+        body |= {f"{moment}_0": "2036-05-01", f"{moment}_1": "00:00:00"}
+    [offers] = context["inline_admin_formsets"]
+    rows = [offers.formset.management_form, *offers.formset.initial_forms]
+    for row in rows:
+        body |= {each.html_name: each.value() for each in row if each.value() is not None}
+    body |= {"end_at_0": "2036-06-01", "name": "new", "offers-TOTAL_FORMS": len(rows) - 1}
+
+    response = operator.post(url, body)
+
+    assert response.status_code == 302
+    activity.refresh_from_db()
+    assert activity.name == "new"
 
 
 def test_only_tasks_that_exist_can_be_scheduled(operator: Client) -> None:
