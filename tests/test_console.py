@@ -1,6 +1,7 @@
 """The console: every page opens, rows of use cases cannot be edited, keys are shown once."""
 
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
-from django.utils import translation
+from django.utils import timezone, translation
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from activity.models import Activity, Offer, Sku
@@ -265,6 +266,27 @@ def test_an_activity_added_with_an_offer_that_overlaps_is_refused(operator: Clie
     assert Activity.objects.count() == 2
 
 
+def opened(operator: Client, url: str) -> dict[str, Any]:
+    """What a browser sends if the form at this URL is saved without a change."""
+    context = operator.get(url).context
+    fields = list(context["adminform"].form)
+    for inline in context["inline_admin_formsets"]:
+        fields += [*inline.formset.management_form]
+        fields += [field for row in inline.formset.initial_forms for field in row]
+    body: dict[str, Any] = {"seen": context["seen"]}
+    for field in fields:
+        value = field.value()
+        if isinstance(value, datetime):
+            value = timezone.localtime(value)
+            body |= {f"{field.html_name}_0": f"{value:%Y-%m-%d}"}
+            body |= {f"{field.html_name}_1": f"{value:%H:%M:%S}"}
+        elif value is not None and value is not False:
+            body[field.html_name] = value
+    for name in [each for each in body if each.endswith("-TOTAL_FORMS")]:
+        body[name] = body[name.replace("TOTAL", "INITIAL")]
+    return body
+
+
 def test_an_activity_with_hundreds_of_offers_can_be_changed(operator: Client) -> None:
     activity, channel = make_activity(), make_channel()
     goods = [Sku(goods_id=f"g{n}", name="goods", original_price=100) for n in range(300)]
@@ -272,22 +294,39 @@ def test_an_activity_with_hundreds_of_offers_can_be_changed(operator: Client) ->
     skus = Sku.objects.filter(goods_id__startswith="g")
     Offer.objects.bulk_create(Offer(channel=channel, sku=sku, activity=activity) for sku in skus)
     url = reverse("admin:activity_activity_change", args=[activity.pk])
-    context = operator.get(url).context
-    form = context["adminform"].form
-    body = {each.html_name: each.value() for each in form if each.value() is not None}
-    for moment in ("start_at", "end_at"):
-        body |= {f"{moment}_0": "2036-05-01", f"{moment}_1": "00:00:00"}
-    [offers] = context["inline_admin_formsets"]
-    rows = [offers.formset.management_form, *offers.formset.initial_forms]
-    for row in rows:
-        body |= {each.html_name: each.value() for each in row if each.value() is not None}
-    body |= {"end_at_0": "2036-06-01", "name": "new", "offers-TOTAL_FORMS": len(rows) - 1}
 
-    response = operator.post(url, body)
+    response = operator.post(url, opened(operator, url) | {"name": "new"})
 
     assert response.status_code == 302
     activity.refresh_from_db()
     assert activity.name == "new"
+
+
+def test_a_form_that_was_opened_before_a_change_does_not_take_it_back(operator: Client) -> None:
+    activity = make_activity()
+    url = reverse("admin:activity_activity_change", args=[activity.pk])
+    body = opened(operator, url) | {"name": "new"}
+    later = activity.end_at + timedelta(days=3)
+    operator.post(f"{url.removesuffix('change/')}extend/", {"end_at": later.isoformat()})
+
+    page = operator.post(url, body, follow=True).content.decode()
+
+    assert "It has changed in the meantime, so nothing was done. Look again." in page
+    activity.refresh_from_db()
+    assert (activity.name, activity.end_at) == ("activity", later)
+    operator.post(url, opened(operator, url) | {"name": "new"})
+    activity.refresh_from_db()
+    assert (activity.name, activity.end_at) == ("new", later)
+
+
+def test_a_form_with_an_error_keeps_what_its_operator_has_seen(operator: Client) -> None:
+    activity = make_activity()
+    url = reverse("admin:activity_activity_change", args=[activity.pk])
+    body = opened(operator, url)
+    page = operator.post(url, body | {"name": ""}).content.decode()
+
+    assert f'name="seen" value="{body["seen"]}"' in page
+    assert operator.post(url, body | {"name": "new"}).status_code == 302
 
 
 def test_only_tasks_that_exist_can_be_scheduled(operator: Client) -> None:
