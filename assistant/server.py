@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from threading import BoundedSemaphore
 from typing import Any
 
 import anyio
@@ -41,12 +42,12 @@ def build(*, allow_writes: bool = False) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer(
         "groupbuy", instructions=INSTRUCTIONS, version=settings.VERSION
     )
-    at_once = anyio.CapacityLimiter(AT_ONCE)
+    at_once, running = anyio.CapacityLimiter(AT_ONCE), BoundedSemaphore(AT_ONCE)
     offered: list[tuple[Callable[..., Any], bool]] = [(tool, True) for tool in tools.READ]
     offered += [(tool, False) for tool in writes.WRITE if allow_writes]
     for tool, only_reads in offered:
         hint = ToolAnnotations(read_only_hint=only_reads, open_world_hint=False)
-        server.add_tool(bounded(tool, at_once), annotations=hint, structured_output=False)
+        server.add_tool(bounded(tool, at_once, running), annotations=hint, structured_output=False)
     for name, about in DOCUMENTS.items():
         read = partial((settings.BASE_DIR / "docs" / f"{name}.md").read_text, "utf-8")
         _add_resource(server, name, about, read)
@@ -56,10 +57,17 @@ def build(*, allow_writes: bool = False) -> MCPServer[Any]:
     return server
 
 
-def bounded(function: Callable[..., Any], at_once: anyio.CapacityLimiter) -> Callable[..., Any]:
-    """Limit the tool's time, its answer's length, and how many run. It returns JSON or Markdown."""
+def bounded(
+    function: Callable[..., Any], at_once: anyio.CapacityLimiter, running: BoundedSemaphore
+) -> Callable[..., Any]:
+    """Limit the tool's time, its answer's length, and how many run. It returns JSON or Markdown.
+
+    at_once no longer counts a tool that was given up, although it still runs; running does.
+    """
 
     def run(arguments: dict[str, Any]) -> str:
+        if not running.acquire(timeout=SECONDS):
+            raise ToolError("Other tools are still running.")
         try:
             with override("en"):
                 return _text(function(**arguments))
@@ -67,6 +75,7 @@ def bounded(function: Callable[..., Any], at_once: anyio.CapacityLimiter) -> Cal
             raise ToolError(f"{type(exc).__name__}: {exc}"[:500]) from exc
         finally:
             connections.close_all()
+            running.release()
 
     async def tool(**arguments: Any) -> str:
         try:

@@ -4,15 +4,18 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from hashlib import sha256
+from typing import Any, cast
 
 from django.apps import apps
+from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 from django.forms import ModelChoiceField
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
@@ -49,6 +52,38 @@ class KeepsValues(ModelAdmin):
         if text := self.helps.get(db_field.name):
             kwargs["help_text"] = text
         return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Refuse a form whose row has changed since: it would take that change back."""
+        seen, row = request.POST.get("seen"), None
+        if seen:
+            row = self.get_object(request, unquote(object_id))
+        if row and seen != self._state(request, row):
+            text = _("It has changed in the meantime, so nothing was done. Look again.")
+            messages.error(request, text)
+            return HttpResponseRedirect(request.get_full_path())
+        return cast(
+            "HttpResponse", super().change_view(request, object_id, form_url, extra_context)
+        )
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any
+    ) -> HttpResponse:
+        if request.method == "POST":  # with errors: the row has values that were not saved
+            context["seen"] = request.POST.get("seen", "")
+        elif obj and self.has_change_permission(request, obj):
+            context["seen"] = self._state(request, obj)
+        page = super().render_change_form(request, context, *args, obj=obj, **kwargs)
+        return cast("HttpResponse", page)
+
+    def _state(self, request: HttpRequest, row: Model) -> str:
+        """A digest of the values that the form of the row can change."""
+        names = self.get_form(request, row, change=True).base_fields
+        fields = [field for field in row._meta.concrete_fields if field.name in names]
+        texts = [f"{field.name}={field.value_to_string(row)}" for field in fields]
+        return sha256("\n".join(texts).encode()).hexdigest()[:16]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Refuse to filter by a hidden field: what matches would tell its value bit by bit."""

@@ -280,6 +280,7 @@ STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "media/"
 MEDIA_ROOT = VAR_DIR / "media"  # uploaded pictures of goods
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 25_000  # the form of an activity has 4 for each offer
 
 # --- Log ------------------------------------------------------------------------------------
 

@@ -349,6 +349,38 @@ def test_a_long_answer_is_cut_and_a_slow_one_ends(monkeypatch: pytest.MonkeyPatc
     assert "No answer within" in result.content[0].text
 
 
+def test_a_tool_that_was_given_up_still_counts_as_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, lock, most, now = threading.Event(), threading.Lock(), 0, 0
+
+    def slow() -> str:
+        """A slow tool."""
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+        done.wait(10)
+        with lock:
+            now -= 1
+        return "answer"
+
+    monkeypatch.setattr(tools, "READ", (slow,))
+    monkeypatch.setattr(server, "SECONDS", 0.2)
+    monkeypatch.setattr(server, "AT_ONCE", 2)
+    built = server.build()
+
+    async def ask() -> list[Any]:
+        async with server_client(built) as client:
+            results = [await client.call_tool("slow", {}) for _ in range(4)]
+            done.set()
+            while now:
+                await anyio.sleep(0.01)
+            return [*results, await client.call_tool("slow", {})]
+
+    results = anyio.run(ask)
+    assert [each.is_error for each in results] == [True, True, True, True, False]
+    assert most == 2
+
+
 def test_resources_and_prompts(reading: Any) -> None:
     async def read() -> tuple[list[str], str, str, str]:
         async with server_client(reading) as client:

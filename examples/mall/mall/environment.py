@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mall import keys
+
 BOOLEANS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
 
@@ -81,6 +83,5 @@ def secret_key(name: str, path: Path, *, may_make: bool) -> str:
         sys.exit(f"{name} is not set: expected a long random text.")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(48))
+        keys.add(path, secrets.token_urlsafe(48).encode())
     return path.read_text()

@@ -1,4 +1,4 @@
-"""Key pairs for the demo: one for the application, one for the pretend Alipay."""
+"""Keys for the demo: pairs for the application and for the pretend Alipay, and new key files."""
 
 import os
 from contextlib import suppress
@@ -20,11 +20,11 @@ def make_demo_keys(directory: Path) -> None:
     for name in ("app", "alipay"):
         private, public = (directory / f"{name}_{half}.pem" for half in ("private", "public"))
         if not private.exists():
-            _add(private, _new_key())
+            add(private, _new_key())
         if not public.exists():
             key = serialization.load_pem_private_key(private.read_bytes(), password=None)
             kind = serialization.PublicFormat.SubjectPublicKeyInfo
-            _add(public, key.public_key().public_bytes(PEM, kind))
+            add(public, key.public_key().public_bytes(PEM, kind))
 
 
 def _new_key() -> bytes:
@@ -32,7 +32,7 @@ def _new_key() -> bytes:
     return key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
-def _add(path: Path, content: bytes) -> None:
+def add(path: Path, content: bytes) -> None:
     """Write a complete file that only its owner can read, unless it exists."""
     with NamedTemporaryFile(dir=path.parent) as file:
         file.write(content)
