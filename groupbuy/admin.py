@@ -1,6 +1,5 @@
 """Console pages of channels, API keys and switches."""
 
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -45,18 +44,6 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
         "title": _("You do not have the permission for this page")
     }
     return render(request, "admin/forbidden.html", context, status=403)
-
-
-class MomentInput(UnfoldAdminTextInputWidget):
-    """The browser's own date and time picker."""
-
-    input_type = "datetime-local"
-
-    def format_value(self, value: Any) -> str | None:
-        if isinstance(value, datetime):
-            return f"{value:%Y-%m-%dT%H:%M}"  # the only form that the picker reads
-        text: str | None = super().format_value(value)
-        return text
 
 
 @admin.register(Channel)

@@ -148,10 +148,28 @@ def test_the_console_explains(operator: Client) -> None:
 
     assert "May join, for 80.00." in may_join
     assert "E0002" in refused
-    assert "Enter a valid date/time." in unreadable
+    error = "At that time: “soon” is not a date and time such as 2026-05-01 12:30."
+    assert error in unreadable
     viewer = Client()
     viewer.force_login(User.objects.create_user("nobody", is_staff=True))
     assert viewer.get(page).status_code == 403
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00", "9999-12-31T23:59", "1999-12-31T23:59:59"])
+def test_the_console_refuses_years_far_away_and_keeps_the_text(operator: Client, at: str) -> None:
+    asked = {"channel": make_activity().offers.get().channel_id, "user_id": "u", "at": at}
+
+    page = operator.get("/admin/activity/activity/explain/", asked).content.decode()
+
+    assert f"At that time: “{at}” is not in the years 2000 to 2099." in page
+    assert f'<input type="datetime-local" name="at" value="{at}"' in page
+
+
+@pytest.mark.parametrize("at", ["soon", "2036-02-31T12:00", "2036-05-01 12:00+08:00 or so"])
+def test_a_text_that_the_picker_would_drop_stays_in_a_plain_field(operator: Client, at: str) -> None:
+    page = operator.get("/admin/activity/activity/explain/", {"user_id": "u", "at": at})
+
+    assert f'<input type="text" name="at" value="{at}"' in page.content.decode()
 
 
 TRIAL = "/api/v1/gbm/trade/trial"
