@@ -29,11 +29,11 @@ from activity.import_admin import ImportsGoods
 from activity.models import Activity, Discount, Offer, Sku
 from activity.offer_rows import OfferInline, prices
 from activity.trial import Trial, TrialQuery
-from groupbuy.admin import MomentInput
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.durations import MinutesField, duration
 from groupbuy.history import KeepsValues
 from groupbuy.models import Channel
+from groupbuy.moments import YEARS, MomentField
 from tag.admin import save_changed
 
 Status = Activity.Status
@@ -138,9 +138,7 @@ class TrialForm(forms.Form):
     user_id = forms.CharField(
         label=_("user id"), max_length=64, widget=UnfoldAdminTextInputWidget()
     )
-    at = forms.DateTimeField(
-        label=_("at that time; empty: now"), required=False, widget=MomentInput()
-    )
+    at = MomentField(label=_("at that time"), required=False, help_text=_("Empty: now."))
 
     def to_query(self) -> TrialQuery:
         channel, sku = self.cleaned_data["channel"], self.cleaned_data["sku"]
@@ -225,19 +223,21 @@ class ActivityAdmin(UsedRowsStay):
 
     @action(description=_("Calendar"), url_path="calendar", permissions=["view"])
     def calendar(self, request: HttpRequest) -> HttpResponse:
-        """The calendar page. Without a date of FIRST_YEARS in the query it starts a week ago."""
+        """The calendar page. Without a date of YEARS in the query it starts a week ago."""
         days = next((each for each in calendar.DAYS if str(each) == request.GET.get("days")), None)
         try:
             first = parse_date(request.GET.get("first", ""))
         except ValueError:
             first = None
-        if first and first.year not in calendar.FIRST_YEARS:
+        if first and first.year not in YEARS:
             first = None
         shown = calendar.read(first=first, days=days or calendar.DAYS[0], now=timezone.now())
         names = (_("6 weeks"), _("half a year"))
         context = self.admin_site.each_context(request) | {
             "title": _("Calendar of activities"),
             "calendar": shown,
+            "unreadable": "" if first else request.GET.get("first", "")[:50],
+            "years": (YEARS[0], YEARS[-1]),
             "choices": list(zip(calendar.DAYS, names, strict=True)),
             "legend": [
                 ("team", Status.IN_EFFECT.label),

@@ -19,7 +19,6 @@ WIDTH = 100  # of the whole calendar: bars are placed in per cent
 MOST = 200  # activities shown, the earliest ones
 DAYS = (42, 182)  # choices of the length
 BEFORE = timedelta(days=7)  # how far before today the calendar starts by default
-FIRST_YEARS = range(2000, 2100)  # in which a calendar may start
 STEP = {42: 7, 182: 26}  # days between two marks: equal parts
 DAY = timedelta(days=1)
 

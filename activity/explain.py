@@ -15,9 +15,11 @@ from activity import catalog
 from activity.catalog import LiveOffer
 from activity.models import LIVE
 from activity.trial import Trial, TrialQuery, activity_bucket, run_trial
-from groupbuy import switches
+from groupbuy import switch_words, switches
 from groupbuy.errors import ErrorCode
 from groupbuy.models import Switch
+
+Key = Switch.Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +44,21 @@ def _step(rule: str, saw: str, refused: bool, advice: str) -> Step:
 
 
 def _switches(query: TrialQuery, trial: Trial) -> Iterator[Step]:
+    name, value = switch_words.label(Key.DOWNGRADE), switches.text(Key.DOWNGRADE)
     yield _step(
         _("Group buying is switched on"),
-        f"downgradeSwitch = {switches.text(Switch.Key.DOWNGRADE)}",
+        _("%(name)s: %(value)s") % {"name": name, "value": value},
         ErrorCode.DOWNGRADED in trial.refusals,
-        _("Set the switch downgradeSwitch to 0."),
+        _("Set the switch “%(name)s” to 0.") % {"name": name},
     )
     bucket = switches.bucket(query.user_id)
+    said = {"name": switch_words.label(Key.CUT_RANGE), "bucket": bucket}
+    said["range"] = switches.text(Key.CUT_RANGE)
     yield _step(
-        _("The switch cutRange admits this user"),
-        _("cutRange = %(range)s; this user is admitted from %(bucket)s on")
-        % {"range": switches.text(Switch.Key.CUT_RANGE), "bucket": bucket},
+        _("The switch “%(name)s” admits this user") % said,
+        _("%(range)s per cent; this user is admitted from %(bucket)s on") % said,
         not trial.in_cut_range,
-        _("Set the switch cutRange to %(bucket)s or more.") % {"bucket": bucket},
+        _("Set the switch “%(name)s” to %(bucket)s or more.") % said,
     )
 
 

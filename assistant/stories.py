@@ -73,9 +73,14 @@ def _teams(number: str, now: datetime) -> Iterator[dict[str, Any]]:
 
 def _as_text(events: list[timeline.Happened]) -> list[str]:
     """One line for each event. An attempt's detail contains the response of the mall's server."""
-    texts = [f"{each.at.isoformat()} {each.what} {each.detail}".strip() for each in events]
+    texts = [_line(each) for each in events]
     left = len(texts) - EVENTS
     return [*texts[:EVENTS], *([f"{left} more events"] if left > 0 else [])]
+
+
+def _line(event: timeline.Happened) -> str:
+    parts = (event.at.isoformat(), event.what, event.detail, event.key)
+    return " ".join(part for part in parts if part)
 
 
 def _lines(number: str) -> list[str]:

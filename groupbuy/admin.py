@@ -1,6 +1,5 @@
 """Console pages of channels, API keys and switches."""
 
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -26,6 +25,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from groupbuy import (
     accounts,  # noqa: F401  registers itself
     gcra,
+    switch_words,
     switches,
     throttling,
 )
@@ -45,18 +45,6 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
         "title": _("You do not have the permission for this page")
     }
     return render(request, "admin/forbidden.html", context, status=403)
-
-
-class MomentInput(UnfoldAdminTextInputWidget):
-    """The browser's own date and time picker."""
-
-    input_type = "datetime-local"
-
-    def format_value(self, value: Any) -> str | None:
-        if isinstance(value, datetime):
-            return f"{value:%Y-%m-%dT%H:%M}"  # the only form that the picker reads
-        text: str | None = super().format_value(value)
-        return text
 
 
 @admin.register(Channel)
@@ -155,9 +143,17 @@ class SwitchChangeInline(TabularInline):
     extra = 0
     per_page = 25
     hide_title = True
-    fields = ["at", "by", "before", "after", "reason", "confirmed_by"]
+    fields = ["at", "by", "shown_before", "shown_after", "reason", "confirmed_by"]
     readonly_fields = fields
     ordering = ["-id"]
+
+    @admin.display(description=_("before"))
+    def shown_before(self, change: SwitchChange) -> str:
+        return switch_words.shown(change.switch_id, change.before)
+
+    @admin.display(description=_("after"))
+    def shown_after(self, change: SwitchChange) -> str:
+        return switch_words.shown(change.switch_id, change.after)
 
     def has_add_permission(self, request: HttpRequest, obj: Switch | None = None) -> bool:
         return False
@@ -175,14 +171,14 @@ class SwitchAdmin(Proposes, ModelAdmin):
 
     verbs = ("view", "change")
     form = SwitchForm
-    list_display = ["label", "key_name", "value", "changed_at", "changed_by"]
-    readonly_fields = ["label", "key_name"]
+    list_display = ["label", "key_name", "shown_value", "changed_at", "changed_by"]
+    readonly_fields = ["label", "key_name", "shown_value"]
     inlines = [SwitchChangeInline]
     actions_list = ["blocked"]
 
     def get_fields(self, request: HttpRequest, obj: Switch | None = None) -> list[str]:
-        asks = ["reason"] if self.has_change_permission(request, obj) else []
-        return ["label", "key_name", "value", *asks]
+        may_change = self.has_change_permission(request, obj)
+        return ["label", "key_name", *(["value", "reason"] if may_change else ["shown_value"])]
 
     @admin.display(description=_("switch"), ordering="key")
     def label(self, switch: Switch) -> str:
@@ -191,6 +187,10 @@ class SwitchAdmin(Proposes, ModelAdmin):
     @admin.display(description=_("key"))
     def key_name(self, switch: Switch) -> str:
         return switch.key
+
+    @admin.display(description=_("value"), ordering="value")
+    def shown_value(self, switch: Switch) -> str:
+        return switch_words.shown(switch.key, switch.value)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -22,7 +22,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from groupbuy import rows, switches
+from groupbuy import rows, switch_words, switches
 from groupbuy.models import Proposal, Switch
 
 State = Proposal.State
@@ -87,10 +87,14 @@ def fields(proposal: Proposal) -> list[Any]:
 def shown(proposal: Proposal) -> Iterator[tuple[str, str, str]]:
     """Name, value before and value after of each field, for people."""
     for field in fields(proposal):
-        before, after = (
-            dict(field.flatchoices).get(text, text) or "–" for text in _values(proposal, field)
-        )
+        before, after = (_shown(proposal, field, text) for text in _values(proposal, field))
         yield str(field.verbose_name), str(before), str(after)
+
+
+def _shown(proposal: Proposal, field: Any, text: str) -> str:
+    if proposal.model == Switch._meta.label:
+        return switch_words.shown(proposal.key, text)
+    return dict(field.flatchoices).get(text, text) or "–"
 
 
 def _confirm(proposal_id: int, by: User, now: datetime) -> None:

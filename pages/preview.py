@@ -24,7 +24,7 @@ from activity.catalog import LiveOffer, live_offer
 from activity.models import Activity, Offer
 from activity.trial import judge
 from groupbuy import channels
-from groupbuy.admin import MomentInput
+from groupbuy.moments import MomentField
 from pages.headers import HEADERS, dress
 from pages.offers import OfferView, view_of
 from pages.views import offer_context
@@ -51,9 +51,7 @@ class ShopperForm(forms.Form):
         required=False,
         widget=UnfoldAdminSelectWidget,
     )
-    at = forms.DateTimeField(
-        label=_("at that time; empty: now"), required=False, widget=MomentInput
-    )
+    at = MomentField(label=_("at that time"), required=False, help_text=_("Empty: now."))
 
 
 def choose(request: HttpRequest, activity_id: int, offer_id: int) -> HttpResponse:

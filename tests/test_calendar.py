@@ -103,4 +103,6 @@ def test_the_page(query: str) -> None:
         assert "No activity in these days." in page
     else:
         assert "conflicts with 2 second" in page
+        refused = "is not a date such as 2026-05-01 in the years 2000 to 2099"
+        assert (refused in page) is ("first" in query)
         assert ' style="' not in page[page.index('class="gantt"') : page.index("</ol>")]

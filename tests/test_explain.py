@@ -61,8 +61,10 @@ def test_the_switches_are_explained() -> None:
 
     assert trial.refusals == (ErrorCode.DOWNGRADED, ErrorCode.OUTSIDE_CUT_RANGE)
     assert refused(steps) == {
-        "Group buying is switched on": "Set the switch downgradeSwitch to 0.",
-        "The switch cutRange admits this user": f"Set the switch cutRange to {bucket} or more.",
+        "Group buying is switched on": "Set the switch “Refuse every trial” to 0.",
+        "The switch “Percentage of users admitted” admits this user": (
+            f"Set the switch “Percentage of users admitted” to {bucket} or more."
+        ),
     }
     set_switch("downgradeSwitch", "0")
     set_switch("cutRange", str(bucket))
@@ -147,11 +149,34 @@ def test_the_console_explains(operator: Client) -> None:
     unreadable = operator.get(page, asked | {"at": "soon"}).content.decode()
 
     assert "May join, for 80.00." in may_join
-    assert "E0002" in refused
-    assert "Enter a valid date/time." in unreadable
+    assert "No group-buying offer for these goods <small>E0002</small>" in refused
+    assert "cutRange" not in may_join
+    assert "downgradeSwitch" not in may_join
+    error = "At that time: “soon” is not a date and time such as 2026-05-01 12:30."
+    assert error in unreadable
     viewer = Client()
     viewer.force_login(User.objects.create_user("nobody", is_staff=True))
     assert viewer.get(page).status_code == 403
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00", "9999-12-31T23:59", "1999-12-31T23:59:59"])
+def test_the_console_refuses_years_far_away_and_keeps_the_text(operator: Client, at: str) -> None:
+    channel = make_activity().offers.get().channel_id
+    asked = {"channel": str(channel), "user_id": "u", "at": at}
+
+    page = operator.get("/admin/activity/activity/explain/", asked).content.decode()
+
+    assert f"At that time: “{at}” is not in the years 2000 to 2099." in page
+    assert f'<input type="datetime-local" name="at" value="{at}"' in page
+
+
+@pytest.mark.parametrize("at", ["soon", "2036-02-31T12:00", "2036-05-01 12:00+08:00 or so"])
+def test_a_text_that_the_picker_would_drop_stays_in_a_plain_field(
+    operator: Client, at: str
+) -> None:
+    page = operator.get("/admin/activity/activity/explain/", {"user_id": "u", "at": at})
+
+    assert f'<input type="text" name="at" value="{at}"' in page.content.decode()
 
 
 TRIAL = "/api/v1/gbm/trade/trial"

@@ -103,16 +103,18 @@ def test_an_order_shows_its_events_in_order(operator: Client) -> None:
     events = timeline.of_order(Order.objects.get(pk=order.pk))
 
     assert [(event.what, event.detail) for event in events] == [
-        ("sent again: “lost”", f"{promise.key} · operator"),  # now, which is before NOW
+        ("sent again: “lost”", "team complete · operator"),  # now, which is before NOW
         ("seat locked", ""),
         ("paid", ""),
         ("the mall reported the payment", ""),
         ("team complete", str(team.pk)),
-        ("notification promised: team complete", promise.key),
-        ("attempt 1", f"{promise.key}: answered 500, 20 ms"),
+        ("notification promised: team complete", ""),
+        ("attempt 1 to notify: team complete", "answered 500, 20 ms"),
     ]
+    keys = [event.key for event in events]
+    assert keys == [promise.key, "", "", "", "", promise.key, promise.key]
     page = operator.get(f"/admin/trade/order/{order.pk}/change/").content.decode()
-    assert "attempt 1" in page
+    assert f"answered 500, 20 ms</small> <code>{promise.key}</code>" in page
     assert "The team is complete. Notification to the mall: new." in strip_tags(page)
     assert f'href="/admin/trade/order/?q={order.user_id}"' in page
 

@@ -159,7 +159,10 @@ def test_why_an_order_ended_so(reading: Any, log: LogFile) -> None:
 
     [found] = by_mall["found"]
     assert (found["team"], found["channel"], found["shopper"]) == (str(team.pk), "s01/c01", "a")
-    assert re.search(r"attempt 1 team_success-\d+: answered 410 'no such shop'", str(found))
+    assert re.search(
+        r"attempt 1 to notify: team complete answered 410 'no such shop', \d+ ms team_success-\d+",
+        str(found),
+    )
     assert by_us["found"] == [found]
     assert of_team["found"][0]["seats"] == {"paid": 1, "taken": 1, "in all": 1}
     assert any("given up: answered 410" in line for line in of_team["log"])

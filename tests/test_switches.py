@@ -1,6 +1,7 @@
 """Live switches (动态配置), and the in-process copies of them."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.test import Client
 from rest_framework.test import APIClient
 
 from activity.models import Activity
@@ -327,3 +330,21 @@ def test_cache_switch_bypasses_the_copies(monkeypatch: pytest.MonkeyPatch) -> No
     snapshot.get()
     snapshot.get()
     assert len(loads) == 3
+
+
+@pytest.mark.django_db
+def test_the_console_shows_a_rate_in_words_and_takes_it_as_before() -> None:
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(User.objects.create_superuser("operator"))
+    url = "/admin/groupbuy/switch/tradeUserLimit/change/"
+    rows: dict[str, Any] = {"changes-TOTAL_FORMS": 0, "changes-INITIAL_FORMS": 0}
+    client.post(url, rows | {"value": "90/10", "reason": "sale"})
+
+    listed, page = (client.get(each).content.decode() for each in ("/admin/groupbuy/switch/", url))
+
+    assert "90 per 10 s" in listed
+    assert "2000 per 1 s" in listed
+    assert "90/10" not in listed
+    assert re.findall(r"\d+ per 10 s", page) == ["60 per 10 s", "90 per 10 s"]  # before, after
+    assert 'name="value" value="90/10"' in page
+    assert "30/10 is a burst of 30, refilled over 10 seconds" in page

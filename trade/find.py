@@ -45,7 +45,7 @@ def _by_number(term: str, user: Any) -> Iterator[Found]:
         yield _found(team, str(team.get_status_display()))
     keys = lists.promise_keys(term)
     for promise in _seen(user, NotifyTask.objects.filter(key__in=keys)):
-        yield _found(promise, labels.of_promise(promise)[1])
+        yield _found(promise, f"{labels.event_of(promise)} · {labels.of_promise(promise)[1]}")
 
 
 def _by_shopper(term: str, user: Any) -> Iterator[Found]:

@@ -16,9 +16,9 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
-from groupbuy.admin import MomentInput
 from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
 from groupbuy.history import log_act
+from groupbuy.moments import MomentField
 from trade import labels, lists, timeline
 from trade.act_admin import PromiseActs, ReasonForm, user_id
 from trade.acts import Act, send_again
@@ -49,10 +49,8 @@ class ReplayForm(ReasonForm):
         required=False,
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "mall.example.com:https"}),
     )
-    since = forms.DateTimeField(
-        label=_("created at or after"), required=False, widget=MomentInput()
-    )
-    until = forms.DateTimeField(label=_("created before"), required=False, widget=MomentInput())
+    since = MomentField(label=_("created at or after"), required=False)
+    until = MomentField(label=_("created before"), required=False)
     delivered = forms.BooleanField(
         label=_("also delivered ones"), required=False, widget=UnfoldBooleanWidget()
     )

@@ -15,26 +15,22 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from activity.models import Activity
 from activity.plans import copy_activity, extend
-from groupbuy.admin import MomentInput
 from groupbuy.fields import read_id
+from groupbuy.moments import MomentField
 from trade.models import Team
 
 MINUTE = timedelta(minutes=1)
 LAST = datetime(9999, 12, 31, tzinfo=UTC)  # of an activity that never ends
 
 
-class Moment(forms.DateTimeField):
-    widget = MomentInput
-
-
 class CopyForm(forms.Form):
     name = forms.CharField(label=_("name"), max_length=128, widget=UnfoldAdminTextInputWidget)
-    start_at = Moment(label=_("start"))
-    end_at = Moment(label=_("end"))
+    start_at = MomentField(label=_("start"))
+    end_at = MomentField(label=_("end"))
 
 
 class ExtendForm(forms.Form):
-    end_at = Moment(label=_("new end"))
+    end_at = MomentField(label=_("new end"))
 
 
 class CopiesAndExtends:

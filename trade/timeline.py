@@ -29,6 +29,7 @@ class Happened(NamedTuple):
     what: str
     detail: str = ""
     url: str = ""
+    key: str = ""  # of the notification that it is about
     seats: str = ""  # of the team, after it
 
 
@@ -131,13 +132,14 @@ def _notifications(promises: list[NotifyTask]) -> Iterator[Happened]:
     by_key = {promise.pk: promise for promise in promises}
     for promise in promises:
         what = _("notification promised: %(event)s") % {"event": event_of(promise)}
-        yield Happened(promise.created_at, what, promise.key, _page(promise))
+        yield Happened(promise.created_at, what, "", _page(promise), promise.key)
     tries = NotifyAttempt.objects.filter(task__in=by_key).order_by("-pk")[:MOST]
     for attempt in tries:
-        answer = attempt.error or f"HTTP {attempt.status_code}"
-        what = _("attempt %(number)d") % {"number": attempt.number}
-        detail = f"{by_key[attempt.task_id]}: {answer}, {attempt.duration_ms} ms"
-        yield Happened(attempt.started_at, what, detail, _page(by_key[attempt.task_id]))
+        promise, answer = by_key[attempt.task_id], attempt.error or f"HTTP {attempt.status_code}"
+        said = {"number": attempt.number, "event": event_of(promise)}
+        what = _("attempt %(number)d to notify: %(event)s") % said
+        detail = f"{answer}, {attempt.duration_ms} ms"
+        yield Happened(attempt.started_at, what, detail, _page(promise), promise.key)
 
 
 def _acts(rows: dict[str, Any], model: type[Model], **where: str) -> Iterator[Happened]:
@@ -145,9 +147,12 @@ def _acts(rows: dict[str, Any], model: type[Model], **where: str) -> Iterator[Ha
     kind = ContentType.objects.get_for_model(model)
     acts = LogEntry.objects.filter(content_type=kind, object_id__in=list(rows), **where)
     for act in acts.select_related("user")[:MOST]:
-        row = rows[str(act.object_id)]
-        detail = f"{row} · {act.user.get_username()}"
-        yield Happened(act.action_time, history.text_of(act), detail, _page(row))
+        row, who = rows[str(act.object_id)], act.user.get_username()
+        is_promise = isinstance(row, NotifyTask)
+        about = event_of(row) if is_promise else row
+        key = row.key if is_promise else ""
+        said = history.text_of(act)
+        yield Happened(act.action_time, said, f"{about} · {who}", _page(row), key)
 
 
 def _closings(team: Team) -> Iterator[Happened]:

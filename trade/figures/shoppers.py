@@ -137,7 +137,7 @@ def refused(business: Business) -> Picture:
         picture.text(draw.WIDTH / 2, 24, picture.summary, anchor="middle")
     for n, (code, count) in enumerate(totals.most_common(MOST_REASONS)):
         y = 4 + n * row
-        picture.text(0, y + 11, f"{code} {_reason(code)}")
+        picture.text(0, y + 11, f"{_reason(code)} · {code}")
         picture.bar("failed", 0, y + 17, (draw.WIDTH - 60) * count / most, 10, f"{count}")
         picture.text(draw.WIDTH, y + 26, draw.short(count), anchor="end", colour="value")
     return Picture(
