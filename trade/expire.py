@@ -109,7 +109,7 @@ def _sweep(
 def expire_activities(*, now: datetime) -> int:
     """Mark activities past their end as expired; return how many.
 
-    A paused one waits until none of its teams is forming: those of an expired activity take members.
+    A paused one waits until none of its teams is forming: teams of an expired one take members.
     """
     in_effect, paused = Activity.Status.IN_EFFECT, Activity.Status.PAUSED
     over = Activity.objects.filter(end_at__lte=now)
