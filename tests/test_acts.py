@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
 from groupbuy import history
 from tests.factories import lock, make_activity, make_promise, refund, settle
 from tests.racing import overtake
-from trade import acts
+from trade import acts, expire
 from trade.invariants import check_all
 from trade.models import NotifyTask, Order, Team
 from trade.notify import outbox
@@ -141,6 +141,22 @@ def test_a_team_is_ended_and_the_money_goes_back(operator: Client) -> None:
     assert {status for status, _reason in states().values()} == {2}
     assert notified() == ["paid_unformed", "paid_unformed", "unpaid_unlock"]
     assert broken() == []
+
+
+def test_an_act_that_collides_again_and_again_does_nothing(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collide(*_arguments: Any, **_named: Any) -> None:
+        raise OperationalError(1213, "Deadlock found")
+
+    monkeypatch.setattr(expire, "end_team", collide)
+    team = team_of("a", paid=1)
+
+    page = act(operator, team, "fail")
+
+    assert "It has changed in the meantime, so nothing was done. Look again." in page
+    team.refresh_from_db()
+    assert team.status == Team.Status.FORMING
 
 
 def test_a_notification_is_sent_again_from_its_page(operator: Client) -> None:

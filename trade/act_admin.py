@@ -18,6 +18,7 @@ from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from groupbuy.errors import GroupBuyError
 from groupbuy.fields import read_id
 from trade import acts
 from trade.acts import Act
@@ -69,7 +70,7 @@ class Acts:
             seen = request.POST.get("seen", "")
             try:
                 plan.do(Act(user_id(request), form.cleaned_data["reason"], seen))
-            except acts.ChangedError:
+            except (acts.ChangedError, GroupBuyError):  # the latter after too many collisions
                 text = _("It has changed in the meantime, so nothing was done. Look again.")
                 messages.error(request, text)
                 return HttpResponseRedirect(request.path)
