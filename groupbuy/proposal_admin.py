@@ -16,6 +16,7 @@ from unfold.decorators import display
 
 from groupbuy import proposals
 from groupbuy.biglists import ReadOnly, State, StateFilter
+from groupbuy.errors import GroupBuyError
 from groupbuy.fields import read_id
 from groupbuy.models import Proposal
 
@@ -128,6 +129,8 @@ class ProposalAdmin(ReadOnly, ModelAdmin):
         except ValidationError as exc:
             for text in exc.messages:
                 messages.error(request, text)
+        except GroupBuyError as exc:  # after too many collisions
+            messages.error(request, str(exc.error.message))
         else:
             was_made = decision == "confirm"
             done = gettext("The change was made.") if was_made else gettext("Nothing was changed.")

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import Client
 from django.utils import translation
 from rest_framework.test import APIClient
@@ -179,6 +179,22 @@ def test_any_field_of_the_row_counts(operator: Client, second: Client) -> None:
 
     assert "so nothing was done: propose the change again." in decide(second, proposal, "confirm")
     assert everything() == before
+
+
+def test_a_decision_that_collides_again_and_again_decides_nothing(
+    operator: Client, second: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collide(*_arguments: Any) -> None:
+        raise OperationalError(1213, "Deadlock found")
+
+    proposal = propose(operator, "target")
+    monkeypatch.setattr(proposals, "_write", collide)
+
+    page = decide(second, proposal, "confirm")
+
+    assert "Two requests collided, please try again" in page
+    proposal.refresh_from_db()
+    assert proposal.state == STATES.WAITING
 
 
 @pytest.mark.parametrize(
