@@ -69,13 +69,19 @@ class KeepsValues(ModelAdmin):
         )
 
     def render_change_form(
-        self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any
+        self,
+        request: HttpRequest,
+        context: Any,
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
     ) -> HttpResponse:
         if request.method == "POST":  # with errors: the row has values that were not saved
             context["seen"] = request.POST.get("seen", "")
         elif obj and self.has_change_permission(request, obj):
             context["seen"] = self._state(request, obj)
-        page = super().render_change_form(request, context, *args, obj=obj, **kwargs)
+        page = super().render_change_form(request, context, add, change, form_url, obj)
         return cast("HttpResponse", page)
 
     def _state(self, request: HttpRequest, row: Model) -> str:
