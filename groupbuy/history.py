@@ -57,10 +57,10 @@ class KeepsValues(ModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """Refuse a form whose row has changed since: it would take that change back."""
-        seen, row = request.POST.get("seen"), None
-        if seen:
-            row = self.get_object(request, unquote(object_id))
-        if row and seen != self._state(request, row):
+        seen = request.POST.get("seen")
+        row = self.get_object(request, unquote(object_id)) if seen else None
+        may = row and self.has_change_permission(request, row)
+        if row and may and seen != self._state(request, row):
             text = _("It has changed in the meantime, so nothing was done. Look again.")
             messages.error(request, text)
             return HttpResponseRedirect(request.get_full_path())
