@@ -69,19 +69,14 @@ class KeepsValues(ModelAdmin):
         )
 
     def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Any,
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Any = None,
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
+        row = kwargs.get("obj")
         if request.method == "POST":  # with errors: the row has values that were not saved
             context["seen"] = request.POST.get("seen", "")
-        elif obj and self.has_change_permission(request, obj):
-            context["seen"] = self._state(request, obj)
-        page = super().render_change_form(request, context, add, change, form_url, obj)
+        elif row and self.has_change_permission(request, row):
+            context["seen"] = self._state(request, row)
+        page = super().render_change_form(request, context, *args, **kwargs)
         return cast("HttpResponse", page)
 
     def _state(self, request: HttpRequest, row: Model) -> str:
