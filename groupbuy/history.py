@@ -57,10 +57,10 @@ class KeepsValues(ModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """Refuse a form whose row has changed since: it would take that change back."""
-        seen, row = request.POST.get("seen"), None
-        if seen:
-            row = self.get_object(request, unquote(object_id))
-        if row and seen != self._state(request, row):
+        seen = request.POST.get("seen")
+        row = self.get_object(request, unquote(object_id)) if seen else None
+        may = row and self.has_change_permission(request, row)
+        if row and may and seen != self._state(request, row):
             text = _("It has changed in the meantime, so nothing was done. Look again.")
             messages.error(request, text)
             return HttpResponseRedirect(request.get_full_path())
@@ -69,13 +69,14 @@ class KeepsValues(ModelAdmin):
         )
 
     def render_change_form(
-        self, request: HttpRequest, context: Any, *args: Any, obj: Any = None, **kwargs: Any
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse:
+        row = kwargs.get("obj")
         if request.method == "POST":  # with errors: the row has values that were not saved
             context["seen"] = request.POST.get("seen", "")
-        elif obj and self.has_change_permission(request, obj):
-            context["seen"] = self._state(request, obj)
-        page = super().render_change_form(request, context, *args, obj=obj, **kwargs)
+        elif row and self.has_change_permission(request, row):
+            context["seen"] = self._state(request, row)
+        page = super().render_change_form(request, context, *args, **kwargs)
         return cast("HttpResponse", page)
 
     def _state(self, request: HttpRequest, row: Model) -> str:

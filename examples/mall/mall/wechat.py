@@ -52,7 +52,7 @@ def read_scan(body: bytes) -> Scan | None:
     """The scan that a signed message reports, or None. Raises ValueError if it is not XML."""
     try:
         message = fromstring(body)
-    except (ParseError, DefusedXmlException) as exc:
+    except (ParseError, LookupError, DefusedXmlException) as exc:  # LookupError: its encoding
         raise ValueError(f"not a message: {exc!r}") from exc
     fields = {child.tag: (child.text or "").strip() for child in message}
     if fields.get("MsgType") != "event" or fields.get("Event") not in ("SCAN", "subscribe"):

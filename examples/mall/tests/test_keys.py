@@ -1,5 +1,6 @@
 """The demo's key pairs are made once, even by processes that start together."""
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,18 +45,18 @@ def test_the_demos_secret_key_is_complete_as_soon_as_it_is_there(
 ) -> None:
     """The loop and the web server start together: one may look while the other one writes."""
     monkeypatch.delenv("MALL_SECRET_KEY", raising=False)
-    path, made = tmp_path / "secret_key", environment.secrets.token_urlsafe
+    path, made = tmp_path / "secret_key", secrets.token_urlsafe
     looked: list[str] = []
 
     def key() -> str:
         return environment.secret_key("MALL_SECRET_KEY", path, may_make=True)
 
     def slowly(length: int) -> str:
-        monkeypatch.setattr(environment.secrets, "token_urlsafe", made)
+        monkeypatch.setattr(secrets, "token_urlsafe", made)
         looked.append(key())
         return made(length)
 
-    monkeypatch.setattr(environment.secrets, "token_urlsafe", slowly)
+    monkeypatch.setattr(secrets, "token_urlsafe", slowly)
     assert [key()] == looked
     assert len(looked[0]) == 64
     assert path.stat().st_mode & 0o077 == 0
