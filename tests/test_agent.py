@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,7 @@ def test_a_webhook_becomes_a_file(tmp_path: Path) -> None:
     try:
         wait_for(lambda: _status(url, "nonsense") == 400, "the agent", 60)
         assert _status(url, json.dumps({"alerts": [{"labels": {}}]})) == 400
+        assert _status_without_end(port) == 400
         assert _status(url, json.dumps(WEBHOOK)) == 202
         name = "2026-11-26T10-00-00Z-EndpointFailing-ab-c.md"
         wait_for(lambda: (tmp_path / name).exists(), "the finding", 60)
@@ -87,6 +90,13 @@ def _status(url: str, body: str) -> int:
         return direct_session().post(url, data=body, timeout=10).status_code
     except OSError:
         return 0
+
+
+def _status_without_end(port: int) -> int:
+    """The answer to a body of less than no bytes, which could be read for ever."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        connection.request("POST", "/", headers={"Content-Length": "-1"})
+        return connection.getresponse().status
 
 
 def openai(body: Any) -> Any:

@@ -130,7 +130,7 @@ class Webhook(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         try:
-            length = min(int(self.headers.get("Content-Length", 0)), LONGEST)
+            length = max(0, min(int(self.headers.get("Content-Length", 0)), LONGEST))
             for alert in firing(json.loads(self.rfile.read(length))):
                 self.alerts.put_nowait(alert)
         except (ValueError, LookupError, TypeError):
