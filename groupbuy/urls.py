@@ -2,7 +2,8 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import path, re_path
+from django.urls import path, re_path, register_converter
+from django.urls.converters import IntConverter
 from django.views.decorators.csrf import csrf_exempt
 from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
@@ -17,6 +18,14 @@ from pages import preview
 from trade.figures import home
 from trade.views import accept_callback
 
+
+class IdConverter(IntConverter):
+    """<id:…>: an id that every database can look up."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_converter(IdConverter, "id")
 handler403 = "groupbuy.admin.permission_denied"
 handler404 = "pages.problems.page_not_found"
 handler500 = "pages.problems.server_error"
@@ -34,12 +43,12 @@ urlpatterns = [
         name="export",
     ),
     path("admin/exports/", console(export_views.own), name="exports"),
-    path("admin/exports/<int:export_id>/", console(export_views.download), name="export_download"),
-    path("admin/exports/<int:export_id>/delete/", console(export_views.delete),
+    path("admin/exports/<id:export_id>/", console(export_views.download), name="export_download"),
+    path("admin/exports/<id:export_id>/delete/", console(export_views.delete),
          name="export_delete"),
-    path("admin/preview/<int:activity_id>/<int:offer_id>/", console(preview.choose),
+    path("admin/preview/<id:activity_id>/<id:offer_id>/", console(preview.choose),
          name="preview"),
-    path("admin/preview/<int:activity_id>/<int:offer_id>/page/", console(preview.page),
+    path("admin/preview/<id:activity_id>/<id:offer_id>/page/", console(preview.page),
          name="preview_page"),
     path("admin/second-step/", console(signin.second_step), name="second_step"),
     path("admin/", admin.site.urls),

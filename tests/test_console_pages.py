@@ -292,3 +292,16 @@ def test_the_sidebar_has_one_order_and_what_the_user_may_see() -> None:
     assert pages["en"].index("trade/order") < pages["en"].index("activity/activity")
     assert "groupbuy/apikey" not in pages["en"]
     assert "auth/user" not in pages["en"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "preview/{id}/1/",
+        "preview/1/{id}/page/",
+        "exports/{id}/",
+    ],
+)
+def test_an_id_that_no_row_can_have_is_not_found(path: str, operator: Client) -> None:
+    url = f"/admin/{path.format(id='9' * 20)}"
+    assert operator.get(url).status_code == 404
