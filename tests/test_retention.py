@@ -85,6 +85,18 @@ def test_rows_are_kept_for_the_days_of_their_switch(key: Switch.Key) -> None:
     assert delete_old_rows(now=NOW) == 0
 
 
+def test_given_up_notifications_do_not_use_up_the_time_of_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention, "SECONDS", 0)  # a run ends after its first batch
+    for n in range(retention.BATCH):
+        make_delivered(f"given up {n}", ago(500), state=State.GIVEN_UP, delivered_at=None)
+    make_delivered("delivered", ago(500))
+
+    assert delete_old_rows(now=NOW) == 1
+    assert set(NotifyTask.objects.values_list("state", flat=True)) == {State.GIVEN_UP}
+
+
 def test_defaults() -> None:
     days = {key: switches.days_kept(key) for key in retention.KINDS}
 
