@@ -105,8 +105,8 @@ def search_logs(
 def explain_errors(minutes: Minutes = 30, endpoint: str = "") -> dict[str, Any]:
     """Errors and refusals by place and code: how often, since when, for which channels.
 
-    Lists what changed before them: switches, configuration, versions. endpoint is a name from the
-    metrics, such as api_lock.
+    Lists what changed before them: switches, configuration, versions, activities. endpoint is a
+    name from the metrics, such as api_lock.
     """
     return trouble.explain_errors(minutes=minutes, endpoint=endpoint, now=timezone.now())
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.db.models import Count, Max, Q
 
+from activity.models import Activity
 from groupbuy import history, log_search
 from groupbuy.access import ROUTINE
 from groupbuy.models import SwitchChange
@@ -41,15 +42,18 @@ def explain_errors(*, minutes: int, endpoint: str, now: datetime) -> dict[str, A
         "note": "A process writes at most 20 lines a second of a kind; rates are in the metrics.",
         "errors": found,
         "versions started": {version: at for at, version in _started(lines)},
-        "changed since half an hour before the first": changes(since=since, lines=lines),
+        "changed since half an hour before the first": changes(since, now, lines),
     }
 
 
-def changes(*, since: datetime, lines: Iterable[log_search.Line]) -> list[dict[str, str]]:
-    """Switches, configuration and versions that changed since then, newest first."""
+def changes(
+    since: datetime, now: datetime, lines: Iterable[log_search.Line]
+) -> list[dict[str, str]]:
+    """Changes of switches, configuration, versions and running activities, newest first."""
     found = [
         *_switches(since),
         *_configuration(since),
+        *_activities(since, now),
         *_versions(lines),
     ]
     return sorted(found, key=lambda each: each["at"], reverse=True)[:KINDS]
@@ -174,6 +178,16 @@ def _configuration(since: datetime) -> Iterator[dict[str, str]]:
             "what": f"{entry.content_type} {entry.object_repr}: {history.text_of(entry)}"[:300],
             "by": entry.user.get_username(),
         }
+
+
+def _activities(since: datetime, now: datetime) -> Iterator[dict[str, str]]:
+    """Activities whose time has begun or ended."""
+    published = Activity.objects.exclude(status=Activity.Status.CREATED)
+    for field, verb in (("start_at", "began"), ("end_at", "ended")):
+        rows = published.filter(**{f"{field}__gte": since, f"{field}__lte": now})
+        for activity in rows.order_by(f"-{field}")[:KINDS]:
+            at: datetime = getattr(activity, field)
+            yield {"at": at.isoformat(), "what": f"activity {activity} {verb}"[:300], "by": ""}
 
 
 def _versions(lines: Iterable[log_search.Line]) -> Iterator[dict[str, str]]:

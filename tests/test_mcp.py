@@ -18,6 +18,7 @@ import time_machine
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from activity.models import Activity
 from assistant import server, tools
 from groupbuy import gcra, switches
 from groupbuy.gcra import Limit, limiter
@@ -142,6 +143,23 @@ def test_a_version_that_starts_is_a_change(reading: Any, log: LogFile) -> None:
 
     changes = found["changed since half an hour before the first"]
     assert [change["what"] for change in changes] == ["version 8 started"]
+
+
+def test_an_activity_that_begins_or_ends_is_a_change(reading: Any, log: LogFile) -> None:
+    now, minute = timezone.now(), timedelta(minutes=1)
+    make_activity(1, name="before", start_at=now - 99 * minute, end_at=now - minute)
+    make_activity(2, name="after", start_at=now - 2 * minute, end_at=now + 99 * minute)
+    make_activity(3, name="draft", status=Activity.Status.CREATED, start_at=now - minute)
+    make_activity(4, name="old", start_at=now - 99 * minute, end_at=now - 40 * minute)
+    logging.getLogger("x").error("refused")
+
+    found = answer(reading, "explain_errors")
+
+    changes = found["changed since half an hour before the first"]
+    assert [(change["at"], change["what"]) for change in changes] == [
+        ((now - minute).isoformat(), "activity 1 before ended"),
+        ((now - 2 * minute).isoformat(), "activity 2 after began"),
+    ]
 
 
 def test_why_an_order_ended_so(reading: Any, log: LogFile) -> None:
