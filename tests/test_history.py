@@ -146,7 +146,7 @@ def test_without_it_there_is_no_trade() -> None:
 def test_an_interrupted_history_is_reported(
     monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path, capfd: Any
 ) -> None:
-    settings.VAR_DIR = tmp_path
+    settings.VAR_DIR = tmp_path / "var"
 
     def interrupted(*_arguments: Any, **_named: Any) -> None:
         raise KeyboardInterrupt
@@ -157,5 +157,5 @@ def test_an_interrupted_history_is_reported(
             play()
     play()
 
-    expected = f"The history was interrupted. To play all of it, remove {tmp_path}."
+    expected = f"The history was interrupted. To play all of it, remove {settings.VAR_DIR}."
     assert expected in capfd.readouterr().err

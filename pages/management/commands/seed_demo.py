@@ -107,6 +107,7 @@ class Command(BaseCommand):
                 text = f"The history was interrupted. To play all of it, remove {settings.VAR_DIR}."
                 self.stderr.write(text)
             return
+        settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
         self.stdout.write("Playing thirty days of trade, once …")
         self.stdout.flush()
