@@ -1,10 +1,10 @@
 """Write deploy/grafana/dashboards: python -m bin.dashboards.
 
-A panel has a title, a unit and queries; a query may have a legend. make test-operations runs every
-query on a live Prometheus.
+A panel has a title, a unit and queries. make test-operations sends each query to a Prometheus.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,11 +47,8 @@ def panel(title: str, unit: str, *queries: str | Query) -> Panel:
 
 def response_time(title: str, histogram: str, by: str = "") -> Panel:
     legend = f"{{{{{by}}}}} " if by else ""
-    return panel(
-        title,
-        "s",
-        *(Query(quantile(n / 100, histogram, by), f"{legend}p{n}") for n in (50, 99)),
-    )
+    queries = (Query(quantile(n / 100, histogram, by), f"{legend}p{n}") for n in (50, 99))
+    return panel(title, "s", *queries)
 
 
 def lines(title: str, unit: str, expression: str, label: str = "") -> Panel:
@@ -291,11 +288,9 @@ def _drawn(number: int, drawn: Panel) -> dict[str, Any]:
 
 def files() -> dict[Path, str]:
     """The content of each file."""
+    dump = partial(json.dumps, indent=1, ensure_ascii=False)
     return {
-        DIRECTORY / f"{name.lower().replace(' ', '-')}.json": json.dumps(
-            dashboard(name, panels), indent=1, ensure_ascii=False
-        )
-        + "\n"
+        DIRECTORY / f"{name.lower().replace(' ', '-')}.json": f"{dump(dashboard(name, panels))}\n"
         for name, panels in DASHBOARDS.items()
     }
 
