@@ -243,7 +243,9 @@ def test_a_notification_with_another_signature_leaves_no_trace(stack: Stack, sho
     number = order(page, f"action=alone&goodsId={CUPS}")
     pay(page)
     headline(page, "Sent to you")  # Alipay was asked
-    wait_for(lambda: stack.is_logged("refused a notification to Alipay's endpoint"), "the forged one")
+    wait_for(
+        lambda: stack.is_logged("refused a notification to Alipay's endpoint"), "the forged one"
+    )
     assert (stack.books(number), stack.verdicts(number)) == ({number: ["128.00"]}, [])
 
 

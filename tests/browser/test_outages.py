@@ -175,7 +175,7 @@ def test_without_the_worker_a_team_completes_and_a_refund_is_promised(
 
     headline(page, "Your order was cancelled")
     history = page.locator(".history")
-    expect(history).to_contain_text("the return of your money was ordered")
+    expect(history).to_contain_text("your refund was ordered")
     expect(history).not_to_contain_text("The shop was told to return your money")
     platform.processes.revive()
     expect(history).to_contain_text("The shop was told to return your money")
