@@ -88,9 +88,8 @@ def live_orders(*, activity_id: int, user_id: str) -> list[Order]:
     return list(live.select_related("team").order_by("pk"))
 
 
-@lru_cache(
-    maxsize=100_000
-)  # a code never changes its team; an unknown one raises, which is not cached
+# A code never changes its team; an unknown one raises, which is not cached.
+@lru_cache(maxsize=100_000)
 def _team_of(code: str) -> int:
     return int(Order.objects.values_list("team_id", flat=True).get(code=code))
 
