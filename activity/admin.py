@@ -34,6 +34,7 @@ from groupbuy.durations import MinutesField, duration
 from groupbuy.history import KeepsValues
 from groupbuy.models import Channel
 from groupbuy.moments import YEARS, MomentField
+from groupbuy.stale_forms import RefusesStaleForms
 from tag.admin import save_changed
 
 Status = Activity.Status
@@ -277,7 +278,7 @@ class ActivityAdmin(UsedRowsStay):
 
 
 @admin.register(Offer)
-class OfferAdmin(KeepsValues):
+class OfferAdmin(RefusesStaleForms, KeepsValues):
     list_display = ["sku", "channel", "activity", "prices"]
     list_filter = ["channel"]
     list_select_related = ["sku", "channel", "activity__discount"]

@@ -22,6 +22,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from groupbuy.deletion import UsedRowsStay
 from groupbuy.history import KeepsValues
+from groupbuy.stale_forms import RefusesStaleForms
 
 ROLES = {
     "viewer": _("viewer: sees everything but secrets, changes nothing"),
@@ -142,7 +143,8 @@ class UserAdmin(DjangoUserAdmin, UsedRowsStay):
         return super().has_delete_permission(request, obj) and _may_touch(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        return () if request.user.is_superuser else ("is_superuser", "user_permissions")
+        dates = ("last_login", "date_joined")
+        return dates if request.user.is_superuser else (*dates, "is_superuser", "user_permissions")
 
     def render_change_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         obj: User | None = kwargs.get("obj")
@@ -170,7 +172,7 @@ def _may_touch(request: HttpRequest, user: Any) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, KeepsValues):
+class GroupAdmin(DjangoGroupAdmin, RefusesStaleForms, KeepsValues):
     list_display = ["name", "may"]
     filter_horizontal = ()
 

@@ -34,6 +34,7 @@ from groupbuy.deletion import UsedRowsStay
 from groupbuy.history import KeepsValues, log_act
 from groupbuy.models import ApiKey, Channel, Switch, SwitchChange
 from groupbuy.proposal_admin import NEEDS_SECOND, Proposes
+from groupbuy.stale_forms import RefusesStaleForms
 
 admin.site.index_title = _("Overview")
 admin.site.empty_value_display = SafeString('<span class="nothing">-</span>')  # see console.css
@@ -88,7 +89,7 @@ class ChannelAdmin(UsedRowsStay):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(KeepsValues):
+class ApiKeyAdmin(RefusesStaleForms, KeepsValues):
     list_display = ["__str__", "channel", "is_active", "created_at"]
     list_filter = ["is_active", "channel"]
     list_select_related = ["channel"]
@@ -166,7 +167,7 @@ class SwitchChangeInline(TabularInline):
 
 
 @admin.register(Switch)
-class SwitchAdmin(Proposes, ModelAdmin):
+class SwitchAdmin(Proposes, RefusesStaleForms, ModelAdmin):
     """Every switch has a row (migration 0002), so none can be added or deleted."""
 
     verbs = ("view", "change")

@@ -19,9 +19,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from groupbuy.history import KeepsValues
+from groupbuy.stale_forms import RefusesStaleForms
 
 
-class UsedRowsStay(KeepsValues):
+class UsedRowsStay(RefusesStaleForms, KeepsValues):
     """Refuses to delete rows that others refer to, and says what to do instead."""
 
     instead: Promise

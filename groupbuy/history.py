@@ -4,18 +4,15 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from hashlib import sha256
-from typing import Any, cast
+from typing import Any
 
 from django.apps import apps
-from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.utils import unquote
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 from django.forms import ModelChoiceField
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
@@ -52,39 +49,6 @@ class KeepsValues(ModelAdmin):
         if text := self.helps.get(db_field.name):
             kwargs["help_text"] = text
         return super().formfield_for_dbfield(db_field, request, **kwargs)
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        """Refuse a form whose row has changed since: it would take that change back."""
-        seen = request.POST.get("seen")
-        row = self.get_object(request, unquote(object_id)) if seen else None
-        may = row and self.has_change_permission(request, row)
-        if row and may and seen != self._state(request, row):
-            text = _("It has changed in the meantime, so nothing was done. Look again.")
-            messages.error(request, text)
-            return HttpResponseRedirect(request.get_full_path())
-        return cast(
-            "HttpResponse", super().change_view(request, object_id, form_url, extra_context)
-        )
-
-    def render_change_form(
-        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        row = kwargs.get("obj")
-        if request.method == "POST":  # with errors: the row has values that were not saved
-            context["seen"] = request.POST.get("seen", "")
-        elif row and self.has_change_permission(request, row):
-            context["seen"] = self._state(request, row)
-        page = super().render_change_form(request, context, *args, **kwargs)
-        return cast("HttpResponse", page)
-
-    def _state(self, request: HttpRequest, row: Model) -> str:
-        """A digest of the values that the form of the row can change."""
-        names = self.get_form(request, row, change=True).base_fields
-        fields = [field for field in row._meta.concrete_fields if field.name in names]
-        texts = [f"{field.name}={field.value_to_string(row)}" for field in fields]
-        return sha256("\n".join(texts).encode()).hexdigest()[:16]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Refuse to filter by a hidden field: what matches would tell its value bit by bit."""
@@ -136,6 +100,12 @@ def log_act(
         action_flag=CHANGE,
         change_message=json.dumps([{"acted": part}], ensure_ascii=False),
     )
+
+
+def stored(form: Any, name: str) -> str:
+    """The value of this field before the form changed it."""
+    value = _plain(form, name, form.get_initial_for_field(form.fields[name], name))
+    return _shown(form._meta.model._meta.get_field(name), value)
 
 
 def _changes(form: Any, formsets: Iterable[Any], add: bool) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The console: every page opens, rows of use cases cannot be edited, keys are shown once."""
 
 import re
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone, translation
+from django.utils import translation
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from activity.models import Activity, Offer, Sku
@@ -28,6 +27,7 @@ from tests.factories import (
     make_team,
     settle,
 )
+from tests.forms import opened
 from trade.models import NotifyTask, Order, Team
 
 pytestmark = pytest.mark.django_db
@@ -266,27 +266,6 @@ def test_an_activity_added_with_an_offer_that_overlaps_is_refused(operator: Clie
     assert Activity.objects.count() == 2
 
 
-def opened(operator: Client, url: str) -> dict[str, Any]:
-    """What a browser sends if the form at this URL is saved without a change."""
-    context = operator.get(url).context
-    fields = list(context["adminform"].form)
-    for inline in context["inline_admin_formsets"]:
-        fields += [*inline.formset.management_form]
-        fields += [field for row in inline.formset.initial_forms for field in row]
-    body: dict[str, Any] = {"seen": context["seen"]}
-    for field in fields:
-        value = field.value()
-        if isinstance(value, datetime):
-            value = timezone.localtime(value)
-            body |= {f"{field.html_name}_0": f"{value:%Y-%m-%d}"}
-            body |= {f"{field.html_name}_1": f"{value:%H:%M:%S}"}
-        elif value is not None and value is not False:
-            body[field.html_name] = value
-    for name in [each for each in body if each.endswith("-TOTAL_FORMS")]:
-        body[name] = body[name.replace("TOTAL", "INITIAL")]
-    return body
-
-
 def test_an_activity_with_hundreds_of_offers_can_be_changed(operator: Client) -> None:
     activity, channel = make_activity(), make_channel()
     goods = [Sku(goods_id=f"g{n}", name="goods", original_price=100) for n in range(300)]
@@ -295,38 +274,11 @@ def test_an_activity_with_hundreds_of_offers_can_be_changed(operator: Client) ->
     Offer.objects.bulk_create(Offer(channel=channel, sku=sku, activity=activity) for sku in skus)
     url = reverse("admin:activity_activity_change", args=[activity.pk])
 
-    response = operator.post(url, opened(operator, url) | {"name": "new"})
+    response = operator.post(url, opened(operator, activity) | {"name": "new"})
 
     assert response.status_code == 302
     activity.refresh_from_db()
     assert activity.name == "new"
-
-
-def test_a_form_that_was_opened_before_a_change_does_not_take_it_back(operator: Client) -> None:
-    activity = make_activity()
-    url = reverse("admin:activity_activity_change", args=[activity.pk])
-    body = opened(operator, url) | {"name": "new"}
-    later = activity.end_at + timedelta(days=3)
-    operator.post(f"{url.removesuffix('change/')}extend/", {"end_at": later.isoformat()})
-
-    page = operator.post(url, body, follow=True).content.decode()
-
-    assert "It has changed in the meantime, so nothing was done. Look again." in page
-    activity.refresh_from_db()
-    assert (activity.name, activity.end_at) == ("activity", later)
-    operator.post(url, opened(operator, url) | {"name": "new"})
-    activity.refresh_from_db()
-    assert (activity.name, activity.end_at) == ("new", later)
-
-
-def test_a_form_with_an_error_keeps_what_its_operator_has_seen(operator: Client) -> None:
-    activity = make_activity()
-    url = reverse("admin:activity_activity_change", args=[activity.pk])
-    body = opened(operator, url)
-    page = operator.post(url, body | {"name": ""}).content.decode()
-
-    assert f'name="seen" value="{body["seen"]}"' in page
-    assert operator.post(url, body | {"name": "new"}).status_code == 302
 
 
 def test_only_tasks_that_exist_can_be_scheduled(operator: Client) -> None:

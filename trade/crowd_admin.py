@@ -19,6 +19,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from groupbuy.fields import read_id
 from groupbuy.history import KeepsValues
+from groupbuy.stale_forms import RefusesStaleForms
 from tag import jobs
 from tag.admin import save_changed
 from tag.models import CrowdJob, CrowdTag
@@ -62,7 +63,7 @@ class WhyForm(forms.Form):
 
 
 @admin.register(CrowdJob)
-class CrowdJobAdmin(KeepsValues):
+class CrowdJobAdmin(RefusesStaleForms, KeepsValues):
     about = _("A job finds shoppers by what they have paid for and makes them members of a crowd.")
     helps = {"batch_id": _("A name for the job without spaces, such as vip-may.")}
     list_display = ["batch_id", "tag", "rule", "progress", "found"]

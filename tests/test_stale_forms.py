@@ -1,0 +1,141 @@
+"""Forms of the console: what somebody else has changed since a form was opened stays."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from threading import Event
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.db.models.signals import pre_save
+from django.test import Client
+from django.utils import timezone
+
+from activity.models import Activity, Sku
+from groupbuy import switches
+from groupbuy.models import Switch
+from tests.factories import make_activity
+from tests.forms import as_sent, opened, url_of
+from tests.racing import race
+
+pytestmark = pytest.mark.django_db
+
+CHANGED = "It has changed in the meantime, so nothing was saved. Compare, save again."
+
+
+def test_a_stale_form_keeps_its_input_and_says_what_is_stored(operator: Client) -> None:
+    activity = make_activity()
+    body = opened(operator, activity) | {"name": "mine"}
+    later = activity.end_at + timedelta(days=3)
+    Activity.objects.filter(pk=activity.pk).update(name="theirs", end_at=later)
+
+    page = operator.post(url_of(activity), body)
+
+    form = page.context["adminform"].form
+    assert form.errors == {
+        "__all__": [CHANGED],
+        "name": ["Stored by now: theirs"],
+        "end_at": [f"Stored by now: {timezone.localtime(later):%Y-%m-%d %H:%M:%S}"],
+    }
+    assert form["name"].value() == "mine"
+    activity.refresh_from_db()
+    assert (activity.name, activity.end_at) == ("theirs", later)
+
+
+def test_a_compared_form_is_saved_when_it_is_sent_again(operator: Client) -> None:
+    activity = make_activity()
+    body = opened(operator, activity) | {"name": "mine"}
+    later = activity.end_at + timedelta(days=3)
+    Activity.objects.filter(pk=activity.pk).update(end_at=later)
+    page = operator.post(url_of(activity), body)
+
+    again = as_sent(page) | {"end_at_0": f"{timezone.localtime(later):%Y-%m-%d}"}
+    Activity.objects.filter(pk=activity.pk).update(take_limit=7)
+    refused = operator.post(url_of(activity), again)  # it has changed once more
+
+    assert refused.context["adminform"].form.errors["take_limit"] == ["Stored by now: 7"]
+    again = as_sent(refused) | {"take_limit": "7"}
+    assert operator.post(url_of(activity), again).status_code == 302
+    activity.refresh_from_db()
+    assert (activity.name, activity.end_at, activity.take_limit) == ("mine", later, 7)
+
+
+def test_a_form_with_an_error_keeps_what_its_operator_has_seen(operator: Client) -> None:
+    activity = make_activity()
+    body = opened(operator, activity)
+    page = operator.post(url_of(activity), body | {"name": ""}).content.decode()
+
+    assert f'name="seen" value="{body["seen"]}"' in page
+    assert operator.post(url_of(activity), body | {"name": "new"}).status_code == 302
+
+
+def test_a_permission_given_by_somebody_else_is_kept(operator: Client) -> None:
+    group = Group.objects.create(name="night shift")
+    body = opened(operator, group) | {"name": "day shift"}
+    permission = Group.objects.get(name="viewer").permissions.all()[0]
+    group.permissions.add(permission)
+
+    page = operator.post(url_of(group), body)
+
+    assert page.context["adminform"].form.errors["__all__"] == [CHANGED]
+    group.refresh_from_db()
+    assert (group.name, list(group.permissions.all())) == ("night shift", [permission])
+
+
+def test_a_sign_in_does_not_make_the_form_of_a_user_stale(operator: Client) -> None:
+    user = User.objects.create_user("night", password="a long one", is_staff=True)
+    body = opened(operator, user) | {"first_name": "Ada"}
+    Client().force_login(user)
+
+    assert operator.post(url_of(user), body).status_code == 302
+    user.refresh_from_db()
+    assert user.first_name == "Ada"
+
+
+def test_a_switch_that_somebody_else_has_changed_stays(operator: Client) -> None:
+    switch = Switch.objects.get(key=Switch.Key.BLACKLIST)
+    body = opened(operator, switch) | {"value": "s01c01", "reason": "too many"}
+    switches.change(switch.key, "s03c03", by="night", reason="fraud")
+
+    page = operator.post(url_of(switch), body)
+
+    assert page.context["adminform"].form.errors["value"] == ["Stored by now: s03c03"]
+    switch.refresh_from_db()
+    assert switch.value == "s03c03"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+def test_of_two_forms_sent_at_once_the_second_is_refused(operator: Client) -> None:
+    """The first stops before it writes, until the second waits for the lock on the row."""
+    make_activity()
+    sku, saving, waiting = Sku.objects.get(), Event(), Event()
+    body = opened(operator, sku)
+
+    def save(name: str) -> int:
+        return operator.post(url_of(sku), body | {"name": name}).status_code
+
+    def stop(**_signal: Any) -> None:
+        saving.set()
+        assert waiting.wait(10)
+
+    def tell(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
+        if "FOR UPDATE" in sql:
+            waiting.set()
+        return execute(sql, *args)
+
+    def second() -> int:
+        assert saving.wait(10)
+        with connection.execute_wrapper(tell):
+            return save("second")
+
+    pre_save.connect(stop, sender=Sku)
+    try:
+        answers = race(lambda: save("first"), second)
+    finally:
+        pre_save.disconnect(stop, sender=Sku)
+
+    assert answers == [302, 200]
+    sku.refresh_from_db()
+    assert sku.name == "first"
