@@ -2,14 +2,17 @@
 
     book.py LINES BOOK
 
-It keeps one row in memory, gives way to all other processes, and imports nothing of the project. A
-sheet holds ROWS rows; further rows go to further sheets, each with the first row on top.
+It keeps one row in memory, and imports nothing of the project. It runs only while no other process
+wants a processor, and after every PIECE rows it rests REST times as long as they took: what it
+leaves in the caches of a machine slows others down, too. A sheet holds ROWS rows; further rows go
+to further sheets, each with the first row on top.
 """
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +22,8 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 ROWS = 2**20  # of a sheet, in Excel
 CHARACTERS = 32_767  # of a cell
+PIECE = 250
+REST = 4
 
 
 def main(lines: str, book: str) -> None:
@@ -26,7 +31,16 @@ def main(lines: str, book: str) -> None:
     if hasattr(os, "SCHED_IDLE"):  # on Linux: only while no other process wants a processor
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with Path(lines).open(encoding="utf-8") as source, Path(book).open("wb") as file:
-        write((json.loads(line) for line in source), file)
+        write((json.loads(line) for line in _at_leisure(source)), file)
+
+
+def _at_leisure(lines: Iterable[str]) -> Iterator[str]:
+    began = time.monotonic()
+    for number, line in enumerate(lines, 1):
+        yield line
+        if number % PIECE == 0:
+            time.sleep(REST * (time.monotonic() - began))
+            began = time.monotonic()
 
 
 def write(rows: Iterable[Sequence[Any]], file: IO[bytes]) -> None:

@@ -31,8 +31,12 @@ def export(request: HttpRequest, app: str, model: str, kind: str) -> HttpRespons
     except IncorrectLookupParameters as exc:
         raise Http404 from exc
     if listing.has_more_than(exports.AT_ONCE):
-        exports.start(request.user, model=listed, query=query, kind=kind, now=timezone.now())
-        messages.success(request, _("The file is being written. It appears here."))
+        now = timezone.now()
+        if exports.start(request.user, model=listed, query=query, kind=kind, now=now):
+            messages.success(request, _("The file is being written. It appears here."))
+        else:
+            text = _("%(count)d of your files are not ready yet: wait for one, or delete one.")
+            messages.error(request, text % {"count": exports.MOST})
         return redirect("exports")
     content = tables.file_of(kind, [listing.header, *listing.cells(listing.rows)])
     name = f"{model}-{timezone.localdate()}.{kind}"

@@ -26,24 +26,30 @@ from groupbuy.models import Export
 
 Clock = Callable[[], datetime]
 AT_ONCE = 2000  # rows that a request writes itself
-REST = 2
+REST = 4
 SECONDS = 5  # until a run stops; the next one continues
 LEASE = timedelta(minutes=2)  # of a piece
 BOOK_LEASE = timedelta(seconds=tables.SECONDS + 60)
 KEPT = timedelta(hours=24)  # a file
 GIVE_UP = timedelta(hours=6)
-MOST = 5  # exports of a user that are kept
+MOST = 5  # files of a user that are kept, and exports that wait or are being written
 
 
 class TakenOverError(Exception):
     """Another worker has taken the export over, or it was deleted."""
 
 
-def start(user: Any, *, model: Any, query: str, kind: str, now: datetime) -> Export:
-    """Queue an export of the list. A repeat before the export has finished returns the same one."""
+def start(user: Any, *, model: Any, query: str, kind: str, now: datetime) -> Export | None:
+    """Queue an export of the list; None if MOST of this user's have not finished.
+
+    A repeat before the export has finished returns the same one.
+    """
     asked = {"user": user, "model": model._meta.label, "query": query, "kind": kind}
-    if running := Export.objects.filter(**asked, leased_until__isnull=False).first():
+    unfinished = Export.objects.filter(user=user, leased_until__isnull=False)
+    if running := unfinished.filter(**asked).first():
         return running
+    if unfinished.count() >= MOST:
+        return None
     for old in Export.objects.filter(user=user, leased_until=None).order_by("-pk")[MOST - 1 :]:
         forget(old)
     listing = Listing(model, query, user)

@@ -73,7 +73,9 @@ def some_orders(count: int = 5) -> list[str]:
 
 def begin(user: User, kind: str = "csv", query: str = "") -> Export:
     with translation.override("en"):
-        return exports.start(user, model=Order, query=query, kind=kind, now=NOW)
+        export = exports.start(user, model=Order, query=query, kind=kind, now=NOW)
+    assert export is not None
+    return export
 
 
 def work(now: Any = NOW) -> bool:
@@ -201,6 +203,25 @@ def test_a_long_list_is_written_by_the_worker(
     got = operator.get(f"/admin/exports/{export.pk}/")
     assert b"".join(got.streaming_content) == content_of(export)  # type: ignore[attr-defined]
     assert f'filename="trade.order-2036-05-01.{kind}"' in got["Content-Disposition"]
+
+
+@pytest.mark.usefixtures("_long")
+def test_a_user_waits_for_five_files_at_most(operator: Client) -> None:
+    some_orders()
+    for column in range(5):
+        operator.post(f"/admin/export/trade/order.csv?o={column + 1}")
+    first = Export.objects.order_by("pk").first()
+    assert Export.objects.count() == 5
+
+    page = operator.post("/admin/export/trade/order.csv", follow=True).content.decode()
+    assert "5 of your files are not ready yet: wait for one, or delete one." in page
+    assert Export.objects.count() == 5
+
+    assert first is not None
+    operator.post(f"/admin/exports/{first.pk}/delete/")
+    page = operator.post("/admin/export/trade/order.csv", follow=True).content.decode()
+    assert "The file is being written." in page
+    assert Export.objects.count() == 5
 
 
 @pytest.mark.usefixtures("_long")
