@@ -33,7 +33,7 @@ from groupbuy.deletion import UsedRowsStay
 from groupbuy.durations import MinutesField, duration
 from groupbuy.history import KeepsValues
 from groupbuy.models import Channel
-from groupbuy.moments import YEARS, MomentField
+from groupbuy.moments import IN_YEARS, YEARS, MomentField
 from groupbuy.stale_forms import RefusesStaleForms
 from tag.admin import save_changed
 
@@ -157,6 +157,7 @@ class TrialForm(forms.Form):
 class ActivityAdmin(UsedRowsStay):
     instead = _("To end it, close it.")
     helps = helps.ACTIVITY
+    formfield_overrides = IN_YEARS
     list_display = [
         "id",
         "name",

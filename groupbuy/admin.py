@@ -10,20 +10,13 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from django_celery_beat import admin as beat
-from django_celery_beat.models import (
-    ClockedSchedule,
-    CrontabSchedule,
-    IntervalSchedule,
-    PeriodicTask,
-    SolarSchedule,
-)
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from groupbuy import (
     accounts,  # noqa: F401  registers itself
+    beat_admin,  # noqa: F401  registers itself
     gcra,
     switch_words,
     switches,
@@ -255,46 +248,3 @@ class SwitchAdmin(Proposes, RefusesStaleForms, ModelAdmin):
 def _unknown_channels(blacklist: str) -> list[str]:
     known = {f"{channel.source}{channel.channel}" for channel in Channel.objects.all()}
     return [name for name in blacklist.split(",") if name and name not in known]
-
-
-# django-celery-beat's own pages, in the console's look.
-
-for model in (
-    PeriodicTask,
-    IntervalSchedule,
-    CrontabSchedule,
-    SolarSchedule,
-    ClockedSchedule,
-):
-    admin.site.unregister(model)
-
-
-class PeriodicTaskForm(beat.PeriodicTaskForm):
-    """Offers the tasks that exist, because a misspelt task would silently never run."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        tasks = beat.TaskSelectWidget().tasks_as_choices()
-        self.fields["regtask"] = forms.ChoiceField(
-            label=_("Task"),
-            choices=tasks,
-            initial=self.instance.task,
-            widget=UnfoldAdminSelectWidget,
-        )
-        self.fields["task"].widget = forms.HiddenInput()
-
-
-@admin.register(PeriodicTask)
-class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ModelAdmin):
-    form = PeriodicTaskForm
-    date_hierarchy = None  # it needs the time zone tables of MySQL
-
-
-@admin.register(IntervalSchedule)
-class IntervalScheduleAdmin(ModelAdmin):
-    pass
-
-
-@admin.register(CrontabSchedule)
-class CrontabScheduleAdmin(beat.CrontabScheduleAdmin, ModelAdmin):
-    pass

@@ -1,4 +1,4 @@
-"""Moments (时刻) that operators enter into the console's tools with the browser's own picker."""
+"""Moments (时刻) that operators enter into the console."""
 
 import re
 from datetime import datetime
@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db import models
 from django.utils.dateparse import parse_datetime
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -34,7 +35,10 @@ class MomentInput(UnfoldAdminTextInputWidget):
 
 
 class MomentField(forms.DateTimeField):
-    """A moment in YEARS. Its errors name the field and quote the text."""
+    """A moment in YEARS, by the browser's own picker. Its errors name the field and quote the text.
+
+    For the console's tools.
+    """
 
     widget = MomentInput
 
@@ -51,6 +55,20 @@ class MomentField(forms.DateTimeField):
             message = _("%(field)s: “%(text)s” is not a date and time such as 2026-05-01 12:30.")
             raise ValidationError(message % said) from exc
         return moment
+
+
+class SplitMomentField(forms.SplitDateTimeField):
+    """A moment in YEARS, as date and time. For the forms of rows, see IN_YEARS."""
+
+    def clean(self, value: Any) -> datetime | None:
+        moment: datetime | None = super().clean(value)
+        if moment and moment.year not in YEARS:
+            message = _("Enter a year from %(first)d to %(last)d.")
+            raise ValidationError(message % {"first": YEARS[0], "last": YEARS[-1]})
+        return moment
+
+
+IN_YEARS: Any = {models.DateTimeField: {"form_class": SplitMomentField}}  # formfield_overrides
 
 
 def _is_pickable(text: str) -> bool:

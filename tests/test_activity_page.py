@@ -14,7 +14,7 @@ from activity.warnings import warnings
 from tag.crowd import add_members
 from tag.models import CrowdTag
 from tests.factories import NOW, make_activity, make_channel, make_discount, make_team, refund
-from tests.test_console_pages import Fields
+from tests.forms import Fields, as_sent
 from trade.models import Team
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
@@ -96,7 +96,7 @@ def test_the_page_begins_with_where_the_activity_stands(
 
 
 def test_a_new_activity_leads_to_its_page_which_says_what_is_missing(operator: Client) -> None:
-    form = Fields(operator.get("/admin/activity/activity/add/").content.decode()).values
+    form = as_sent(operator.get("/admin/activity/activity/add/"))
     days = {"start_at_0": "2036-05-02", "end_at_0": "2036-05-03"}
     times = {"start_at_1": "10:00:00", "end_at_1": "10:00:00"}
     rules = {"discount": make_discount().pk, "target_count": 2, "valid_minutes": "1 d"}
@@ -109,10 +109,23 @@ def test_a_new_activity_leads_to_its_page_which_says_what_is_missing(operator: C
     assert "A draft without goods: add an offer" in text_of(operator, url)
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "1999-12-31", "2100-01-01", "9999-12-31"])
+def test_a_year_far_away_is_refused_at_its_field(operator: Client, day: str) -> None:
+    activity = make_activity()
+    sent = as_sent(operator.get(URL))
+    page = operator.post(URL, sent | {"start_at_0": day})
+
+    errors = page.context["adminform"].form.errors
+    assert errors["start_at"] == ["Enter a year from 2000 to 2099."]
+    before = activity.start_at
+    activity.refresh_from_db()
+    assert activity.start_at == before
+
+
 def test_errors_come_first_and_not_below_figures_of_what_was_not_saved(operator: Client) -> None:
     make_activity()
     make_team("a")
-    sent = Fields(operator.get(URL).content.decode()).values
+    sent = as_sent(operator.get(URL))
     page = operator.post(URL, sent | {"target_count": 5}).content.decode()
 
     assert "Please correct the errors below." in page
@@ -139,7 +152,7 @@ def test_a_change_of_the_rules_says_how_many_open_teams_keep_the_old_ones(
     make_activity()
     make_team("a")
     make_team("b")
-    sent = Fields(operator.get(URL).content.decode()).values
+    sent = as_sent(operator.get(URL))
     change = {"target_count": 5, "reason": "busy"}
     page = operator.post(URL, sent | change, follow=True).content.decode()
 
@@ -158,7 +171,7 @@ def test_a_change_of_the_price_says_how_many_open_teams_keep_the_old_one(
     make_team("a")
     row = Sku.objects.get() if model == "sku" else activity.discount
     url = f"/admin/activity/{model}/{row.pk}/change/"
-    sent = Fields(operator.get(url).content.decode()).values
+    sent = as_sent(operator.get(url))
     change = {"original_price": "120"} if model == "sku" else {"expression": "30"}
     body = sent | {"description": ""} | change
     page = operator.post(url, body | {"reason": "sale"}, follow=True).content.decode()

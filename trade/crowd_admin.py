@@ -19,6 +19,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from groupbuy.fields import read_id
 from groupbuy.history import KeepsValues
+from groupbuy.moments import IN_YEARS
 from groupbuy.stale_forms import RefusesStaleForms
 from tag import jobs
 from tag.admin import save_changed
@@ -66,6 +67,7 @@ class WhyForm(forms.Form):
 class CrowdJobAdmin(RefusesStaleForms, KeepsValues):
     about = _("A job finds shoppers by what they have paid for and makes them members of a crowd.")
     helps = {"batch_id": _("A name for the job without spaces, such as vip-may.")}
+    formfield_overrides = IN_YEARS
     list_display = ["batch_id", "tag", "rule", "progress", "found"]
     list_filter = ["tag", "status"]
     list_select_related = ["tag", "run"]
