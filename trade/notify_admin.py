@@ -19,7 +19,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
 from groupbuy.history import log_act
 from groupbuy.moments import MomentField
-from trade import labels, lists, timeline
+from trade import failures, labels, lists, timeline
 from trade.act_admin import PromiseActs, ReasonForm, user_id
 from trade.acts import Act, send_again
 from trade.models import NotifyAttempt, NotifyTask
@@ -33,9 +33,14 @@ class AttemptInline(ReadOnly, TabularInline):
     model = NotifyAttempt
     extra = 0
     per_page = 25
-    fields = ["number", "started_at", "duration_ms", "status_code", "error"]
+    fields = ["number", "started_at", "duration_ms", "status_code", "shown_error"]
+    readonly_fields = ["shown_error"]
     ordering = ["-id"]
     hide_title = True
+
+    @admin.display(description=_("error"))
+    def shown_error(self, attempt: NotifyAttempt) -> str:
+        return failures.shown(attempt.error)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return True  # on a page that one may view
@@ -73,8 +78,13 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
         "shown_state",
         "attempts",
         "next_attempt_at",
-        "last_error",
+        "shown_error",
     ]
+    fields = [
+        *("key", "channel", "event", "transport", "target", "payload", "state", "attempts"),
+        *("next_attempt_at", "shown_error", "created_at", "delivered_at"),
+    ]
+    readonly_fields = ["shown_error"]
     states = lists.PROMISES
     list_filter = [StateFilter]
     list_select_related = ["channel"]
@@ -93,6 +103,10 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
     @display(description=_("state"), label=labels.TONES)
     def shown_state(self, promise: NotifyTask) -> labels.Labelled:
         return labels.of_promise(promise)
+
+    @admin.display(description=_("last error"))
+    def shown_error(self, promise: NotifyTask) -> str:
+        return failures.shown(promise.last_error)
 
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from activity.models import Activity
 from groupbuy import history
 from groupbuy.fields import read_id
+from trade import failures
 from trade.expire import GRACE
 from trade.labels import event_of, of_promise
 from trade.models import NotifyAttempt, NotifyTask, Order, RefundType, Team
@@ -135,7 +136,8 @@ def _notifications(promises: list[NotifyTask]) -> Iterator[Happened]:
         yield Happened(promise.created_at, what, "", _page(promise), promise.key)
     tries = NotifyAttempt.objects.filter(task__in=by_key).order_by("-pk")[:MOST]
     for attempt in tries:
-        promise, answer = by_key[attempt.task_id], attempt.error or f"HTTP {attempt.status_code}"
+        promise = by_key[attempt.task_id]
+        answer = failures.shown(attempt.error) or f"HTTP {attempt.status_code}"
         said = {"number": attempt.number, "event": event_of(promise)}
         what = _("attempt %(number)d to notify: %(event)s") % said
         detail = f"{answer}, {attempt.duration_ms} ms"
