@@ -73,7 +73,10 @@ def pay_form(order: Order, *, now: datetime) -> Form:
         )
     except AlipayError as error:
         returning.give_up(order, "no_form", now=now)
-        text = _("We cannot take payments just now. Your seat is free again.")
+        if order.in_team:
+            text = _("We cannot take payments just now. Your seat is free again.")
+        else:
+            text = _("We cannot take payments just now. Nothing was paid.")
         raise RefusedError("NO_FORM", text) from error
 
 

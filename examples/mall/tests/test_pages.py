@@ -229,6 +229,20 @@ def test_a_payment_after_closing_is_not_called_unpaid(
     assert "<dt>Money back · to be sent</dt><dd>¥80.00</dd>" in page
 
 
+def test_an_order_bought_alone_has_no_seat(browser: Client, place: Place) -> None:
+    order = place(Order.Kind.ALONE)
+    page = text(browser, f"/orders/{order.number}")
+    assert ("You have not paid, so no money moves." in page, "seat" in page) == (True, False)
+
+    browser.post(f"/orders/{order.number}/back")
+    page = text(browser, f"/orders/{order.number}")
+    assert ("If you have paid, your money will follow." in page, "seat" in page) == (True, False)
+
+    run_loop()
+    page = text(browser, f"/orders/{order.number}")
+    assert ("It was not paid." in page, "seat" in page) == (True, False)
+
+
 def test_an_order_page_is_reloaded_after_a_final_refusal(
     browser: Client, place: Place, gateway: Alipay, platform: Platform
 ) -> None:
