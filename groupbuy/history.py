@@ -103,9 +103,12 @@ def log_act(
 
 
 def stored(form: Any, name: str) -> str:
-    """The value of this field before the form changed it."""
-    value = _plain(form, name, form.get_initial_for_field(form.fields[name], name))
-    return _shown(form._meta.model._meta.get_field(name), value)
+    """The value of this field before the form changed it, as the form shows it or in words."""
+    field = form.fields[name]
+    value = form.get_initial_for_field(field, name)
+    if isinstance(value, int) and isinstance(said := field.prepare_value(value), str):
+        return said  # a number of minutes
+    return _shown(form._meta.model._meta.get_field(name), _plain(form, name, value))
 
 
 def _changes(form: Any, formsets: Iterable[Any], add: bool) -> Iterator[dict[str, Any]]:

@@ -1,11 +1,43 @@
 """Fill in the console's forms as a browser would."""
 
-from datetime import datetime
+from html.parser import HTMLParser
 from typing import Any
 
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
+
+TEXTS = ("text", "number", "email", "hidden")
+
+
+class Fields(HTMLParser):
+    """The form data that a browser sends for an untouched form."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.values: dict[str, Any] = {}
+        self._name = ""  # of the list or the long text that is open
+        self._many = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
+        named = dict(attributes)
+        if tag in ("select", "textarea"):
+            self._name, self._many = named.get("name") or "", "multiple" in named
+        elif tag == "option" and "selected" in named:
+            chosen = self.values.get(self._name, [])
+            self.values[self._name] = [*chosen, named["value"]] if self._many else named["value"]
+        elif tag == "input" and named.get("name"):
+            kind = named.get("type", "text")
+            if kind in TEXTS or (kind == "checkbox" and "checked" in named):
+                self.values[named["name"]] = named.get("value", "on" if kind == "checkbox" else "")
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "textarea" and self._name:
+            self.values[self._name] = data.removeprefix("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("select", "textarea"):
+            self._name = ""
 
 
 def url_of(row: Any) -> str:
@@ -14,26 +46,10 @@ def url_of(row: Any) -> str:
 
 
 def opened(operator: Client, row: Any) -> dict[str, Any]:
-    """as_sent() of the form of this row."""
+    """What a browser sends for the untouched form of this row."""
     return as_sent(operator.get(url_of(row)))
 
 
 def as_sent(page: Any) -> dict[str, Any]:
-    """What a browser sends if the form of this page is saved without a change."""
-    fields = list(page.context["adminform"].form)
-    for inline in page.context["inline_admin_formsets"]:
-        fields += [*inline.formset.management_form]
-        fields += [field for row in inline.formset.initial_forms for field in row]
-    body: dict[str, Any] = {"seen": page.context["seen"]}
-    for field in fields:
-        value = field.value()
-        if isinstance(value, datetime):
-            value = timezone.localtime(value)
-            value = [f"{value:%Y-%m-%d}", f"{value:%H:%M:%S}"]
-        if isinstance(value, list) and field.name.endswith("_at"):
-            body |= {f"{field.html_name}_{n}": part for n, part in enumerate(value)}
-        elif value is not None and value is not False:
-            body[field.html_name] = value
-    for name in [each for each in body if each.endswith("-TOTAL_FORMS")]:
-        body[name] = body[name.replace("TOTAL", "INITIAL")]
-    return body
+    """What a browser sends for the untouched form of this answer."""
+    return Fields(page.content.decode()).values

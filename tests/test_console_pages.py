@@ -3,8 +3,6 @@
 import json
 import re
 from datetime import timedelta
-from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -26,6 +24,7 @@ from tests.factories import (
     refund,
     settle,
 )
+from tests.forms import as_sent
 from trade import labels
 from trade.expire import end_overdue_teams
 from trade.models import NotifyTask, Order, Team
@@ -45,32 +44,11 @@ def language(client: Client) -> str:
     return str(client.defaults["HTTP_ACCEPT_LANGUAGE"])
 
 
-class Fields(HTMLParser):
-    """The form data that a browser sends for an untouched form."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.values: dict[str, str] = {}
-        self._select = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attributes: Any) -> None:
-        named = dict(attributes)
-        if tag == "select":
-            self._select = named.get("name") or ""
-        elif tag == "option" and "selected" in named:
-            self.values[self._select] = named["value"]
-        elif tag == "input" and named.get("name"):
-            kind = named.get("type", "text")
-            if kind in ("text", "number", "hidden") or (kind == "checkbox" and "checked" in named):
-                self.values[named["name"]] = named.get("value", "on" if kind == "checkbox" else "")
-
-
 def test_saving_one_field_records_and_writes_only_that_field(operator: Client) -> None:
     start_at, end_at = NOW + SECONDS, NOW + timedelta(days=1) + SECONDS
     activity = make_activity(start_at=start_at, end_at=end_at)
     url = reverse("admin:activity_activity_change", args=[activity.pk])
-    sent = Fields(operator.get(url).content.decode()).values
+    sent = as_sent(operator.get(url))
     response = operator.post(url, sent | {"name": "spring", "status": Activity.Status.ABANDONED})
 
     assert response.status_code == 302

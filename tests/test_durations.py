@@ -11,7 +11,7 @@ from django.utils import translation
 from activity.models import Activity
 from groupbuy.durations import MinutesField, duration
 from tests.factories import make_activity
-from tests.test_console_pages import Fields
+from tests.forms import as_sent
 
 URL = "/admin/activity/activity/100123/change/"
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_read_says_what_can(text: str) -> None:
 @pytest.mark.usefixtures("clock")
 def test_the_form_and_the_list_of_activities_show_hours(operator: Client) -> None:
     make_activity(valid_minutes=1440, hold_minutes=90)
-    sent = Fields(operator.get(URL).content.decode()).values
+    sent = as_sent(operator.get(URL))
     assert (sent["valid_minutes"], sent["hold_minutes"]) == ("24 h", "1 h 30 min")
     assert "24 hours" in operator.get("/admin/activity/activity/").content.decode()
 

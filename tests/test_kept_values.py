@@ -12,7 +12,7 @@ from django.utils.html import strip_tags
 
 from activity.models import Activity, Offer
 from tests.factories import NOW, make_activity, make_channel, make_discount, make_promise
-from tests.test_console_pages import Fields
+from tests.forms import as_sent
 from trade.models import NotifyTask
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +32,7 @@ def history(client: Client, page: str, language: str) -> str:
 
 def save(client: Client, page: str, **changed: object) -> None:
     url = f"/admin/{page}/change/"
-    sent = Fields(client.get(url).content.decode()).values
+    sent = as_sent(client.get(url))
     response = client.post(url, sent | changed)
     assert response.status_code == 302, response.context["adminform"].form.errors
 

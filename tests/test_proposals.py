@@ -20,8 +20,8 @@ from groupbuy import proposals, rows
 from groupbuy.history import text_of
 from groupbuy.models import Proposal, Switch, SwitchChange
 from tests.factories import NOW, make_activity, make_channel
+from tests.forms import as_sent
 from tests.racing import meet_after, overtake, race
-from tests.test_console_pages import Fields
 from trade.inbox import problems
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
@@ -82,7 +82,7 @@ def url_of(row: Any) -> str:
 def send(client: Client, row: Any, **values: str) -> str:
     """Change these fields in the row's form; return the page that follows."""
     url = url_of(row)
-    sent = Fields(client.get(url).content.decode()).values | {"description": ""}
+    sent = as_sent(client.get(url)) | {"description": ""}
     return client.post(url, sent | values, follow=True).content.decode()
 
 

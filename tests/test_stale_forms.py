@@ -28,7 +28,8 @@ def test_a_stale_form_keeps_its_input_and_says_what_is_stored(operator: Client) 
     activity = make_activity()
     body = opened(operator, activity) | {"name": "mine"}
     later = activity.end_at + timedelta(days=3)
-    Activity.objects.filter(pk=activity.pk).update(name="theirs", end_at=later)
+    theirs = {"name": "theirs", "end_at": later, "valid_minutes": 1440, "group_type": 0}
+    Activity.objects.filter(pk=activity.pk).update(**theirs)
 
     page = operator.post(url_of(activity), body)
 
@@ -37,6 +38,8 @@ def test_a_stale_form_keeps_its_input_and_says_what_is_stored(operator: Client) 
         "__all__": [CHANGED],
         "name": ["Stored by now: theirs"],
         "end_at": [f"Stored by now: {timezone.localtime(later):%Y-%m-%d %H:%M:%S}"],
+        "valid_minutes": ["Stored by now: 24 h"],
+        "group_type": ["Stored by now: when its time is up, the platform completes the team"],
     }
     assert form["name"].value() == "mine"
     activity.refresh_from_db()
