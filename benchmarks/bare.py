@@ -145,6 +145,10 @@ def check(action: str, call: Callable[[], Any], *, besides: int = 0) -> None:
 
     Otherwise their ratio would mean nothing.
     """
+    from groupbuy import channels, switches  # noqa: PLC0415  models exist now
+
+    channels.known()  # fills a copy that has grown old, and so does the next line
+    switches.is_downgraded()
     with CaptureQueriesContext(connection) as queries:
         call()
     sent = [query["sql"] for query in queries if query["sql"] not in ("BEGIN", "COMMIT")]

@@ -49,7 +49,9 @@ def main() -> None:
             runs = [repeat(key, number) for number in range(1, REPEATS + 1)]
             in_use = [*pages.measure(key), *switching.measure(key), *web.measure(key)]
         in_use += metering.measure(key)
-        rows = [*table(runs), *in_use, *growth.measure(key)]
+        rows = [*table(runs), *in_use]
+        print_table(rows)  # in case that what follows fails
+        rows += growth.measure(key)
     (OUT / "latest.json").write_text(json.dumps(rows, indent=2))
     print_table(rows)
 
