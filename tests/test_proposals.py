@@ -82,7 +82,7 @@ def url_of(row: Any) -> str:
 def send(client: Client, row: Any, **values: str) -> str:
     """Change these fields in the row's form; return the page that follows."""
     url = url_of(row)
-    sent = as_sent(client.get(url)) | {"description": ""}
+    sent = as_sent(client.get(url))
     return client.post(url, sent | values, follow=True).content.decode()
 
 
