@@ -6,8 +6,10 @@ from threading import Event
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
-from django.db import connection
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError, connection
 from django.db.models.signals import pre_save
 from django.test import Client
 from django.utils import timezone
@@ -15,6 +17,7 @@ from django.utils import timezone
 from activity.models import Activity, Sku
 from groupbuy import switches
 from groupbuy.models import Switch
+from tag.models import CrowdFile, CrowdTag
 from tests.factories import make_activity
 from tests.forms import as_sent, opened, url_of
 from tests.racing import race
@@ -106,6 +109,27 @@ def test_a_switch_that_somebody_else_has_changed_stays(operator: Client) -> None
     assert page.context["adminform"].form.errors["value"] == ["Stored by now: s03c03"]
     switch.refresh_from_db()
     assert switch.value == "s03c03"
+
+
+def test_a_form_whose_transaction_collides_is_saved_again_with_its_file(operator: Client) -> None:
+    tag, tries = CrowdTag.objects.create(tag_id="RQ", name="crowd"), list[int]()
+    file = SimpleUploadedFile("members.csv", b"a\nb\n")
+
+    def collide(**_signal: Any) -> None:
+        tries.append(len(tries))
+        if tries == [0]:
+            raise OperationalError(1213, "Deadlock found when trying to get lock")
+
+    pre_save.connect(collide, sender=CrowdFile)
+    try:
+        body = opened(operator, tag) | {"name": "new", "members_file": file}
+        answer = operator.post(url_of(tag), body)
+    finally:
+        pre_save.disconnect(collide, sender=CrowdFile)
+
+    assert (answer.status_code, tries, LogEntry.objects.count()) == (302, [0, 1], 1)
+    tag.refresh_from_db()
+    assert (tag.name, bytes(CrowdFile.objects.get().content)) == ("new", b"a\nb\n")
 
 
 @pytest.mark.django_db(transaction=True)
