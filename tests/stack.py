@@ -5,6 +5,7 @@ Services    MariaDB, Redis and RabbitMQ, by bin/services.sh
 Processes   web servers and workers, by the Procfile
 """
 
+import fcntl
 import http.client
 import json
 import os
@@ -16,7 +17,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 
 import requests
 
@@ -279,11 +282,30 @@ def processor_seconds(ids: Set[int]) -> float:
 
 
 def free_port(in_a_row: int = 1) -> int:
-    """A free port of loopback; the following ones are free, too."""
+    """A free port of loopback; the following ones are free, too.
+
+    No other process that asks here gets them while this one lives: tests that run side by side
+    would otherwise start servers on one port.
+    """
     while True:
-        port = random.choice(PORTS)
-        if all(_is_free(port + number) for number in range(in_a_row)):
+        port = random.SystemRandom().choice(PORTS)
+        if all(_is_free(port + number) and _reserve(port + number) for number in range(in_a_row)):
             return port
+
+
+@cache
+def _reservations() -> int:
+    """A file that all processes of this user share; a lock on its byte N reserves port N."""
+    path = Path(gettempdir()) / f"groupbuy-test-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _reserve(port: int) -> bool:
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
 
 
 def wait_for(happened: Callable[[], object], what: str, seconds: float = 300) -> None:

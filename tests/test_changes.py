@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from groupbuy.snapshots import Snapshot
 from tag.crowd import add_members, remove_members
 from tag.models import CrowdTag
 from tests.factories import NOW, make_activity, make_channel, set_switch
-from tests.stack import web
+from tests.stack import free_port, web
 from trade.expire import expire_activities
 
 ROOT = Path(__file__).parent.parent
@@ -286,9 +285,3 @@ def wait_for(is_so: Callable[[], bool], seconds: float) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "not in time"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

@@ -150,7 +150,7 @@ def test_the_same_lock_eight_times_yields_one_order(
     joining: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mutation: remove the unique key order_once_per_out_trade_no."""
-    make_activity(take_limit=20)
+    make_activity(take_limit=1000)  # more turns than look-ups of turns
     team_id = str(make_team("leader").pk) if joining else ""
     give_each_a_turn(monkeypatch)
     command = lock_command("a", team_id=team_id)
