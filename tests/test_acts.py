@@ -171,6 +171,18 @@ def test_a_notification_is_sent_again_from_its_page(operator: Client) -> None:
     assert LogEntry.objects.get().change_message.count(REASON) == 1
 
 
+def test_a_notification_that_had_no_destination_is_sent_from_its_page(operator: Client) -> None:
+    """It goes to the present refund callback URL of its channel (trade/notify/transports.py)."""
+    nowhere = {"state": NotifyTask.State.GIVEN_UP, "target": "", "endpoint": ""}
+    promise = make_promise("nowhere", next_attempt_at=None, **nowhere)
+
+    page = act(operator, promise, "send-again")
+
+    promise.refresh_from_db()
+    assert promise.state == NotifyTask.State.NEW
+    assert "The notification will be sent again." in page
+
+
 ACTS: dict[str, Callable[[Team], Any]] = {
     "give-back": lambda team: team.orders.select_related("team").first(),
     "complete": lambda team: team,
