@@ -239,7 +239,9 @@ def test_a_trial_is_explained(reading: Any) -> None:
     with time_machine.travel(NOW, tick=False):
         found = answer(reading, "explain_trial", **who)
         refused = answer(reading, "explain_trial", **who | {"goods_id": "none"})
+        other = answer(reading, "explain_trial", **who, activity_id="0100123x")
 
+    assert other["answer"].split()[0] == "E0002"
     assert (found["answer"].split()[0], found["price"]) == ("0000", "80.00")
     assert not any(rule["refused"] for rule in found["rules"])
     assert refused["answer"].split()[0] == "E0002"
