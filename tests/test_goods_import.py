@@ -108,6 +108,12 @@ def test_a_price_on_sale_asks_why(operator: Client) -> None:
     assert goods() == [("old", "a book", Decimal("120.5"), None)]
 
 
+def test_a_description_is_as_long_as_the_form_allows() -> None:
+    assert faults(csv_of(f"new,tea,9,,{'x' * 2000},,,")) == []
+    text = "Ensure this value has at most 2000 characters (it has 2001)."
+    assert faults(csv_of(f"new,tea,9,,{'x' * 2001},,,")) == [(2, "description", text)]
+
+
 def test_a_price_that_needs_a_second_person_is_not_imported(settings: Any) -> None:
     settings.SECOND_PERSON = ["price"]
     make_activity(1, goods_id="old")
