@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, cast
 
 from django import forms
+from django.contrib import messages
 from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
@@ -25,10 +26,13 @@ class RefusesStaleForms(ModelAdmin):
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Save the form again from the start if its transaction has collided with another."""
         view = super().changeform_view
+        said: Any = messages.get_messages(request)
+        before = len(said._queued_messages)
 
         def run() -> HttpResponse:
             for file in request.FILES.values():
                 file.seek(0)  # an earlier run may have read it
+            del said._queued_messages[before:]  # of a run that was rolled back
             return cast("HttpResponse", view(request, *args, **kwargs))
 
         return rows.retry(run) if request.method == "POST" else run()

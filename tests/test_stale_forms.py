@@ -1,5 +1,6 @@
 """Forms of the console: what somebody else has changed since a form was opened stays."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from threading import Event
@@ -7,20 +8,22 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models.signals import pre_save
 from django.test import Client
 from django.utils import timezone
 
 from activity.models import Activity, Sku
 from groupbuy import switches
-from groupbuy.models import Switch
+from groupbuy.admin import ApiKeyAdmin
+from groupbuy.models import ApiKey, Switch
 from tests.factories import make_activity
 from tests.forms import as_sent, opened, url_of
 from tests.racing import race
 
 pytestmark = pytest.mark.django_db
 
+ISSUE = "/admin/groupbuy/apikey/add/"
 CHANGED = "It has changed in the meantime, so nothing was saved. Compare, save again."
 
 
@@ -106,6 +109,29 @@ def test_a_switch_that_somebody_else_has_changed_stays(operator: Client) -> None
     assert page.context["adminform"].form.errors["value"] == ["Stored by now: s03c03"]
     switch.refresh_from_db()
     assert switch.value == "s03c03"
+
+
+def collide(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+    """So often, deadlock when the new API key is logged, after it was shown."""
+    log, rest = ApiKeyAdmin.log_addition, iter(range(times))
+
+    def deadlock(*arguments: Any) -> Any:
+        if next(rest, None) is not None:
+            raise OperationalError(1213, "Deadlock found")
+        return log(*arguments)
+
+    monkeypatch.setattr(ApiKeyAdmin, "log_addition", deadlock)
+
+
+def test_a_form_that_is_saved_again_shows_nothing_of_the_run_that_collided(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collide(monkeypatch, times=1)
+
+    page = operator.post(ISSUE, {"name": "ops", "is_active": "on"}, follow=True).content.decode()
+
+    [shown] = re.findall(r"gbm_([0-9a-f]{8})_[0-9a-f]{48}", page)
+    assert shown == ApiKey.objects.get().prefix
 
 
 @pytest.mark.django_db(transaction=True)
