@@ -13,10 +13,12 @@ from django.contrib import messages
 from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 
 from groupbuy import rows
+from groupbuy.errors import GroupBuyError
 from groupbuy.history import stored
 
 
@@ -35,7 +37,14 @@ class RefusesStaleForms(ModelAdmin):
             del said._queued_messages[before:]  # of a run that was rolled back
             return cast("HttpResponse", view(request, *args, **kwargs))
 
-        return rows.retry(run) if request.method == "POST" else run()
+        if request.method != "POST":
+            return run()
+        try:
+            return rows.retry(run)
+        except GroupBuyError as exc:  # after too many collisions
+            del said._queued_messages[before:]
+            messages.error(request, str(exc.error.message))
+            return redirect(request.get_full_path())
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         """The row; locked while a form of it is saved."""

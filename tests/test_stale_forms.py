@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from activity.models import Activity, Sku
-from groupbuy import switches
+from groupbuy import rows, switches
 from groupbuy.admin import ApiKeyAdmin
 from groupbuy.models import ApiKey, Switch
 from tests.factories import make_activity
@@ -132,6 +132,18 @@ def test_a_form_that_is_saved_again_shows_nothing_of_the_run_that_collided(
 
     [shown] = re.findall(r"gbm_([0-9a-f]{8})_[0-9a-f]{48}", page)
     assert shown == ApiKey.objects.get().prefix
+
+
+def test_a_form_that_collides_again_and_again_is_not_saved(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collide(monkeypatch, times=rows.TRIES)
+
+    page = operator.post(ISSUE, {"name": "ops", "is_active": "on"}, follow=True).content.decode()
+
+    assert "Two requests collided, please try again" in page
+    assert not re.findall(r"gbm_[0-9a-f]{8}_", page)
+    assert not ApiKey.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
