@@ -200,6 +200,19 @@ def test_too_many_buyers_are_refused(operator: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_friends_who_would_find_no_seat_take_time_too(operator: Client) -> None:
+    make_activity()
+
+    many = guesses(Offer.objects.get(), visitors=1000, spread=100)
+    answer = operator.post(ADD, many)  # 1,050 seats, and 100 friends for each
+
+    assert answer.context["errors"] == [
+        ["More than 10000 buyers: forecast fewer days or a part of the visitors."]
+    ]
+    assert operator.post(ADD, many | {"visitors": 100}).status_code == 302
+
+
+@pytest.mark.django_db
 def test_a_discount_that_cannot_be_calculated_is_refused(operator: Client) -> None:
     play(timezone.now() - timedelta(hours=2))
     Discount.objects.update(plan="XX")  # an import keeps such a discount
