@@ -328,7 +328,7 @@ def test_metrics_are_queried_within_bounds(reading: Any, prometheus: Prometheus)
 
     assert found["series"][0] == {"labels": {"n": "0"}, "values": ["2", "3"]}
     assert found["series"][20:] == [{"left out": "5 more series"}]
-    assert "step=60" in prometheus.paths[0]
+    assert "step=62" in prometheus.paths[0]  # 3600 s: 59 steps, and so 60 points
     assert "no longer" not in str(answer(reading, "query_metrics", name="no such name")["names"])
     assert len(prometheus.paths) == 1
     assert "longer than 500" in failure(reading, "query_metrics", promql="x" * 501)
