@@ -117,6 +117,8 @@ def test_a_team_is_completed_with_those_who_have_paid(operator: Client) -> None:
     page = act(operator, team, "complete")
 
     assert f"completed by an operator: “{REASON}”" in page
+    assert "team complete" in page
+    assert "by the platform at its end" not in page  # which is not yet
     team.refresh_from_db()
     assert (team.status, team.completed_by_shop, team.locked_count) == (1, True, 1)
     assert states() == {"a": (1, ""), "b": (2, "team_ended")}
