@@ -214,6 +214,12 @@ def test_which_mall_does_not_take_its_notifications(reading: Any, redis: redis_p
     ]
 
 
+def test_without_redis_nobody_knows_who_is_blocked(reading: Any, writing: Any) -> None:
+    assert answer(reading, "callback_health")["blocked clients"] == "Redis does not respond"
+    who = {"scope": "s01/c01", "client": "user a", "reason": "our own test"}
+    assert "Redis does not respond" in failure(writing, "lift_block", **who)
+
+
 def block(client: str) -> None:
     """Send so many requests that the client is blocked."""
     for _ in range(40):
