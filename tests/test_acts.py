@@ -173,6 +173,22 @@ def test_a_notification_is_sent_again_from_its_page(operator: Client) -> None:
     assert LogEntry.objects.get().change_message.count(REASON) == 1
 
 
+def test_notifications_that_collide_again_and_again_are_not_sent(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collide(*_arguments: Any, **_named: Any) -> None:
+        raise OperationalError(1213, "Deadlock found")
+
+    monkeypatch.setattr(outbox, "requeue", collide)
+    promise = make_promise("given-up", state=NotifyTask.State.GIVEN_UP, next_attempt_at=None)
+    body = {"action": "send_again", "_selected_action": [promise.pk], "reason": REASON}
+
+    page = operator.post("/admin/trade/notifytask/", body, follow=True).content.decode()
+
+    assert "Two requests collided, please try again" in page
+    assert not LogEntry.objects.exists()
+
+
 def test_a_notification_that_had_no_destination_is_sent_from_its_page(operator: Client) -> None:
     """It goes to the present refund callback URL of its channel (trade/notify/transports.py)."""
     nowhere = {"state": NotifyTask.State.GIVEN_UP, "target": "", "endpoint": ""}
