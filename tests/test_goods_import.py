@@ -11,6 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 from django.test import Client
 from django.utils import translation
 from openpyxl import Workbook
@@ -247,6 +248,19 @@ def test_it_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         goods_import.apply(file, user=user, reason="")
     assert goods() == []
     assert GoodsFile.objects.count() == 1
+
+
+def test_two_files_that_collide_are_not_written_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deadlock(*_arguments: Any, **_named: Any) -> None:
+        raise OperationalError(1213, "Deadlock found")
+
+    user = User.objects.create_superuser("operator")
+    file = goods_import.keep("f", csv_of("a,tea,9,,,,,"), by="operator", now=NOW)
+    monkeypatch.setattr(LogEntry.objects, "bulk_create", deadlock)
+
+    with pytest.raises(ValidationError, match="Somebody else has changed these goods"):
+        goods_import.apply(file, user=user, reason="")
+    assert goods() == []
 
 
 @pytest.mark.parametrize(
