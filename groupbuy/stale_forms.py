@@ -30,9 +30,10 @@ class RefusesStaleForms(ModelAdmin):
         view = super().changeform_view
         said: Any = messages.get_messages(request)
         before = len(said._queued_messages)
+        files: Any = request.FILES
 
         def run() -> HttpResponse:
-            for file in request.FILES.values():
+            for file in files.values():
                 file.seek(0)  # an earlier run may have read it
             del said._queued_messages[before:]  # of a run that was rolled back
             return cast("HttpResponse", view(request, *args, **kwargs))
