@@ -273,7 +273,8 @@ class ActivityAdmin(UsedRowsStay):
         if form.is_valid():
             now = form.cleaned_data["at"] or timezone.now()
             trial, steps = explain(form.to_query(), now=now)
-            context |= {"trial": trial, "steps": steps, "refused": trial.refusals}
+            context |= {"price": trial.price and trial.price.pay, "steps": steps}
+            context["refused"] = trial.refusals
             context |= self.explain_more(form, trial, now)
         return render(request, "admin/explain.html", context)
 

@@ -57,7 +57,7 @@ def find_offer(
     """
     for offer in offers_of(source=source, channel=channel, goods_id=goods_id):
         activity = offer.activity
-        matches = activity.pk == activity_id if activity_id else activity.is_open(now)
+        matches = activity.is_open(now) if activity_id is None else activity.pk == activity_id
         if matches:
             return offer
     return None

@@ -79,7 +79,7 @@ def _next_offer(query: TrialQuery, now: datetime) -> str:
     offers = catalog.offers_of(source=query.source, channel=query.channel, goods_id=query.goods_id)
     coming = [each.activity for each in offers if each.activity.start_at > now]
     planned = [each for each in coming if each.status in LIVE]
-    if query.activity_id or not planned:
+    if query.activity_id is not None or not planned:
         return ""
     activity = min(planned, key=lambda each: each.start_at)
     text = _("The next activity: %(activity)s (%(status)s), from %(start)s")

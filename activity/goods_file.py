@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, override
 
@@ -166,6 +167,14 @@ def _differs(sku: Sku, name: str, text: str) -> bool:
         return True
 
 
+def _clean(sku: Sku, name: str, text: str) -> Any:
+    """The value for the field. Its length is that of the form: a TextField checks none itself."""
+    field = _field(name)
+    if field.max_length:
+        MaxLengthValidator(field.max_length)(text)
+    return field.clean(text, sku)
+
+
 def _change(made: Plan, change: Change, record: dict[str, str]) -> None:
     """Set the fields of the goods from their row; add a fault for each unacceptable one."""
     sku = change.sku
@@ -173,7 +182,7 @@ def _change(made: Plan, change: Change, record: dict[str, str]) -> None:
         if _differs(sku, name, record[name]):
             before = getattr(sku, name)
             try:
-                setattr(sku, name, _field(name).clean(record[name], sku))
+                setattr(sku, name, _clean(sku, name, record[name]))
             except ValidationError as exc:
                 made.add_fault(change.row, name, exc.messages[0])
                 continue

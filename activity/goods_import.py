@@ -7,19 +7,18 @@ from typing import Any
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.utils.translation import gettext as _
 
 from activity.goods_file import Change, Plan, plan
 from activity.models import GoodsFile, Offer, Sku
-from groupbuy import changes
+from groupbuy import changes, rows
 
 KEPT = timedelta(hours=1)  # between upload and confirmation, at most
 PIECE = 500  # rows of a statement
 
 
 def keep(name: str, content: bytes, *, by: str, now: datetime) -> GoodsFile:
-    forget_old(now)
     return GoodsFile.objects.create(name=name[:255], content=content, by=by, uploaded_at=now)
 
 
@@ -50,7 +49,9 @@ def apply(file: GoodsFile, *, user: Any, reason: str) -> Plan:
             LogEntry.objects.bulk_create(_log(made, user, reason), batch_size=PIECE)
             file.delete()
             changes.announce()
-    except IntegrityError as exc:
+    except (IntegrityError, OperationalError) as exc:
+        if not (isinstance(exc, IntegrityError) or rows.is_collision(exc)):
+            raise
         text = _("Somebody else has changed these goods just now: look at the file again.")
         raise ValidationError(text) from exc
     return made

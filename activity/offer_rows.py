@@ -36,6 +36,11 @@ class OfferForm(forms.ModelForm):
             widget: Any = self.fields["sku"].widget
             getattr(widget, "widget", widget).known = self.instance.sku
 
+    def _post_clean(self) -> None:
+        """Check the row, unless it is stored as it is: Activity.clean() checks all those."""
+        if self.has_changed():
+            super()._post_clean()  # type: ignore[misc]
+
 
 class OfferFormSet(forms.BaseInlineFormSet):
     def clean(self) -> None:

@@ -68,10 +68,15 @@ def store(content: bytes) -> str:
     root = Path(settings.MEDIA_ROOT)
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=root, suffix=".part", delete=False) as file:
-        file.write(content)
-    part = Path(file.name)
-    part.chmod(0o644)  # a proxy of another user serves it
-    part.replace(root / name)
+        part = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            part.chmod(0o644)  # a proxy of another user serves it
+            part.replace(root / name)
+        except OSError:
+            part.unlink()
+            raise
     return f"{MEDIA}{name}"
 
 

@@ -64,7 +64,7 @@ def query(expression: str, *, minutes: int, now: datetime) -> list[dict[str, Any
         found = _get("query", asked | {"time": str(now.timestamp())})["result"]
     else:
         start = (now - timedelta(minutes=minutes)).timestamp()
-        step = max(1, math.ceil(minutes * 60 / POINTS))
+        step = max(1, math.ceil(minutes * 60 / (POINTS - 1)))
         limits = {"start": str(start), "end": str(now.timestamp()), "step": str(step)}
         found = _get("query_range", asked | limits)["result"]
     return [_series(each) for each in found[:SERIES]] + _left_out(found)

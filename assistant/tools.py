@@ -124,9 +124,11 @@ def callback_health() -> dict[str, Any]:
     blocks = gcra.blocks(throttling.scopes())
     return {
         "endpoints": trouble.failing_endpoints(now=timezone.now()),
-        "blocked clients": [
+        "blocked clients": "Redis does not respond"
+        if blocks is None
+        else [
             {"scope": block.scope, "client": block.client, "until": block.until.isoformat()}
-            for block in (blocks or [])[:LINES]
+            for block in blocks[:LINES]
         ],
     }
 

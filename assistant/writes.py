@@ -57,7 +57,9 @@ def lift_block(
 ) -> dict[str, Any]:
     """Unblock a client that callback_health lists, by its scope and name."""
     operator = operators.operator_of(ctx.headers)
-    blocks = gcra.blocks(throttling.scopes()) or []
+    blocks = gcra.blocks(throttling.scopes())
+    if blocks is None:
+        raise ToolError("Redis does not respond, so no client is limited or blocked.")
     if not any((block.scope, block.client) == (scope, client) for block in blocks):
         raise ToolError("This client is not blocked.")
     if not dry_run:

@@ -119,7 +119,7 @@ class AccessAttemptAdmin(ModelAdmin):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, UsedRowsStay):
+class UserAdmin(DjangoUserAdmin, UsedRowsStay):  # type: ignore[misc]  # get_form() of the stubs
     """Only a superuser makes, changes or deletes a superuser."""
 
     instead = _("To keep this user out, clear the mark “Active”.")

@@ -214,6 +214,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         ("trade", "expire activities", 60),
         ("tag", "refresh bitmaps", 10),
         ("tag", "forget old files", 600),
+        ("activity", "forget old goods files", 600),
         ("trade", "work on crowds", 5),
         ("trade", "delete old rows", 600),
         ("trade", "keep sums", 60),

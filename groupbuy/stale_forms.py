@@ -9,13 +9,16 @@ from hashlib import sha256
 from typing import Any, cast
 
 from django import forms
+from django.contrib import messages
 from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 
 from groupbuy import rows
+from groupbuy.errors import GroupBuyError
 from groupbuy.history import stored
 
 
@@ -25,13 +28,24 @@ class RefusesStaleForms(ModelAdmin):
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Save the form again from the start if its transaction has collided with another."""
         view = super().changeform_view
+        said: Any = messages.get_messages(request)
+        before = len(said._queued_messages)
+        files: Any = request.FILES
 
         def run() -> HttpResponse:
-            for file in request.FILES.values():
+            for file in files.values():
                 file.seek(0)  # an earlier run may have read it
+            del said._queued_messages[before:]  # of a run that was rolled back
             return cast("HttpResponse", view(request, *args, **kwargs))
 
-        return rows.retry(run) if request.method == "POST" else run()
+        if request.method != "POST":
+            return run()
+        try:
+            return rows.retry(run)
+        except GroupBuyError as exc:  # after too many collisions
+            del said._queued_messages[before:]
+            messages.error(request, str(exc.error.message))
+            return redirect(request.get_full_path())
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         """The row; locked while a form of it is saved."""

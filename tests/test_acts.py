@@ -117,6 +117,8 @@ def test_a_team_is_completed_with_those_who_have_paid(operator: Client) -> None:
     page = act(operator, team, "complete")
 
     assert f"completed by an operator: “{REASON}”" in page
+    assert "team complete" in page
+    assert "by the platform at its end" not in page  # which is not yet
     team.refresh_from_db()
     assert (team.status, team.completed_by_shop, team.locked_count) == (1, True, 1)
     assert states() == {"a": (1, ""), "b": (2, "team_ended")}
@@ -169,6 +171,34 @@ def test_a_notification_is_sent_again_from_its_page(operator: Client) -> None:
     assert promise.next_attempt_at is not None
     assert "The notification will be sent again." in page
     assert LogEntry.objects.get().change_message.count(REASON) == 1
+
+
+def test_notifications_that_collide_again_and_again_are_not_sent(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collide(*_arguments: Any, **_named: Any) -> None:
+        raise OperationalError(1213, "Deadlock found")
+
+    monkeypatch.setattr(outbox, "requeue", collide)
+    promise = make_promise("given-up", state=NotifyTask.State.GIVEN_UP, next_attempt_at=None)
+    body = {"action": "send_again", "_selected_action": [promise.pk], "reason": REASON}
+
+    page = operator.post("/admin/trade/notifytask/", body, follow=True).content.decode()
+
+    assert "Two requests collided, please try again" in page
+    assert not LogEntry.objects.exists()
+
+
+def test_a_notification_that_had_no_destination_is_sent_from_its_page(operator: Client) -> None:
+    """It goes to the present refund callback URL of its channel (trade/notify/transports.py)."""
+    nowhere = {"state": NotifyTask.State.GIVEN_UP, "target": "", "endpoint": ""}
+    promise = make_promise("nowhere", next_attempt_at=None, **nowhere)
+
+    page = act(operator, promise, "send-again")
+
+    promise.refresh_from_db()
+    assert promise.state == NotifyTask.State.NEW
+    assert "The notification will be sent again." in page
 
 
 ACTS: dict[str, Callable[[Team], Any]] = {

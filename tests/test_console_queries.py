@@ -23,12 +23,13 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
-from activity.models import Activity, Offer
+from activity.models import Activity, Offer, Sku
 from groupbuy import proposals
 from groupbuy.models import ApiKey, Switch, SwitchChange
 from tag.crowd import add_members
 from tag.models import CrowdTag
 from tests.factories import GOODS, NOW, lock, make_activity, make_channel, make_promise, settle
+from tests.forms import opened, url_of
 from tests.test_jobs import make_job
 from trade.forecast import report
 from trade.models import Forecast, NotifyAttempt, NotifyTask, Order
@@ -124,3 +125,18 @@ def test_more_rows_take_no_more_queries(operator: Client) -> None:
     more = {url: queries(operator, url) for url in pages}
     grown = {url: dict(more[url] - few) for url, few in pages.items() if more[url] - few}
     assert grown == {}
+
+
+def test_a_stored_offer_is_checked_once_when_its_activity_is_saved(operator: Client) -> None:
+    """Shoppers who open a team wait for the row of the activity meanwhile."""
+    activity = make_activity()
+    for n in range(FEW):
+        sku = Sku.objects.create(goods_id=f"other {n}", name="tea", original_price=100)
+        Offer.objects.create(channel=make_channel(), sku=sku, activity=activity)
+    body = opened(operator, activity) | {"name": "new"}
+
+    with CaptureQueriesContext(connection) as captured:
+        assert operator.post(url_of(activity), body).status_code == 302
+
+    checks = [each["sql"] for each in captured if 'end_at" >' in each["sql"].replace("`", '"')]
+    assert len(checks) == FEW + 1

@@ -1,7 +1,7 @@
 """Forecasts (拼团测算): the model against closed forms, and against what happened."""
 
 import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from statistics import mean
 from typing import Any
@@ -197,6 +197,29 @@ def test_too_many_buyers_are_refused(operator: Client) -> None:
         ["More than 10000 buyers: forecast fewer days or a part of the visitors."]
     ]
     assert not Forecast.objects.exists()
+
+
+@pytest.mark.django_db
+def test_friends_who_would_find_no_seat_take_time_too(operator: Client) -> None:
+    make_activity()
+
+    many = guesses(Offer.objects.get(), visitors=1000, spread=100)
+    answer = operator.post(ADD, many)  # 1,050 seats, and 100 friends for each
+
+    assert answer.context["errors"] == [
+        ["More than 10000 buyers: forecast fewer days or a part of the visitors."]
+    ]
+    assert operator.post(ADD, many | {"visitors": 100}).status_code == 302
+
+
+@pytest.mark.django_db
+def test_a_forecast_is_named_by_the_day_on_which_it_was_made(operator: Client) -> None:
+    make_activity()
+    operator.post(ADD, guesses(Offer.objects.get()))
+    forecast = Forecast.objects.get()
+    forecast.created_at = datetime(2036, 5, 1, 20, 0, tzinfo=UTC)  # 4:00 in Shanghai
+
+    assert str(forecast) == "a book · 2036-05-02"
 
 
 @pytest.mark.django_db

@@ -12,9 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from groupbuy import galera, rows
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.snapshots import Snapshot
-from tests.factories import NOW, lock, make_activity, refund, settle
+from tests.factories import NOW, lock, make_activity, make_channel, refund, settle
 from trade.gate import FullError
 from trade.models import Order, Team
+from trade.notify.events import read_events
 from trade.progress import order_state, team_progress
 from trade.refund import Outcome
 
@@ -76,6 +77,21 @@ def test_the_state_of_an_order_and_a_team_is_found_too(arriving: Arriving) -> No
     team_id = str(state.order.team_id)
 
     assert team_progress(channel_id=channel_id, team_id=team_id, now=NOW).members == [state.order]
+    assert times == ["caught up"]
+
+
+def test_events_that_were_numbered_at_another_node_are_found_too(arriving: Arriving) -> None:
+    channel_id = make_channel().pk
+
+    def arrive() -> None:
+        make_activity()
+        lock("a")
+        refund("a")
+        assert read_events(channel_id=channel_id, after=0).next == 1
+
+    times = arriving(arrive)
+
+    assert read_events(channel_id=channel_id, after=1).next == 1
     assert times == ["caught up"]
 
 

@@ -11,11 +11,12 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 from django.test import Client
 from django.utils import translation
 from openpyxl import Workbook
 
-from activity import goods_file, goods_import
+from activity import goods_file, goods_import, tasks
 from activity.models import Activity, GoodsFile, Offer, Sku
 from groupbuy.history import text_of
 from tests.factories import NOW, make_activity
@@ -106,6 +107,12 @@ def test_a_price_on_sale_asks_why(operator: Client) -> None:
     assert 'name="reason"' not in operator.get(url).content.decode()
     operator.post(url, {"import": "1"})
     assert goods() == [("old", "a book", Decimal("120.5"), None)]
+
+
+def test_a_description_is_as_long_as_the_form_allows() -> None:
+    assert faults(csv_of(f"new,tea,9,,{'x' * 2000},,,")) == []
+    text = "Ensure this value has at most 2000 characters (it has 2001)."
+    assert faults(csv_of(f"new,tea,9,,{'x' * 2001},,,")) == [(2, "description", text)]
 
 
 def test_a_price_that_needs_a_second_person_is_not_imported(settings: Any) -> None:
@@ -243,6 +250,19 @@ def test_it_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert GoodsFile.objects.count() == 1
 
 
+def test_two_files_that_collide_are_not_written_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deadlock(*_arguments: Any, **_named: Any) -> None:
+        raise OperationalError(1213, "Deadlock found")
+
+    user = User.objects.create_superuser("operator")
+    file = goods_import.keep("f", csv_of("a,tea,9,,,,,"), by="operator", now=NOW)
+    monkeypatch.setattr(LogEntry.objects, "bulk_create", deadlock)
+
+    with pytest.raises(ValidationError, match="Somebody else has changed these goods"):
+        goods_import.apply(file, user=user, reason="")
+    assert goods() == []
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
@@ -282,8 +302,8 @@ def test_a_file_is_its_uploaders_own_for_an_hour(operator: Client, clock: Any) -
     assert other.get(url).status_code == 302
     clock.move_to(NOW + timedelta(minutes=61))
     assert operator.get(url).status_code == 302
-    upload(operator, csv_of("b,tea,9,,,,,"))
-    assert GoodsFile.objects.count() == 1
+    tasks.forget_old_goods_files()
+    assert not GoodsFile.objects.exists()
 
 
 @pytest.mark.parametrize(("role", "status"), [("support", 403), ("operator", 200)])

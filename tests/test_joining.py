@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from decimal import Decimal
 from html import unescape
 
 import pytest
@@ -11,6 +12,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils.html import strip_tags
 
+from activity.models import Discount
 from groupbuy.errors import ErrorCode, GroupBuyError
 from tests.factories import GOODS, NOW, lock, make_activity, make_team, refund, set_switch, settle
 from trade.models import Order, Team
@@ -157,6 +159,18 @@ def test_opening_a_team_is_checked_for_the_limits_too(operator: Client) -> None:
 
     assert verdict(operator, url)[1] == [TITLES["E0103"]]
     assert verdict(operator, url.replace("user_id=a", "user_id=b"))[1] == []
+
+
+def test_a_member_pays_the_price_at_which_the_team_was_opened(operator: Client) -> None:
+    make_activity()
+    team = make_team("a")
+    Discount.objects.update(expression="30")
+    now = NOW + timedelta(minutes=5)
+
+    assert verdict(operator, asked("c", team, now)) == ("May join, for 80.00.", [])
+    opening = asked("c", team, now).replace(f"team={team.pk}", "team=")
+    assert verdict(operator, opening) == ("May join, for 70.00.", [])
+    assert lock("c", team_id=str(team.pk)).pay_price == Decimal("80.00")
 
 
 def test_a_team_that_is_over_takes_nobody_and_one_may_outlive_its_activity(

@@ -214,6 +214,12 @@ def test_which_mall_does_not_take_its_notifications(reading: Any, redis: redis_p
     ]
 
 
+def test_without_redis_nobody_knows_who_is_blocked(reading: Any, writing: Any) -> None:
+    assert answer(reading, "callback_health")["blocked clients"] == "Redis does not respond"
+    who = {"scope": "s01/c01", "client": "user a", "reason": "our own test"}
+    assert "Redis does not respond" in failure(writing, "lift_block", **who)
+
+
 def block(client: str) -> None:
     """Send so many requests that the client is blocked."""
     for _ in range(40):
@@ -239,7 +245,9 @@ def test_a_trial_is_explained(reading: Any) -> None:
     with time_machine.travel(NOW, tick=False):
         found = answer(reading, "explain_trial", **who)
         refused = answer(reading, "explain_trial", **who | {"goods_id": "none"})
+        other = answer(reading, "explain_trial", **who, activity_id="0100123x")
 
+    assert other["answer"].split()[0] == "E0002"
     assert (found["answer"].split()[0], found["price"]) == ("0000", "80.00")
     assert not any(rule["refused"] for rule in found["rules"])
     assert refused["answer"].split()[0] == "E0002"
@@ -326,7 +334,7 @@ def test_metrics_are_queried_within_bounds(reading: Any, prometheus: Prometheus)
 
     assert found["series"][0] == {"labels": {"n": "0"}, "values": ["2", "3"]}
     assert found["series"][20:] == [{"left out": "5 more series"}]
-    assert "step=60" in prometheus.paths[0]
+    assert "step=62" in prometheus.paths[0]  # 3600 s: 59 steps, and so 60 points
     assert "no longer" not in str(answer(reading, "query_metrics", name="no such name")["names"])
     assert len(prometheus.paths) == 1
     assert "longer than 500" in failure(reading, "query_metrics", promql="x" * 501)

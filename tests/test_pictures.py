@@ -312,6 +312,21 @@ def test_a_picture_that_cannot_be_stored_names_the_directory(operator: Client, m
     assert Sku.objects.get().picture == ""
 
 
+def test_a_picture_that_cannot_be_stored_leaves_nothing(
+    operator: Client, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    make_activity()
+    monkeypatch.setattr(Path, "replace", full)
+
+    response = save(operator, saved(painted()))
+
+    assert list(response.context["adminform"].form.errors) == ["upload"]
+    assert list(media.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "path",
     ["", "x.webp", f"{'0' * 32}.webp", f"{'0' * 32}.svg", "..%2fdb.sqlite3", "../db.sqlite3"],

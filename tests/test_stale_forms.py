@@ -1,5 +1,6 @@
 """Forms of the console: what somebody else has changed since a form was opened stays."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from threading import Event
@@ -15,8 +16,9 @@ from django.test import Client
 from django.utils import timezone
 
 from activity.models import Activity, Sku
-from groupbuy import switches
-from groupbuy.models import Switch
+from groupbuy import rows, switches
+from groupbuy.admin import ApiKeyAdmin
+from groupbuy.models import ApiKey, Switch
 from tag.models import CrowdFile, CrowdTag
 from tests.factories import make_activity
 from tests.forms import as_sent, opened, url_of
@@ -24,6 +26,7 @@ from tests.racing import race
 
 pytestmark = pytest.mark.django_db
 
+ISSUE = "/admin/groupbuy/apikey/add/"
 CHANGED = "It has changed in the meantime, so nothing was saved. Compare, save again."
 
 
@@ -130,6 +133,41 @@ def test_a_form_whose_transaction_collides_is_saved_again_with_its_file(operator
     assert (answer.status_code, tries, LogEntry.objects.count()) == (302, [0, 1], 1)
     tag.refresh_from_db()
     assert (tag.name, bytes(CrowdFile.objects.get().content)) == ("new", b"a\nb\n")
+
+
+def collide(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+    """So often, deadlock when the new API key is logged, after it was shown."""
+    log, rest = ApiKeyAdmin.log_addition, iter(range(times))
+
+    def deadlock(*arguments: Any) -> Any:
+        if next(rest, None) is not None:
+            raise OperationalError(1213, "Deadlock found")
+        return log(*arguments)
+
+    monkeypatch.setattr(ApiKeyAdmin, "log_addition", deadlock)
+
+
+def test_a_form_that_is_saved_again_shows_nothing_of_the_run_that_collided(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collide(monkeypatch, times=1)
+
+    page = operator.post(ISSUE, {"name": "ops", "is_active": "on"}, follow=True).content.decode()
+
+    [shown] = re.findall(r"gbm_([0-9a-f]{8})_[0-9a-f]{48}", page)
+    assert shown == ApiKey.objects.get().prefix
+
+
+def test_a_form_that_collides_again_and_again_is_not_saved(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collide(monkeypatch, times=rows.TRIES)
+
+    page = operator.post(ISSUE, {"name": "ops", "is_active": "on"}, follow=True).content.decode()
+
+    assert "Two requests collided, please try again" in page
+    assert not re.findall(r"gbm_[0-9a-f]{8}_", page)
+    assert not ApiKey.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

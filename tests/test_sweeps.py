@@ -21,6 +21,7 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from kombu import pools
 
+import activity.tasks  # noqa: F401
 import pages.tasks  # noqa: F401
 import tag.tasks  # noqa: F401
 import trade.tasks  # noqa: F401  all register the tasks of the schedule

@@ -112,7 +112,14 @@ def test_retry_after_and_gone_are_reported(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("9" * 5000, 0), ("soon", 0), ("-5", 0), ("0", 0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0)],
+    [
+        ("9" * 5000, 0),
+        ("soon", 0),
+        ("-5", 0),
+        ("0", 0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Thu, 01 Jan 99999999999 00:00:00 GMT", 0),
+    ],
 )
 def test_an_unreadable_retry_after_is_ignored(
     endpoint: Endpoint, header: str, seconds: int

@@ -179,7 +179,7 @@ class PromiseActs(Acts):
     @action(description=gettext_lazy("Send again"), url_path="send-again", permissions=["send"])
     def send_this_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
         promise: NotifyTask = self._row(request, object_id)
-        where = promise.endpoint or "–"
+        where = promise.endpoint or promise.channel.refund_notify_url or "–"  # transports.send()
 
         def send(act: Act) -> None:
             acts.send_again([promise.pk], act, now=timezone.now())
@@ -192,7 +192,7 @@ class PromiseActs(Acts):
                 _("It keeps its id, so that a mall which has it already recognises the repeat."),
             ],
             done=_("The notification will be sent again."),
-            do=send if promise.target else None,
+            do=send,
         )
         return self._page(request, promise, plan)
 

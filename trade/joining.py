@@ -6,6 +6,7 @@ present ones.
 
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 from django.db.models import Max, Q, QuerySet
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 from activity.catalog import LiveOffer
 from activity.explain import Step
 from activity.models import Activity
-from activity.trial import TrialQuery
+from activity.trial import Trial, TrialQuery
 from groupbuy import switches
 from groupbuy.errors import ErrorCode
 from groupbuy.fields import read_id
@@ -106,6 +107,14 @@ def _holds(query: TrialQuery, channel_id: int, at: datetime) -> Check:
         unpaid >= limit,
         _("Unpaid orders on the channel count. The shopper pays or cancels one, or it times out."),
     )
+
+
+def price_of_member(team_id: str, trial: Trial) -> Decimal | None:
+    """What this shopper pays in the team: its prices stay those of its opening."""
+    team = Team.objects.filter(pk=read_id(team_id)).first()
+    if team is None:
+        return None
+    return team.pay_price if trial.discounted else team.original_price
 
 
 def live_at(orders: QuerySet[Order], at: datetime) -> QuerySet[Order]:

@@ -16,7 +16,7 @@ from activity.models import Sku
 from activity.trial import Trial
 from groupbuy.errors import ErrorCode
 from groupbuy.fields import read_id
-from trade.joining import checks
+from trade.joining import checks, price_of_member
 from trade.models import Order, Team
 
 
@@ -41,10 +41,11 @@ class ExplainsJoins:
         found = checks(form.to_query(), team, trial.offer, at=at)
         outlives = {ErrorCode.OUTSIDE_WINDOW} if team else set()
         trial_refuses = [each for each in trial.refusals if each not in outlives]
-        return {
+        more = {
             "more": [check.step for check in found],
             "refused": trial_refuses + [each.error for each in found if each.step.refused],
         }
+        return more | ({"price": price_of_member(team, trial)} if team else {})
 
     def explain_back(self, request: HttpRequest) -> list[tuple[str, str]]:
         """Links back to the order and the team whose pages led here, for those who may see them."""

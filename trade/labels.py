@@ -28,7 +28,7 @@ def of_team(team: Team, now: datetime) -> Labelled:
     match Team.Status(team.status):
         case Team.Status.FORMING:
             return _forming(team, now)
-        case Team.Status.COMPLETE if team.completed_by_shop:
+        case Team.Status.COMPLETE if team.is_completed_at_its_end:
             return Labelled("success", _("complete, by the platform at its end"))
         case Team.Status.COMPLETE:
             return Labelled("success", _("complete"))

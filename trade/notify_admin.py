@@ -17,6 +17,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from groupbuy.biglists import BigListAdmin, ReadOnly, StateFilter
+from groupbuy.errors import GroupBuyError
 from groupbuy.history import log_act
 from groupbuy.moments import MomentField
 from trade import failures, labels, lists, timeline
@@ -142,8 +143,12 @@ class NotifyTaskAdmin(PromiseActs, ReadOnly, BigListAdmin):
             }
             return render(request, "admin/send_again.html", context)
         act = Act(user_id(request), form.cleaned_data["reason"], seen="")
-        count = send_again([task.pk for task in chosen], act, now=timezone.now())
-        self._say_sent_again(request, count)
+        try:
+            count = send_again([task.pk for task in chosen], act, now=timezone.now())
+        except GroupBuyError as exc:  # after too many collisions
+            self.message_user(request, str(exc.error.message), messages.ERROR)
+        else:
+            self._say_sent_again(request, count)
         return None
 
     @action(description=_("Send a range again"), url_path="replay", permissions=["send"])

@@ -124,8 +124,8 @@ def _order(order: Order) -> Iterator[Happened]:
 
 def _end(team: Team) -> Iterator[Happened]:
     if team.completed_at:
-        by_shop = team.completed_by_shop
-        what = _("team complete, by the platform at its end") if by_shop else _("team complete")
+        at_end = team.is_completed_at_its_end
+        what = _("team complete, by the platform at its end") if at_end else _("team complete")
         yield Happened(team.completed_at, what, str(team.pk), _page(team))
 
 

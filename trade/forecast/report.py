@@ -13,7 +13,15 @@ from activity.discounts import pay_price
 from activity.models import Activity, Offer
 from groupbuy.ids import first_id
 from groupbuy.money import to_money
-from trade.forecast.simulation import Guess, Outcome, Rules, expected_seats, fitted_spread, simulate
+from trade.forecast.simulation import (
+    MOST_FRIENDS,
+    Guess,
+    Outcome,
+    Rules,
+    expected_seats,
+    fitted_spread,
+    simulate,
+)
 from trade.models import Forecast, Order, Team
 
 MOST_SEATS = 10_000  # of one simulated campaign; a hundred of them take about two seconds
@@ -60,7 +68,8 @@ def fill(forecast: Forecast) -> None:
     forecast.starts_at = max(forecast.offer.activity.start_at, forecast.created_at)
     _take_rules(forecast)
     rules, guess = _rules(forecast), _guess(forecast)
-    if expected_seats(rules, guess, days=forecast.days) > MOST_SEATS:
+    seats = expected_seats(rules, guess, days=forecast.days)
+    if seats * max(1, guess.spread / MOST_FRIENDS) > MOST_SEATS:  # friends without a seat come, too
         message = _("More than %(most)d buyers: forecast fewer days or a part of the visitors.")
         raise ValidationError({"visitors": message % {"most": MOST_SEATS}})
     runs = [

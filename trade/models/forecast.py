@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 
 from activity.models import Activity, Offer
@@ -97,7 +98,7 @@ class Forecast(models.Model):
         verbose_name_plural = _("forecasts")
 
     def __str__(self) -> str:
-        return f"{self.offer.sku.name} · {self.created_at:%Y-%m-%d}"
+        return f"{self.offer.sku.name} · {localtime(self.created_at):%Y-%m-%d}"
 
     @property
     def ends_at(self) -> datetime:

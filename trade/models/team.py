@@ -108,6 +108,12 @@ class Team(models.Model):
     def is_joinable(self, now: datetime) -> bool:
         return self.status == self.Status.FORMING and now < self.expires_at
 
+    @property
+    def is_completed_at_its_end(self) -> bool:
+        """Whether the platform completed it when its time was up, and no operator did earlier."""
+        at = self.completed_at
+        return self.completed_by_shop and at is not None and at >= self.expires_at
+
     def is_full(self) -> bool:
         """Every seat is paid or held: lock.TAKE_SEAT takes one, endings.close_order frees it."""
         return self.locked_count >= self.target_count

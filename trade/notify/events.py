@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from groupbuy import rows
 from groupbuy.errors import ErrorCode, GroupBuyError
 from trade.models import EventCounter, NotifyTask
 from trade.rowlocks import lock_event_counter
@@ -31,6 +32,10 @@ def read_events(*, channel_id: int, after: int) -> Events:
 
     Raises ILLEGAL_PARAMETER for a cursor that was never given out.
     """
+    return rows.settled(lambda: _read(channel_id, after))
+
+
+def _read(channel_id: int, after: int) -> Events:
     found = _numbered(channel_id, after)
     if len(found) <= PAGE and _number_new(channel_id):
         found = _numbered(channel_id, after)

@@ -110,5 +110,5 @@ def _seconds(retry_after: str, now: datetime) -> int:
         return int(retry_after)
     try:
         return max(0, round((parsedate_to_datetime(retry_after) - now).total_seconds()))
-    except (ValueError, TypeError):  # TypeError: a date without a time zone
+    except (ValueError, TypeError, OverflowError):  # TypeError: a date without a time zone
         return 0
