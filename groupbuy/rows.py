@@ -86,6 +86,15 @@ def lock(model: type[Row], *, skip_locked: bool = False, **where: Any) -> Row | 
     return _select(model, where, suffix if can_lock else "")
 
 
+def share(model: type[Row], **where: Any) -> Row | None:
+    """read() the row; until this transaction ends others may read and share it, but not change it.
+
+    Unlike a row that is lock()ed, new rows may refer to it meanwhile.
+    """
+    can_lock = connections[DEFAULT_DB_ALIAS].features.has_select_for_update
+    return _select(model, where, " LOCK IN SHARE MODE" if can_lock else "")
+
+
 def is_collision(exc: DatabaseError) -> bool:
     """Whether two transactions collided, so that one of them can be tried again."""
     reason = exc.args[0] if exc.args else None

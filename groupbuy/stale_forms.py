@@ -1,7 +1,9 @@
 """A form of the console is refused, and shown again, if its row has changed since it was opened.
 
 Saving it would take that change back. A form carries a digest of what its row held. The row is
-locked before the digests are compared, and stays locked until the form is saved.
+shared, see rows.share(), before the digests are compared: it does not change before the form is
+saved, and trade, whose new rows refer to it, goes on. Of two such forms at once, one collides, runs
+again and is refused.
 """
 
 from collections.abc import Collection
@@ -48,10 +50,10 @@ class RefusesStaleForms(ModelAdmin):
             return redirect(request.get_full_path())
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
-        """The row; locked while a form of it is saved."""
+        """The row; shared while a form of it is saved."""
         row = super().get_object(request, object_id, from_field)
         if row and "seen" in request.POST and transaction.get_connection().in_atomic_block:
-            return self.get_queryset(request).select_for_update().filter(pk=row.pk).first()
+            return rows.share(self.model, pk=row.pk)
         return row
 
     def get_form(

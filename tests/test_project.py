@@ -33,13 +33,13 @@ def test_both_readmes_have_the_same_map() -> None:
 
 
 def test_rows_are_locked_where_the_order_of_locks_is_known() -> None:
-    locks = re.compile(r"\.select_for_update\(|rows\.lock\(")
+    locks = re.compile(r"\.select_for_update\(|rows\.(lock|share)\(")
     lockers = {path for path, text in SOURCES.items() if locks.search(text)}
     assert lockers == {
         "trade/rowlocks.py",
         "groupbuy/switches.py",
         "groupbuy/proposals.py",  # the proposal before the row that it changes
-        "groupbuy/stale_forms.py",  # the row of a form, before all that saving it locks
+        "groupbuy/stale_forms.py",  # shares the row of a form, before all that saving it locks
         "tag/jobs.py",  # job before crowd before part before slice
         "trade/retention.py",
     }

@@ -1,9 +1,9 @@
 """Forms of the console: what somebody else has changed since a form was opened stays."""
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
-from threading import Event
+from functools import partial
+from threading import Barrier, Event, local
 from typing import Any
 
 import pytest
@@ -20,9 +20,10 @@ from groupbuy import rows, switches
 from groupbuy.admin import ApiKeyAdmin
 from groupbuy.models import ApiKey, Switch
 from tag.models import CrowdFile, CrowdTag
-from tests.factories import make_activity
+from tests.factories import lock, make_activity
 from tests.forms import as_sent, opened, url_of
 from tests.racing import race
+from trade.models import Team
 
 pytestmark = pytest.mark.django_db
 
@@ -173,34 +174,50 @@ def test_a_form_that_collides_again_and_again_is_not_saved(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
 def test_of_two_forms_sent_at_once_the_second_is_refused(operator: Client) -> None:
-    """The first stops before it writes, until the second waits for the lock on the row."""
+    """Each stops before it writes, until the other one has got as far."""
     make_activity()
-    sku, saving, waiting = Sku.objects.get(), Event(), Event()
+    sku, both, met = Sku.objects.get(), Barrier(2), local()
     body = opened(operator, sku)
+
+    def stop(**_signal: Any) -> None:
+        if not hasattr(met, "once"):
+            met.once = True
+            both.wait(10)
 
     def save(name: str) -> int:
         return operator.post(url_of(sku), body | {"name": name}).status_code
 
-    def stop(**_signal: Any) -> None:
-        saving.set()
-        assert waiting.wait(10)
-
-    def tell(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
-        if "FOR UPDATE" in sql:
-            waiting.set()
-        return execute(sql, *args)
-
-    def second() -> int:
-        assert saving.wait(10)
-        with connection.execute_wrapper(tell):
-            return save("second")
-
     pre_save.connect(stop, sender=Sku)
     try:
-        answers = race(lambda: save("first"), second)
+        answers = race(partial(save, "one"), partial(save, "two"))
     finally:
         pre_save.disconnect(stop, sender=Sku)
 
-    assert answers == [302, 200]
+    assert sorted(answers) == [200, 302]
     sku.refresh_from_db()
-    assert sku.name == "first"
+    assert sku.name == ("one" if answers[0] == 302 else "two")
+    assert LogEntry.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+def test_seats_are_locked_while_a_form_of_their_activity_is_saved(operator: Client) -> None:
+    activity, saving, locked = make_activity(), Event(), Event()
+    body = opened(operator, activity) | {"name": "new"}
+
+    def stop(**_signal: Any) -> None:
+        saving.set()
+        assert locked.wait(10)
+
+    def open_a_team() -> None:
+        assert saving.wait(10)
+        lock("a")
+        locked.set()
+
+    pre_save.connect(stop, sender=Activity)
+    try:
+        answers = race(lambda: operator.post(url_of(activity), body).status_code, open_a_team)
+    finally:
+        pre_save.disconnect(stop, sender=Activity)
+
+    assert (answers, Team.objects.count()) == ([302, None], 1)
