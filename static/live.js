@@ -141,7 +141,8 @@
   addEventListener("online", () => soon(0));
   addEventListener("pageshow", (event) => {
     for (const form of document.forms) delete form.dataset.sent;
-    if (event.persisted) { tick(); soon(0); }
+    if (event.persisted && !live) location.reload(); // a list, which does not poll
+    else if (event.persisted) { tick(); soon(0); }
   });
 
   /* A picture that does not load leaves the letter below it. */
