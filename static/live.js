@@ -56,7 +56,7 @@
     try {
       const asked = Date.now();
       const answer = await fetch(live.dataset.src, {
-        headers: { "If-None-Match": live.dataset.etag }, cache: "no-store", redirect: "error",
+        headers: { "If-None-Match": live.dataset.etag }, cache: "no-store", redirect: "manual",
         signal: AbortSignal.timeout ? AbortSignal.timeout(10000) : undefined,
       });
       if (answer.status === 429) {
@@ -69,7 +69,7 @@
         stale.hidden = true;
         wait = pause();
       } else if (answer.status < 500) {
-        location.reload(); // gone, or signed out: the whole page says which
+        location.reload(); // gone, signed out or (0) elsewhere: the whole page says which
         return;
       } else {
         throw new Error(answer.status);
