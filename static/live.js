@@ -53,11 +53,12 @@
     if (!live || busy || document.hidden) return;
     busy = true;
     let wait;
+    const limit = new AbortController(), late = setTimeout(() => limit.abort(), 10000);
     try {
       const asked = Date.now();
       const answer = await fetch(live.dataset.src, {
         headers: { "If-None-Match": live.dataset.etag }, cache: "no-store", redirect: "manual",
-        signal: AbortSignal.timeout ? AbortSignal.timeout(10000) : undefined,
+        signal: limit.signal,
       });
       if (answer.status === 429) {
         wait = 1000 * Number(answer.headers.get("Retry-After") || 10);
@@ -83,6 +84,7 @@
         stale.hidden = false;
       }
     } finally {
+      clearTimeout(late);
       busy = false;
     }
     soon(wait);

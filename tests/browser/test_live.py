@@ -41,6 +41,15 @@ NOTHING_NEW = """() => {
   };
 }"""
 
+NO_ANSWER = """() => {
+  delete AbortSignal.timeout;
+  window.asked = 0;
+  window.fetch = (url, { signal } = {}) => {
+    asked += 1;
+    return new Promise((_, fail) => signal?.addEventListener("abort", () => fail(signal.reason)));
+  };
+}"""
+
 
 def pay(user_id: str) -> None:
     now = timezone.now()
@@ -213,6 +222,19 @@ def test_an_order_that_is_no_longer_ones_own_leads_to_its_team(phone: Phone) -> 
     expect(page.get_by_role("heading", name="What happened")).to_have_count(0)
     expect(page.locator("#stale")).to_be_hidden()
     assert urlsplit(page.url).path == at.path.removesuffix("/order")
+
+
+def test_a_poll_without_an_answer_is_given_up_in_an_old_browser(phone: Phone) -> None:
+    at = SCENES["team_joinable"](timezone.now())
+    page = phone()
+    page.clock.install(time=timezone.now())
+    page.goto(at.path)
+    page.evaluate(NO_ANSWER)
+
+    page.clock.run_for(60_000)
+
+    assert page.evaluate("asked") >= 3
+    expect(page.locator("#stale")).to_be_visible()
 
 
 def test_a_page_that_waits_for_a_payment_polls_less_and_less_often(phone: Phone) -> None:
