@@ -38,7 +38,7 @@ def buy(request: HttpRequest, source: str, channel: str, goods_id: str, deed: st
         to = links.checkout(view.channel, Deed.ALONE, goodsId=goods_id)
     else:
         raise problems.no_such_offer(view.channel)
-    back = links.offer(view.channel, goods_id)
+    back = links.offer(view.channel, goods_id, activity_id=view.asked)
     return _go(request, view.channel, to, Deed(deed), what=view.offer.goods_name, back=back)
 
 
@@ -109,11 +109,12 @@ def _cannot_open(view: OfferView) -> ProblemError:
         Bar.NOT_INVITED: _("The shop offers this to customers it has invited."),
         Bar.SOLD_OUT: _("It has just been sold out."),
     }
+    back = links.offer(view.channel, view.offer.goods_id, activity_id=view.asked)
     return ProblemError(
         409,
         _("No team can be opened here now"),
         reasons.get(view.state, _("The offer has ended, or you have a seat in a team already.")),
-        [Action(_("Back to the offer"), links.offer(view.channel, view.offer.goods_id))],
+        [Action(_("Back to the offer"), back)],
         view.channel,
     )
 
