@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.purchases import Stack, box, confirm, headline, order, pay, place, to_alipay
 from tests.browser.test_every_page import RULES
+from tests.browser.test_live import hide
 from tests.stack import embedded, wait_for
 
 BOOK, CUPS, ORANGES = "9890001", "9890003", "9890004"  # three, three and five in a team
@@ -255,6 +256,21 @@ def test_the_checkout_of_the_platforms_pages_leads_here(stack: Stack, shopper: O
     page.get_by_role("link", name="Open a team").first.click()
     expect(page).to_have_url(re.compile(f"^{stack.mall}/checkout"))
     headline(page, "Checkout")
+
+
+def test_a_login_is_asked_for_once_at_a_time(chromium: Browser, stack: Stack) -> None:
+    """Of two answers, the later one would take the session of the first away."""
+    with chromium.new_page(locale="en", base_url=stack.mall) as page:
+        asked: list[Route] = []
+        page.route("**/login/check", lambda route: asked.append(route))
+        with page.expect_request("**/login/check"):
+            page.goto("/login?next=/orders")
+
+        for hidden in (True, False):
+            hide(page, hidden=hidden)
+        page.wait_for_timeout(1000)
+
+        assert len(asked) == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
