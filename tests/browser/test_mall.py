@@ -258,6 +258,17 @@ def test_the_checkout_of_the_platforms_pages_leads_here(stack: Stack, shopper: O
     headline(page, "Checkout")
 
 
+def test_an_order_of_somebody_who_has_logged_out_leads_to_the_login(shopper: Open) -> None:
+    page = shopper("leaver")
+    order(page, f"action=alone&goodsId={CUPS}")
+    other = page.context.new_page()
+    other.goto("/orders")
+
+    other.get_by_role("button", name="Log out").click()
+
+    headline(page, "Log in")
+
+
 def test_a_login_is_asked_for_once_at_a_time(chromium: Browser, stack: Stack) -> None:
     """Of two answers, the later one would take the session of the first away."""
     with chromium.new_page(locale="en", base_url=stack.mall) as page:

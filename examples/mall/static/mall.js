@@ -29,8 +29,9 @@
   }
 
   async function changed(signal) {
-    const answer = await fetch(polled.dataset.poll, { cache: "no-store", redirect: "error", signal });
-    if (!answer.ok || (await answer.json()).state === polled.dataset.state) return false;
+    const answer = await fetch(polled.dataset.poll, { cache: "no-store", redirect: "manual", signal });
+    const signedOut = answer.type === "opaqueredirect"; // to the login
+    if (!signedOut && (!answer.ok || (await answer.json()).state === polled.dataset.state)) return false;
     location.reload();
     return true;
   }
