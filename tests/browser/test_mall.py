@@ -258,6 +258,18 @@ def test_the_checkout_of_the_platforms_pages_leads_here(stack: Stack, shopper: O
     headline(page, "Checkout")
 
 
+def test_a_known_browser_logs_in_on_its_way_to_the_platform(stack: Stack, shopper: Open) -> None:
+    """The form of the login is redirected to another origin: CSP has to allow it in Chromium."""
+    page = shopper("known")
+    number = order(page, f"action=open&goodsId={CUPS}")
+    page.context.clear_cookies(name=re.compile("_session$"))
+    page.goto(f"/go/order/{number}")
+
+    page.get_by_role("button", name="Go on as known").click()
+
+    expect(page).to_have_url(re.compile(f"^{stack.platform}/t/"))
+
+
 def test_an_order_of_somebody_who_has_logged_out_leads_to_the_login(shopper: Open) -> None:
     page = shopper("leaver")
     order(page, f"action=alone&goodsId={CUPS}")
