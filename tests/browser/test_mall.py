@@ -298,7 +298,7 @@ def test_a_login_is_asked_for_once_at_a_time(chromium: Browser, stack: Stack) ->
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_and_is_accessible(stack: Stack, shopper: Open, scheme: Any) -> None:
-    page = shopper(f"reader-{scheme}")
+    page = shopper(f"reader-{scheme}".ljust(64, "x"))
     page.emulate_media(color_scheme=scheme)
     number = order(page, f"action=open&goodsId={ORANGES}")
     query = f"action=open&goodsId={CUPS}"
