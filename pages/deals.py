@@ -20,6 +20,7 @@ from pages.problems import ProblemError
 from pages.states import Bar, Mine, OfferState, Seen, seen_state
 from pages.teams import TeamView
 from pages.visit import frame, in_wechat, offer_asked, own_order, team_asked
+from pages.words import moment
 
 PAID = (Deed.ALONE, Deed.OPEN, Deed.JOIN, Deed.PAY)  # deeds that end with a payment
 
@@ -104,7 +105,9 @@ def _go(
 
 
 def _cannot_open(view: OfferView) -> ProblemError:
+    start = moment(view.offer.activity.start_at, view.now)
     reasons: dict[OfferState | Bar, str] = {
+        OfferState.NOT_STARTED: _("Starts at %(moment)s") % {"moment": start},
         Bar.LIMIT: _("You have taken part as often as this offer allows."),
         Bar.NOT_INVITED: _("The shop offers this to customers it has invited."),
         Bar.SOLD_OUT: _("It has just been sold out."),
@@ -120,9 +123,14 @@ def _cannot_open(view: OfferView) -> ProblemError:
 
 
 def _cannot_join(view: TeamView) -> ProblemError:
-    title, lead = _("You cannot join this team"), _("The offer is not open to you.")
-    if view.bar is Bar.LIMIT:
-        lead = _("You have taken part as often as this offer allows.")
+    reasons: dict[Bar | None, str] = {
+        Bar.LIMIT: _("You have taken part as often as this offer allows."),
+        Bar.NOT_INVITED: _("The shop offers this to customers it has invited."),
+        Bar.SOLD_OUT: _("It has just been sold out."),
+        Bar.WITHDRAWN: _("The shop has withdrawn it; nobody can join any more."),
+    }
+    title = _("You cannot join this team")
+    lead = reasons.get(view.bar, _("The offer is not open to you."))
     match view.state if view.is_in or not view.own else seen_state(view.team, now=view.now):
         case Seen.FULL:
             title = _("Just taken")
