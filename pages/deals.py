@@ -20,6 +20,7 @@ from pages.problems import ProblemError
 from pages.states import Bar, Mine, OfferState, Seen, seen_state
 from pages.teams import TeamView
 from pages.visit import frame, in_wechat, offer_asked, own_order, team_asked
+from pages.words import moment
 
 PAID = (Deed.ALONE, Deed.OPEN, Deed.JOIN, Deed.PAY)  # deeds that end with a payment
 
@@ -38,7 +39,7 @@ def buy(request: HttpRequest, source: str, channel: str, goods_id: str, deed: st
         to = links.checkout(view.channel, Deed.ALONE, goodsId=goods_id)
     else:
         raise problems.no_such_offer(view.channel)
-    back = links.offer(view.channel, goods_id)
+    back = links.offer(view.channel, goods_id, activity_id=view.asked)
     return _go(request, view.channel, to, Deed(deed), what=view.offer.goods_name, back=back)
 
 
@@ -104,24 +105,32 @@ def _go(
 
 
 def _cannot_open(view: OfferView) -> ProblemError:
+    start = moment(view.offer.activity.start_at, view.now)
     reasons: dict[OfferState | Bar, str] = {
+        OfferState.NOT_STARTED: _("Starts at %(moment)s") % {"moment": start},
         Bar.LIMIT: _("You have taken part as often as this offer allows."),
         Bar.NOT_INVITED: _("The shop offers this to customers it has invited."),
         Bar.SOLD_OUT: _("It has just been sold out."),
     }
+    back = links.offer(view.channel, view.offer.goods_id, activity_id=view.asked)
     return ProblemError(
         409,
         _("No team can be opened here now"),
         reasons.get(view.state, _("The offer has ended, or you have a seat in a team already.")),
-        [Action(_("Back to the offer"), links.offer(view.channel, view.offer.goods_id))],
+        [Action(_("Back to the offer"), back)],
         view.channel,
     )
 
 
 def _cannot_join(view: TeamView) -> ProblemError:
-    title, lead = _("You cannot join this team"), _("The offer is not open to you.")
-    if view.bar is Bar.LIMIT:
-        lead = _("You have taken part as often as this offer allows.")
+    reasons: dict[Bar | None, str] = {
+        Bar.LIMIT: _("You have taken part as often as this offer allows."),
+        Bar.NOT_INVITED: _("The shop offers this to customers it has invited."),
+        Bar.SOLD_OUT: _("It has just been sold out."),
+        Bar.WITHDRAWN: _("The shop has withdrawn it; nobody can join any more."),
+    }
+    title = _("You cannot join this team")
+    lead = reasons.get(view.bar, _("The offer is not open to you."))
     match view.state if view.is_in or not view.own else seen_state(view.team, now=view.now):
         case Seen.FULL:
             title = _("Just taken")

@@ -1,9 +1,11 @@
 """Signs in a shopper whom the mall hands over, and signs the shopper out again."""
 
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -15,6 +17,8 @@ from pages.shopper import looking, sign_in, sign_out
 from pages.visit import channel_named, frame
 from trade.market import mask
 
+ASK = "ask"  # a parameter of the path: show the form
+
 
 @form_page
 @require_http_methods(["GET", "POST"])  # no HEAD: link previews send it and would use the link
@@ -22,15 +26,14 @@ def enter(request: HttpRequest, source: str, channel: str) -> HttpResponse:
     """Exchange a hand-over link for a session.
 
     A link that was followed from an unknown site first shows a form; its POST is the visitor's
-    confirmation.
+    confirmation. The page of that form leads back to itself in another language, by ASK.
     """
     known = channel_named(source, channel)
     given = request.POST if request.method == "POST" else request.GET
     try:
         link = handover.read_link(known, given.dict(), now=timezone.now())
-        if handover.is_from_elsewhere(
-            known, request.headers.get("Referer", ""), request.get_host()
-        ):
+        referer = request.headers.get("Referer", "")
+        if ASK in request.GET or handover.is_from_elsewhere(known, referer, request.get_host()):
             return _ask(request, known, link, given.dict())
         _use(request, known, link)
     except RefusedError as refused:
@@ -61,9 +64,12 @@ def _use(request: HttpRequest, channel: KnownChannel, link: Link) -> None:
 def _ask(
     request: HttpRequest, channel: KnownChannel, link: Link, given: Mapping[str, str]
 ) -> HttpResponse:
+    path = reverse("enter", args=[channel.source, channel.channel])
+    named = {name: given.get(name, "") for name in handover.PARAMETERS}
     context = frame(request, channel) | {
         "who": mask(link.user_id),
-        "given": [(name, given.get(name, "")) for name in handover.PARAMETERS],
+        "given": named.items(),
+        "here": f"{path}?{urlencode({**named, ASK: 1})}",
         "shop": links.shop(channel),
     }
     return render(request, "pages/confirm.html", context, status=403)

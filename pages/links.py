@@ -43,18 +43,21 @@ def wall(channel: KnownChannel) -> str:
     return reverse("wall", args=[channel.source, channel.channel])
 
 
-def offer(channel: KnownChannel, goods_id: str) -> str:
-    return reverse("offer", args=[channel.source, channel.channel, goods_id])
+def offer(channel: KnownChannel, goods_id: str, *, activity_id: int | None = None) -> str:
+    """The path of an offer, in this activity if the visitor's link names it."""
+    path = reverse("offer", args=[channel.source, channel.channel, goods_id])
+    return _named(path, activity_id)
 
 
 def buy(channel: KnownChannel, goods_id: str, deed: Deed, *, activity_id: int | None = None) -> str:
-    """The path to buy alone or to open a team, in this activity if the visitor's link names it."""
+    """The path to buy alone or to open a team."""
     path = reverse("buy", args=[channel.source, channel.channel, goods_id, deed.value])
-    return f"{path}?{urlencode({'activity': activity_id})}" if activity_id else path
+    return _named(path, activity_id)
 
 
-def calendar(channel: KnownChannel, goods_id: str) -> str:
-    return reverse("calendar", args=[channel.source, channel.channel, goods_id])
+def calendar(channel: KnownChannel, goods_id: str, *, activity_id: int | None = None) -> str:
+    path = reverse("calendar", args=[channel.source, channel.channel, goods_id])
+    return _named(path, activity_id)
 
 
 def team(code: str) -> str:
@@ -77,8 +80,11 @@ def team_banner(code: str, language: str) -> str:
     return reverse("team_banner", args=[code, language])
 
 
-def offer_banner(channel: KnownChannel, goods_id: str, language: str) -> str:
-    return reverse("offer_banner", args=[channel.source, channel.channel, goods_id, language])
+def offer_banner(
+    channel: KnownChannel, goods_id: str, language: str, *, activity_id: int | None = None
+) -> str:
+    path = reverse("offer_banner", args=[channel.source, channel.channel, goods_id, language])
+    return _named(path, activity_id)
 
 
 def order(code: str) -> str:
@@ -119,3 +125,7 @@ def checkout(channel: KnownChannel, deed: Deed, **named: Any) -> str:
     wanted = {"action": deed.value, **{name: str(value) for name, value in named.items() if value}}
     query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *wanted.items()])
     return urlunsplit(parts._replace(query=query))
+
+
+def _named(path: str, activity_id: int | None) -> str:
+    return f"{path}?{urlencode({'activity': activity_id})}" if activity_id else path

@@ -21,10 +21,11 @@ def panel(view: OfferView) -> Panel:
 
 def _not_started(view: OfferView) -> Panel:
     start = view.offer.activity.start_at
+    reminder = links.calendar(view.channel, view.offer.goods_id, activity_id=view.asked)
     return Panel(
         _("Starts at %(moment)s") % {"moment": moment(start, view.now)},
         [_("From then on teams can be opened here.")],
-        Action(_("Remind me: add to calendar"), links.calendar(view.channel, view.offer.goods_id)),
+        Action(_("Remind me: add to calendar"), reminder),
         [_alone(view)],
         until=start,
         until_label=_("Starts in"),

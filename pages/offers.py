@@ -50,9 +50,12 @@ class OfferView:
 
     def version(self) -> object:
         """Views of the same version differ in nothing but the time left."""
+        activity = self.offer.activity
         return (
             self.state,
             self.price,
+            (activity.start_at, activity.end_at, activity.target_count),
+            (activity.valid_minutes, activity.take_limit),
             self.may_open,
             [(o.code, o.status, o.pay_deadline, o.team.paid_count) for o in self.own],
             self.teams,

@@ -29,8 +29,10 @@ class Card:
 
 
 def offer_card(request: HttpRequest, view: OfferView) -> Card:
-    url = request.build_absolute_uri(links.offer(view.channel, view.offer.goods_id))
-    banner = links.offer_banner(view.channel, view.offer.goods_id, get_language() or "")
+    goods_id, asked = view.offer.goods_id, view.asked
+    url = request.build_absolute_uri(links.offer(view.channel, goods_id, activity_id=asked))
+    language = get_language() or ""
+    banner = links.offer_banner(view.channel, goods_id, language, activity_id=asked)
     image = _image(request, banner, posters.offer_banner(view))
     alone = money(view.price.original)
     if view.state in (Bar.HIDDEN, Bar.NOT_INVITED) or not view.price.deduction:
@@ -70,7 +72,8 @@ def team_card(request: HttpRequest, view: TeamView) -> Card:
 
 
 def _image(request: HttpRequest, path: str, banner: Banner) -> str:
-    return request.build_absolute_uri(f"{path}?v={posters.version(banner)}")
+    mark = "&" if "?" in path else "?"
+    return request.build_absolute_uri(f"{path}{mark}v={posters.version(banner)}")
 
 
 def reminder(view: OfferView, url: str) -> str:

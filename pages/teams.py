@@ -91,6 +91,7 @@ class TeamView:
             (team.status, team.locked_count, team.paid_count, team.completed_by_shop),
             (own.code, *own.state.values(), own.pay_deadline, own.refund_at) if own else (),
             (self.may_open, self.may_join, self.bar, self.pay_price),
+            (self.offer.original_price, self.offer.activity.take_limit) if self.offer else (),
             self.others,
             self.seats,
         )

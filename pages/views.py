@@ -59,7 +59,7 @@ def offer(request: HttpRequest, source: str, channel: str, goods_id: str) -> Htt
 @page
 def calendar(request: HttpRequest, source: str, channel: str, goods_id: str) -> HttpResponse:
     view = offer_asked(request, source, channel, goods_id)
-    url = request.build_absolute_uri(links.offer(view.channel, goods_id))
+    url = request.build_absolute_uri(links.offer(view.channel, goods_id, activity_id=view.asked))
     response = HttpResponse(share.reminder(view, url), content_type="text/calendar; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="reminder.ics"'
     return response

@@ -53,11 +53,12 @@
     if (!live || busy || document.hidden) return;
     busy = true;
     let wait;
+    const limit = new AbortController(), late = setTimeout(() => limit.abort(), 10000);
     try {
       const asked = Date.now();
       const answer = await fetch(live.dataset.src, {
-        headers: { "If-None-Match": live.dataset.etag }, cache: "no-store", redirect: "error",
-        signal: AbortSignal.timeout ? AbortSignal.timeout(10000) : undefined,
+        headers: { "If-None-Match": live.dataset.etag }, cache: "no-store", redirect: "manual",
+        signal: limit.signal,
       });
       if (answer.status === 429) {
         wait = 1000 * Number(answer.headers.get("Retry-After") || 10);
@@ -69,7 +70,7 @@
         stale.hidden = true;
         wait = pause();
       } else if (answer.status < 500) {
-        location.reload(); // gone, or signed out: the whole page says which
+        location.reload(); // gone, signed out or (0) elsewhere: the whole page says which
         return;
       } else {
         throw new Error(answer.status);
@@ -83,6 +84,7 @@
         stale.hidden = false;
       }
     } finally {
+      clearTimeout(late);
       busy = false;
     }
     soon(wait);
@@ -141,7 +143,8 @@
   addEventListener("online", () => soon(0));
   addEventListener("pageshow", (event) => {
     for (const form of document.forms) delete form.dataset.sent;
-    if (event.persisted) { tick(); soon(0); }
+    if (event.persisted && !live) location.reload(); // a list, which does not poll
+    else if (event.persisted) { tick(); soon(0); }
   });
 
   /* A picture that does not load leaves the letter below it. */

@@ -45,7 +45,7 @@ def phone(chromium: Browser, live_server: Any) -> Iterator[Callable[..., Page]]:
         context = chromium.new_context(**options)
         opened.append(context)
         if user_id:
-            context.add_cookies(_cookies(user_id, live_server.url))
+            context.add_cookies(cookies_of(user_id, live_server.url))
         page = context.new_page()
         page.set_default_timeout(120_000)
         return page
@@ -66,7 +66,7 @@ def till(live_server: Any) -> Callable[[], str]:
     return opened
 
 
-def _cookies(user_id: str, url: str) -> list[Any]:
+def cookies_of(user_id: str, url: str) -> list[Any]:
     response = HttpResponse()
     channel = channels.find("s01", "c01")
     assert channel is not None

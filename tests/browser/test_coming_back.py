@@ -73,6 +73,26 @@ def test_a_page_that_comes_back_from_the_history_polls_at_once(phone: Phone) -> 
     expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_the_list_of_orders_comes_back_as_it_is_now(phone: Phone, leaves: bool) -> None:
+    offer_at(timezone.now())
+    team_at(timezone.now(), ME)
+    page = phone(ME)
+    page.goto("/my/s01/c01")
+    expect(page.locator(".how")).to_contain_text("To be paid")
+
+    if leaves:
+        page.context.clear_cookies()
+    else:
+        pay(ME)
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+
+    if leaves:
+        expect(page.get_by_role("heading", name="Please come from the shop")).to_be_visible()
+    else:
+        expect(page.locator(".how")).to_contain_text("Waiting for the team")
+
+
 def test_two_tabs_show_the_same(phone: Phone) -> None:
     now = timezone.now()
     offer_at(now)

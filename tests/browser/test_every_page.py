@@ -22,6 +22,11 @@ SMALL = """() => [...document.querySelectorAll("main a, main button, header a, h
   .map(each => [each.textContent.trim(), each.getBoundingClientRect().height])
   .filter(([, height]) => height < 44)"""
 
+CUT_OFF = """(width) => [...document.querySelectorAll("main *, .foot *")]
+  .filter(each => each.offsetParent && !each.closest(".unseen"))
+  .filter(each => each.getBoundingClientRect().right > width)
+  .map(each => each.textContent.trim())"""
+
 
 def assert_it_fits_and_is_accessible(page: Page) -> None:
     """Assert it on a phone and a desktop, in both colour schemes."""
@@ -48,6 +53,19 @@ def test_a_page_fits_and_is_accessible(name: str, phone: Callable[..., Page]) ->
         page.goto(at.path)
         assert_it_fits_and_is_accessible(page)
     assert errors == []
+
+
+@pytest.mark.parametrize("name", ["offer_open", "my_order_given_back", "order_my_seat_unpaid"])
+def test_long_words_fit_a_phone(name: str, phone: Callable[..., Page]) -> None:
+    at = SCENES[name](timezone.now())
+    Sku.objects.update(name="w" * 128, description="d" * 200)
+    Channel.objects.update(name="s" * 60)
+
+    for page, path in ((phone(ME), at.path), (phone(ME), "/o/s01/c01"), (phone(), "/my/s01/c01")):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        cut = page.evaluate(CUT_OFF, PHONE["width"])
+        assert cut == []
 
 
 @pytest.mark.parametrize(

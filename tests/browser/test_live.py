@@ -10,6 +10,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, Response, Route, expect
 
 from tests import factories
+from tests.browser.conftest import cookies_of
 from tests.pages.scenes import (
     ME,
     MINUTE,
@@ -37,6 +38,15 @@ NOTHING_NEW = """() => {
   window.fetch = async () => {
     asked.push(Date.now());
     return new Response(null, { status: 304, headers: { "X-Now": String(Date.now()) } });
+  };
+}"""
+
+NO_ANSWER = """() => {
+  delete AbortSignal.timeout;
+  window.asked = 0;
+  window.fetch = (url, { signal } = {}) => {
+    asked += 1;
+    return new Promise((_, fail) => signal?.addEventListener("abort", () => fail(signal.reason)));
   };
 }"""
 
@@ -198,6 +208,33 @@ def test_a_lost_connection_is_shown_until_it_is_back(phone: Phone) -> None:
     page.unroute("**/*live=1*")
 
     expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_an_order_that_is_no_longer_ones_own_leads_to_its_team(phone: Phone) -> None:
+    """Somebody else has been handed over to this browser in another tab."""
+    at = SCENES["order_my_team_forming"](timezone.now())
+    page = phone(ME)
+    page.goto(at.path)
+    expect(page.get_by_role("heading", name="What happened")).to_be_visible()
+
+    page.context.add_cookies(cookies_of(NAMES[3], page.evaluate("location.origin")))
+
+    expect(page.get_by_role("heading", name="What happened")).to_have_count(0)
+    expect(page.locator("#stale")).to_be_hidden()
+    assert urlsplit(page.url).path == at.path.removesuffix("/order")
+
+
+def test_a_poll_without_an_answer_is_given_up_in_an_old_browser(phone: Phone) -> None:
+    at = SCENES["team_joinable"](timezone.now())
+    page = phone()
+    page.clock.install(time=timezone.now())
+    page.goto(at.path)
+    page.evaluate(NO_ANSWER)
+
+    page.clock.run_for(60_000)
+
+    assert page.evaluate("asked") >= 3
+    expect(page.locator("#stale")).to_be_visible()
 
 
 def test_a_page_that_waits_for_a_payment_polls_less_and_less_often(phone: Phone) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.purchases import Stack, box, confirm, headline, order, pay, place, to_alipay
 from tests.browser.test_every_page import RULES
+from tests.browser.test_live import hide
 from tests.stack import embedded, wait_for
 
 BOOK, CUPS, ORANGES = "9890001", "9890003", "9890004"  # three, three and five in a team
@@ -257,9 +258,47 @@ def test_the_checkout_of_the_platforms_pages_leads_here(stack: Stack, shopper: O
     headline(page, "Checkout")
 
 
+def test_a_known_browser_logs_in_on_its_way_to_the_platform(stack: Stack, shopper: Open) -> None:
+    """The form of the login is redirected to another origin: CSP has to allow it in Chromium."""
+    page = shopper("known")
+    number = order(page, f"action=open&goodsId={CUPS}")
+    page.context.clear_cookies(name=re.compile("_session$"))
+    page.goto(f"/go/order/{number}")
+
+    page.get_by_role("button", name="Go on as known").click()
+
+    expect(page).to_have_url(re.compile(f"^{stack.platform}/t/"))
+
+
+def test_an_order_of_somebody_who_has_logged_out_leads_to_the_login(shopper: Open) -> None:
+    page = shopper("leaver")
+    order(page, f"action=alone&goodsId={CUPS}")
+    other = page.context.new_page()
+    other.goto("/orders")
+
+    other.get_by_role("button", name="Log out").click()
+
+    headline(page, "Log in")
+
+
+def test_a_login_is_asked_for_once_at_a_time(chromium: Browser, stack: Stack) -> None:
+    """Of two answers, the later one would take the session of the first away."""
+    with chromium.new_page(locale="en", base_url=stack.mall) as page:
+        asked: list[Route] = []
+        page.route("**/login/check", lambda route: asked.append(route))
+        with page.expect_request("**/login/check"):
+            page.goto("/login?next=/orders")
+
+        for hidden in (True, False):
+            hide(page, hidden=hidden)
+        page.wait_for_timeout(1000)
+
+        assert len(asked) == 1
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_and_is_accessible(stack: Stack, shopper: Open, scheme: Any) -> None:
-    page = shopper(f"reader-{scheme}")
+    page = shopper(f"reader-{scheme}".ljust(64, "x"))
     page.emulate_media(color_scheme=scheme)
     number = order(page, f"action=open&goodsId={ORANGES}")
     query = f"action=open&goodsId={CUPS}"

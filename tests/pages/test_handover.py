@@ -1,5 +1,7 @@
 """Hand-over (跳转登录): a mall's link opens a session on its channel, once and for minutes."""
 
+import html
+import re
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
@@ -197,6 +199,25 @@ def test_a_link_on_another_site_asks_for_confirmation(channel: Channel) -> None:
     assert "Your browser did not send its cookie" in forged.content.decode()
     assert not is_known(client)
     assert client.post("/h/s01/c01", query | token).status_code == 303
+    assert is_known(client)
+
+
+def test_choosing_a_language_does_not_confirm_who_one_is(channel: Channel) -> None:
+    query, client = link(channel), browser()
+    headers = {"Referer": "https://elsewhere.example/page"}
+    asked = follow(client, query, headers=headers)
+    [back] = re.findall(r'name="next" value="([^"]+)"', asked.content.decode())
+
+    chosen = client.post("/language/", {"language": "zh-hans", "next": html.unescape(back)})
+    # A browser keeps the Referer of the form's page when it is redirected.
+    again = client.get(
+        chosen["Location"], headers={"Referer": f"http://testserver{html.unescape(back)}"}
+    )
+
+    assert again.status_code == 403
+    assert "您是 wa***g 吗？" in again.content.decode()
+    assert not is_known(client)
+    assert client.post("/h/s01/c01", query).status_code == 303
     assert is_known(client)
 
 

@@ -352,6 +352,32 @@ def test_a_start_can_be_put_into_the_calendar() -> None:
     assert max(len(line.encode()) for line in lines) <= 75
 
 
+def test_the_reminder_and_the_card_are_of_the_named_activity(look: Look) -> None:
+    """Another activity of the same goods is open now."""
+    offer_at(NOW)
+    channel = Channel.objects.get(source="s01")
+    factories.make_activity(
+        pk=100124,
+        channel=channel,
+        start_at=NOW + 60 * MINUTE,
+        end_at=NOW + 90 * MINUTE,
+        target_count=5,
+    )
+    named = f"{OFFER}?activity=100124"
+
+    page = look(Scene(OFFER, "", ""), activity="100124")
+    [way] = re.findall(r'class="main" data-key="main" href="([^"]+)"', page)
+    reminder = browser().get(html.unescape(way)).content.decode()
+    picture = html.unescape(og(page, "image"))
+
+    assert "DTSTART:20360501T050000Z" in reminder
+    assert f"URL:http://testserver{named}\r\n" in reminder
+    assert og(page, "url") == f"http://testserver{named}"
+    assert "activity=100124&v=" in picture
+    open_now = og(look(Scene(OFFER, "", "")), "image")
+    assert browser().get(picture).content != browser().get(open_now).content
+
+
 # --- Sharing ----------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
+from activity.models import Activity, Sku
 from groupbuy import snapshots
 from pages import frame
 from tests import factories
@@ -102,6 +103,42 @@ def test_a_poll_brings_the_part_that_has_changed() -> None:
     assert "1 more person needed" in after.content.decode()
     assert "<html" not in after.content.decode()
     assert after["ETag"] != before["ETag"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "words"),
+    [
+        ("offer_not_started", {"start_at": NOW + 120 * MINUTE}, "Starts at 14:00"),
+        ("offer_ended", {"end_at": NOW - 20 * MINUTE}, "Ended at 11:40"),
+        ("offer_open", {"target_count": 5}, "Buy together with 4 others"),
+        ("offer_open", {"valid_minutes": 30}, "there are 30 minutes to fill it"),
+    ],
+)
+def test_a_poll_brings_what_an_operator_has_changed(
+    name: str, changed: dict[str, Any], words: str
+) -> None:
+    at = SCENES[name](NOW)
+    client = browser(at.user_id)
+    before = poll(client, at.path)
+    assert words not in before.content.decode()
+
+    Activity.objects.update(**changed)
+
+    after = poll(client, at.path, before["ETag"])
+    assert after.status_code == 200
+    assert words in after.content.decode()
+
+
+def test_a_poll_of_a_team_brings_the_new_price_alone() -> None:
+    at = SCENES["team_joinable"](NOW)
+    before = poll(browser(), at.path)
+    assert "Buy alone: ¥100" in before.content.decode()
+
+    Sku.objects.update(original_price="120")
+
+    after = poll(browser(), at.path, before["ETag"])
+    assert after.status_code == 200
+    assert "Buy alone: ¥120" in after.content.decode()
 
 
 def test_a_poll_of_an_offer_counts_the_payments_of_ones_own_team() -> None:

@@ -20,7 +20,8 @@ from mall.models import Device, Shopper, Ticket
 
 GOOD_FOR = timedelta(minutes=3)
 REMEMBER = timedelta(days=180)
-SHOPPER, TICKET = "shopper", "ticket"  # keys of the session
+SHOPPER, TICKETS = "shopper", "tickets"  # keys of the session
+TABS = 5  # of a browser whose codes are valid at once
 
 
 class State(StrEnum):
@@ -36,7 +37,7 @@ def new_ticket(request: HttpRequest, *, now: datetime) -> Ticket:
     name = secrets.token_urlsafe(24)
     drawn = wechat.draw(name, GOOD_FOR) if settings.WECHAT_APP_ID else ""
     ticket = Ticket.objects.create(ticket=name, wechat_ticket=drawn, expires_at=now + GOOD_FOR)
-    request.session[TICKET] = name
+    request.session[TICKETS] = [*_tickets(request), name][-TABS:]
     return ticket
 
 
@@ -52,7 +53,7 @@ def check(request: HttpRequest, name: str, *, now: datetime) -> tuple[State, Sho
     name = name.replace(" ", "+")  # old pages do not encode the "+" of WeChat's tickets
     wanted = Q(ticket=name) | (Q(wechat_ticket=name) if name else Q())
     ticket = Ticket.objects.filter(wanted).select_related("shopper").first()
-    own = settings.BELIEVE_USER_ID or (ticket and request.session.get(TICKET) == ticket.ticket)
+    own = settings.BELIEVE_USER_ID or (ticket and ticket.ticket in _tickets(request))
     if ticket is None or not own or ticket.expires_at <= now:
         return State.EXPIRED, None
     if ticket.shopper is None:
@@ -65,7 +66,7 @@ def check(request: HttpRequest, name: str, *, now: datetime) -> tuple[State, Sho
 
 def enter(request: HttpRequest, shopper: Shopper) -> None:
     request.session.cycle_key()  # against session fixation
-    request.session.pop(TICKET, None)
+    request.session.pop(TICKETS, None)
     request.session[SHOPPER] = shopper.pk
 
 
@@ -109,6 +110,12 @@ def leave(request: HttpRequest, response: HttpResponse) -> None:
 def shopper_of(request: HttpRequest) -> Shopper | None:
     key = request.session.get(SHOPPER)
     return Shopper.objects.filter(pk=key).first() if key else None
+
+
+def _tickets(request: HttpRequest) -> list[str]:
+    """The latest tickets that were made for this browser."""
+    tickets: list[str] = request.session.get(TICKETS, [])
+    return tickets
 
 
 def _digest(secret: str) -> str:

@@ -25,13 +25,16 @@ def loopback_only(get_response: Handler) -> Handler:
 
 
 def headers(get_response: Handler) -> Handler:
-    """Add a Content-Security-Policy: no inline script; forms go to this mall and to Alipay."""
-    pictures = f"https: {_origin(settings.PLATFORM_URL)}"
+    """Add a Content-Security-Policy: no inline script; forms go to this mall and to Alipay.
+
+    The form of a login may lead on to the platform, and Chromium checks redirects as well.
+    """
+    platform = _origin(settings.PLATFORM_URL)
     alipay = f"{_origin(settings.ALIPAY_GATEWAY)} https://*.alipay.com https://*.alipaydev.com"
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        f"img-src 'self' data: {pictures}; form-action 'self' {alipay}; base-uri 'none'; "
-        "frame-ancestors 'none'"
+        f"img-src 'self' data: https: {platform}; form-action 'self' {platform} {alipay}; "
+        "base-uri 'none'; frame-ancestors 'none'"
     )
 
     def middleware(request: HttpRequest) -> HttpResponse:

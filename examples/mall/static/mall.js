@@ -6,7 +6,7 @@
   const polled = document.querySelector("[data-poll]");
   const login = document.querySelector("[data-login]");
   const ahead = Number(document.body.dataset.now) * 1000 - Date.now(); // the server's clock
-  let tries = 0, timer = 0;
+  let tries = 0, timer = 0, busy = false;
 
   function soon(wait) {
     clearTimeout(timer);
@@ -14,26 +14,33 @@
   }
 
   async function look() {
-    if (document.hidden || !(polled || login)) return;
+    if (document.hidden || busy || !(polled || login)) return;
+    busy = true; // two logins at once would end one another's session
+    const limit = new AbortController(), late = setTimeout(() => limit.abort(), 10000);
     try {
-      if (login ? await scanned() : await changed()) return;
+      if (login ? await scanned(limit.signal) : await changed(limit.signal)) return;
     } catch {
       /* the shop does not respond: poll again, more slowly */
+    } finally {
+      clearTimeout(late);
+      busy = false;
     }
     soon(PAUSES[Math.min(tries++, PAUSES.length - 1)]);
   }
 
-  async function changed() {
-    const answer = await fetch(polled.dataset.poll, { cache: "no-store", redirect: "error" });
-    if (!answer.ok || (await answer.json()).state === polled.dataset.state) return false;
+  async function changed(signal) {
+    const answer = await fetch(polled.dataset.poll, { cache: "no-store", redirect: "manual", signal });
+    const signedOut = answer.type === "opaqueredirect"; // to the login
+    if (!signedOut && (!answer.ok || (await answer.json()).state === polled.dataset.state)) return false;
     location.reload();
     return true;
   }
 
-  async function scanned() {
+  async function scanned(signal) {
     const form = login.querySelector("form");
     const headers = { Accept: "application/json" };
-    const answer = await fetch(form.action, { method: "POST", body: new FormData(form), headers });
+    const body = new FormData(form);
+    const answer = await fetch(form.action, { method: "POST", body, headers, signal });
     const { state, next } = await answer.json();
     if (state === "done") location.assign(next);
     if (state === "expired") {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
@@ -39,6 +40,12 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def _callbacks_by_http(settings: Any) -> None:
     """Only tests/test_rabbitmq.py uses RabbitMQ."""
     settings.AMQP_URL = ""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> Iterator[None]:
+    yield
+    cache.clear()
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,14 @@ def test_a_ticket_works_only_in_its_own_browser() -> None:
     assert check(owner, ticket) == ("0000", "xiaofuge")
 
 
+def test_the_codes_of_two_tabs_are_valid_at_once() -> None:
+    client = Client()
+    tickets = [new_ticket(client) for _ in range(2)]
+    assert [check(client, each) for each in tickets] == [("0003", None)] * 2
+    scanned(tickets[0])
+    assert check(client, tickets[0]) == ("0000", "xiaofuge")
+
+
 def test_the_first_scan_counts() -> None:
     client = Client()
     ticket = new_ticket(client)
@@ -215,7 +223,7 @@ def test_a_login_leads_to_no_other_site(back: str) -> None:
 def test_the_state_of_the_login_page() -> None:
     client = Client(headers={"Accept": "application/json"})
     client.get("/login?next=/orders")
-    ticket = client.session["ticket"]
+    ticket = client.session["tickets"][0]
 
     def state() -> dict[str, str]:
         given = {"ticket": ticket, "next": "/orders"}

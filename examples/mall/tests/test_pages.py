@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import time_machine
 from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
@@ -42,6 +43,19 @@ def test_everybody_sees_the_shop(visitor: Client, goods: Goods, platform: Platfo
     page = text(visitor, "/goods/9890001")
     assert ("¥80.00" in page, "Buy alone for ¥100.00" in page, "xf***e" in page) == (True,) * 3
     assert platform.called("index")[0]["userId"] == "guest"
+
+
+def test_many_guests_at_once_cost_the_platform_one_query(
+    visitor: Client, goods: Goods, platform: Platform
+) -> None:
+    """It limits the queries of each shopper, and all guests are one shopper."""
+    for _ in range(3):
+        assert "Open a team for ¥80.00" in text(visitor, "/goods/9890001")
+    assert len(platform.called("index")) == 1
+
+    with time_machine.travel(timezone.now() + timedelta(seconds=11)):
+        platform.prices["payPrice"] = 70.0
+        assert "Open a team for ¥70.00" in text(visitor, "/goods/9890001")
 
 
 def test_a_picture_that_is_a_path_is_the_platforms(

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
 from django.conf import settings
+from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -18,6 +19,7 @@ from mall.models import Goods, Order, Shopper
 from mall.views.entry import to_login
 
 GUEST = "guest"  # the user id of offer queries while nobody is logged in
+KEEP = 10  # seconds that an answer is shown to all guests
 OWN_ORDER = ("pay", "return", "view")  # actions of the checkout URL that are about an order
 
 
@@ -137,8 +139,19 @@ def _goods(goods_id: str) -> Goods:
 
 
 def _offer(goods: Goods, shopper: Shopper | None) -> Market | None:
-    """The platform's offer of these goods; None if there is none or it does not answer."""
-    user_id = shopper.user_id if shopper else GUEST
+    """The platform's offer of these goods; None if there is none or it does not answer.
+
+    Guests are one shopper to the platform, which limits each shopper's queries: they share answers.
+    """
+    if shopper is None:
+        found: Market | None = cache.get_or_set(
+            f"offer-{goods.pk}", lambda: _ask(GUEST, goods), KEEP
+        )
+        return found
+    return _ask(shopper.user_id, goods)
+
+
+def _ask(user_id: str, goods: Goods) -> Market | None:
     try:
         offer = market.client().query_market(user_id=user_id, goods_id=goods.goods_id)
     except GroupBuyError:
