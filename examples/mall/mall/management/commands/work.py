@@ -1,16 +1,19 @@
 """The loop, until Ctrl-C or SIGTERM."""
 
+import logging
 import signal
 import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import close_old_connections
+from django.db import OperationalError, close_old_connections
 from django.utils import timezone
 
 from mall import work
 
 EVERY = 1.0  # seconds
+
+log = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -23,10 +26,16 @@ class Command(BaseCommand):
         stop = threading.Event()
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, lambda *_: stop.set())
-        work.daily(now=timezone.now(), at_start=True)
+        at_start = True
         while True:
-            work.work(now=timezone.now(), clock=timezone.now)
+            try:
+                work.daily(now=timezone.now(), at_start=at_start)
+                work.work(now=timezone.now(), clock=timezone.now)
+                at_start = False
+            except OperationalError as error:  # the database is away or busy
+                if once:
+                    raise
+                log.warning("the loop goes on after: %s", error)
             if once or stop.wait(EVERY):
                 return
-            work.daily(now=timezone.now())
             close_old_connections()
