@@ -36,7 +36,7 @@ beside() {
   echo "== MariaDB and RabbitMQ"
   [ $# -eq 0 ] || { on_mariadb "$@"; return; }
   on_mariadb --ignore=tests/browser || return
-  MALL_TEST_AMQP_URL=$broker of_the_mall tests/test_rabbitmq.py || return
+  MALL_VAR_DIR=$SERVICES_DIR/mall MALL_TEST_AMQP_URL=$broker of_the_mall tests/test_rabbitmq.py || return
   bin/services.sh stop
   echo "== The pages in a browser"
   on_sqlite tests/browser
