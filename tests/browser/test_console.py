@@ -113,7 +113,7 @@ def test_a_page_fits_into_its_width(
 ON_A_PHONE = {  # the cells of a row, without its checkbox
     "orders": ["out_trade_no", "user_id", "shown_status", "pay_price", "created_at"],
     "teams": ["id", "activity", "shown_status", "seats", "expires_at"],
-    "notifications": ["key", "shown_event", "shown_state", "last_error"],
+    "notifications": ["key", "shown_event", "shown_state", "shown_error"],
 }
 
 
