@@ -42,6 +42,8 @@ beside() {
   on_sqlite tests/browser
 }
 
+other=
+trap '[ -z "$other" ] || kill -- -"$other"; bin/services.sh stop >/dev/null' EXIT
 bin/chromium.sh || echo "The tests of the pages in a browser are skipped."
 if ! { make --no-print-directory .venv/mysql && bin/services.sh start mariadb rabbitmq; }; then
   on_sqlite "$@" && { [ $# -gt 0 ] || of_the_mall; } || exit 1
@@ -49,7 +51,6 @@ if ! { make --no-print-directory .venv/mysql && bin/services.sh start mariadb ra
   exit 0
 fi
 
-trap '[ -z "$other" ] || kill -- -"$other"; bin/services.sh stop >/dev/null' EXIT
 set -m # a process group of its own, which the trap ends
 beside "$@" >"$SERVICES_DIR/pytest.log" 2>&1 &
 other=$!
