@@ -50,9 +50,11 @@ start_mariadb() {
   alive "$DIR/mariadb.pid" && return
   local user=(); [ "$(id -u)" != 0 ] || user=(--user=root)
   local data=$DIR/mariadb flush=1
+  export TMPDIR=$DIR # a server that starts removes the temporary tables of others in the same place
   [ "${FLUSH:-on}" = on ] || flush=0
   [ -d "$data/mysql" ] || mariadb-install-db --no-defaults "${user[@]}" --datadir="$data" \
-    --auth-root-authentication-method=normal --skip-test-db >"$DIR/mariadb-install.log" 2>&1
+    --auth-root-authentication-method=normal --skip-test-db >"$DIR/mariadb-install.log" 2>&1 ||
+    { echo "MariaDB has no tables, see $DIR/mariadb-install.log" >&2; rm -rf "$data"; exit 1; }
   mariadbd --no-defaults "${user[@]}" --datadir="$data" --socket="$DIR/mariadb.sock" \
     --bind-address=127.0.0.1 --port="$MARIADB_PORT" --pid-file="$DIR/mariadb.pid" \
     --innodb-flush-log-at-trx-commit=$flush --innodb-buffer-pool-size=512M \

@@ -81,7 +81,10 @@ class Node:
 
 
 class MariaDB(Node):
-    """Ports: clients, the group's messages, incremental state transfer, full state transfer."""
+    """Ports: clients, the group's messages, incremental state transfer, full state transfer.
+
+    A server that starts removes the temporary tables of others that have the same TMPDIR.
+    """
 
     user = "mysql"  # rsync's state transfer is refused to root
 
@@ -91,7 +94,7 @@ class MariaDB(Node):
             self.make_directory()
             command = ["mariadb-install-db", "--no-defaults", f"--datadir={data}"]
             command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
-            self.run(command)
+            self.run(command, TMPDIR=str(self.directory))
             assert self._processes.pop().wait() == 0, self.log
         group = ",".join(f"127.0.0.1:{port + 1}" for port in self.peers)
         provider = next(path for path in PROVIDERS if Path(path).exists())
@@ -110,7 +113,8 @@ class MariaDB(Node):
         command += [f"--wsrep-node-address=127.0.0.1:{self.port + 1}"]
         command += [f"--wsrep-sst-receive-address=127.0.0.1:{self.port + 3}"]
         command += [f"--wsrep-node-name=node{self.index + 1}"]
-        self.run([*command, *(["--wsrep-new-cluster"] if first else [])])
+        command += ["--wsrep-new-cluster"] if first else []
+        self.run(command, TMPDIR=str(self.directory))
 
     def is_ready(self) -> bool:
         return self.query("SHOW STATUS LIKE 'wsrep_local_state'").split()[-1:] == ["4"]
