@@ -74,6 +74,21 @@ def test_nothing_is_overwritten(empty: str, tmp_path: Path) -> None:
         call_command("restore", str(backup))
 
 
+def test_a_backup_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(part: Path, file: Path) -> None:
+        assert part.stat().st_size
+        raise OSError(f"cannot write {file}")
+
+    monkeypatch.setattr(Path, "rename", fail)
+
+    with pytest.raises(OSError, match="cannot write"):
+        call_command("backup", str(tmp_path / "backup"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_backup_that_is_cut_off_is_refused(empty: str, tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     call_command("backup", str(backup))

@@ -22,16 +22,19 @@ class Command(BaseCommand):
         os.umask(0o077)
         part = file.with_name(f"{file.name}.{os.getpid()}.part")  # a file without .part is complete
         part.unlink(missing_ok=True)
-        if connection.vendor == "sqlite":
-            with connection.cursor() as cursor:
-                cursor.execute("VACUUM INTO %s", [str(part)])
-        else:
-            with part.open("wb") as output:
-                run_client(
-                    ["mariadb-dump", "--single-transaction", "--quick", "--hex-blob",
-                     "--no-tablespaces"], stdout=output,
-                )  # fmt: skip
-        part.rename(file)
+        try:
+            if connection.vendor == "sqlite":
+                with connection.cursor() as cursor:
+                    cursor.execute("VACUUM INTO %s", [str(part)])
+            else:
+                with part.open("wb") as output:
+                    run_client(
+                        ["mariadb-dump", "--single-transaction", "--quick", "--hex-blob",
+                         "--no-tablespaces"], stdout=output,
+                    )  # fmt: skip
+            part.rename(file)
+        finally:
+            part.unlink(missing_ok=True)
         self.stdout.write(f"{file}: {file.stat().st_size} bytes")
 
 
