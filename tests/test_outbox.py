@@ -264,6 +264,15 @@ def test_requeue_works_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outbox.requeue(NotifyTask.objects.none(), now=NOW) == 0
 
 
+def test_requeue_passes_over_what_is_not_chosen(django_assert_num_queries: Any) -> None:
+    """Mutation: it goes through all keys from the first to the last."""
+    for pk in (1, 100_000):
+        make_promise(str(pk), pk=pk, state=State.GIVEN_UP, next_attempt_at=None)
+
+    with django_assert_num_queries(3):  # the keys, the promises, no more keys
+        assert outbox.requeue(NotifyTask.objects.all(), now=NOW) == 2
+
+
 def test_requeue_gives_a_full_set_of_attempts(clock: Clock, outcome: Any) -> None:
     given_up = make_promise("given-up", state=State.GIVEN_UP, attempts=8, next_attempt_at=None)
     waiting = make_promise("new", next_attempt_at=NOW + timedelta(seconds=30))

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Max, Min, QuerySet
+from django.db.models import F, QuerySet
 
 from groupbuy import rows, tracing
 from trade import metrics
@@ -92,11 +92,12 @@ def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
 
     It updates them in small pieces, so that workers that send these promises do not wait.
     """
-    again = tasks.exclude(state=State.NEW)
-    ends = tasks.order_by().aggregate(first=Min("pk"), last=Max("pk"))
+    again, last, count = tasks.exclude(state=State.NEW).order_by("pk"), 0, 0
     due = {"state": State.NEW, "attempts": 0, "next_attempt_at": now}
-    pieces = range(ends["first"] or 0, (ends["last"] or 0) + 1, PIECE)
-    return sum(again.filter(pk__gte=n, pk__lt=n + PIECE).update(**due) for n in pieces)
+    while keys := list(again.filter(pk__gt=last).values_list("pk", flat=True)[:PIECE]):
+        count += again.order_by().filter(pk__in=keys).update(**due)
+        last = keys[-1]
+    return count
 
 
 def served_since(moment: datetime) -> set[str]:
