@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Max, QuerySet
 
 from groupbuy import rows, tracing
 from trade import metrics
@@ -92,7 +92,9 @@ def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
 
     It updates them in small pieces, so that workers that send these promises do not wait.
     """
-    again, last, count = tasks.exclude(state=State.NEW).order_by("pk"), 0, 0
+    newest = tasks.order_by().aggregate(pk=Max("pk"))["pk"] or 0  # later ones would have no end
+    again = tasks.exclude(state=State.NEW).filter(pk__lte=newest).order_by("pk")
+    last, count = 0, 0
     due = {"state": State.NEW, "attempts": 0, "next_attempt_at": now}
     while keys := list(again.filter(pk__gt=last).values_list("pk", flat=True)[:PIECE]):
         count += again.order_by().filter(pk__in=keys).update(**due)
