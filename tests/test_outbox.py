@@ -273,6 +273,19 @@ def test_requeue_passes_over_what_is_not_chosen(django_assert_num_queries: Any) 
         assert outbox.requeue(NotifyTask.objects.all(), now=NOW) == 2
 
 
+def test_requeue_leaves_out_what_is_promised_meanwhile() -> None:
+    """Mutation: it goes on as long as it finds newer ones."""
+    make_promise("old", state=State.DELIVERED, next_attempt_at=None)
+
+    def promise(execute: Any, sql: str, *args: Any) -> Any:
+        if sql.startswith("UPDATE"):
+            make_promise("new", state=State.DELIVERED, next_attempt_at=None)
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(promise):
+        assert outbox.requeue(NotifyTask.objects.all(), now=NOW) == 1
+
+
 def test_requeue_gives_a_full_set_of_attempts(clock: Clock, outcome: Any) -> None:
     given_up = make_promise("given-up", state=State.GIVEN_UP, attempts=8, next_attempt_at=None)
     waiting = make_promise("new", next_attempt_at=NOW + timedelta(seconds=30))
