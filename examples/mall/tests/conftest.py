@@ -1,5 +1,6 @@
 """Fixtures: a mall with one article and one shopper, a stub platform, and a pretend Alipay."""
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from mall import alipay, buying, work
+from groupbuy_client import read_notification
+from mall import alipay, buying, callbacks, work
 from mall.alipay import Trade
 from mall.buying import Wish
 from mall.keys import make_demo_keys
-from mall.models import Goods, Order, Shopper
+from mall.models import Goods, Message, Order, Shopper
 from pretend_alipay.__main__ import APP_ID, SELLER_ID, Alipay
 from tests.platform import ACTIVITY, Platform
 
@@ -92,6 +94,11 @@ def shopper(db: None) -> Shopper:
 
 
 @pytest.fixture
+def visitor(db: None) -> Client:
+    return Client(headers={"Accept-Language": "en"})
+
+
+@pytest.fixture
 def browser(shopper: Shopper) -> Client:
     """An English browser in which the shopper is logged in."""
     client = Client(headers={"Accept-Language": "en"})
@@ -112,10 +119,28 @@ def place(platform: Platform, gateway: Alipay, goods: Goods, shopper: Shopper) -
     return placed
 
 
+@pytest.fixture
+def paid(place: Place, gateway: Alipay, platform: Platform) -> Order:
+    """An order in a team, paid and settled."""
+    order = place()
+    pay(gateway, order)
+    run_loop(timedelta(seconds=31))
+    order.refresh_from_db()
+    assert (order.status, order.settled_at is not None) == (Order.Status.PAY_SUCCESS, True)
+    platform.calls.clear()
+    return order
+
+
 def log_in(client: Client, shopper: Shopper) -> None:
     session = client.session
     session["shopper"] = shopper.pk
     session.save()
+
+
+def text(client: Client, path: str, expected: int = 200, /, **query: str) -> str:
+    answer = client.get(path, query)
+    assert answer.status_code == expected
+    return answer.content.decode()
 
 
 def open_form(gateway: Alipay, order: Order) -> str:
@@ -152,3 +177,16 @@ def run_loop(after: timedelta = timedelta(0)) -> datetime:
     while work.work(now=now, clock=lambda: now):
         pass
     return now
+
+
+def notify(payload: dict[str, Any], key: str = "n1") -> bool:
+    notification = read_notification(key, json.dumps(payload))
+    return callbacks.apply(notification, payload, via="http", now=timezone.now())
+
+
+def kinds() -> list[str]:
+    return list(Message.objects.order_by("pk").values_list("kind", flat=True))
+
+
+def books(gateway: Alipay) -> list[str]:
+    return [row["out_request_no"] for row in gateway.trades.books()["returned"]]

@@ -7,8 +7,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from mall.models import Order
+
 ACTIVITY, TEAM = 100123, "7001"
 PRICES = {"originalPrice": 100.0, "deductionPrice": 20.0, "payPrice": 80.0}
+
+
+def success(*numbers: str) -> dict[str, Any]:
+    return {"teamId": TEAM, "outTradeNoList": list(numbers)}
+
+
+def refund_of(order: Order, kind: str) -> dict[str, Any]:
+    ids = {"userId": order.shopper.user_id, "teamId": TEAM, "orderId": "1", "activityId": ACTIVITY}
+    return {"type": kind, "outTradeNo": order.number, **ids}
 
 
 class Platform(ThreadingHTTPServer):

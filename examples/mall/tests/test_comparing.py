@@ -12,11 +12,9 @@ from django.utils import timezone
 from mall import returning
 from mall.models import Cursor, Order, Received, Refund
 from pretend_alipay.__main__ import Alipay
-from tests.conftest import Place, pay, run_loop
-from tests.platform import Platform
-from tests.test_returning import books, notify, paid, refund_of, success
+from tests.conftest import Place, books, notify, pay, run_loop
+from tests.platform import Platform, refund_of, success
 
-__all__ = ["paid"]  # a fixture
 pytestmark = pytest.mark.django_db
 Status = Order.Status
 LOCKED, PAID, CLOSED = 0, 1, 2

@@ -9,9 +9,8 @@ from mall import buying, orders, payments, returning
 from mall.buying import RefusedError
 from mall.models import Order, Refund
 from pretend_alipay.__main__ import Alipay
-from tests.conftest import Place, run_loop, submit
-from tests.platform import Platform
-from tests.test_returning import books, kinds, notify, refund_of
+from tests.conftest import Place, books, kinds, notify, run_loop, submit
+from tests.platform import Platform, refund_of
 
 Status = Order.Status
 pytestmark = pytest.mark.django_db
@@ -97,13 +96,12 @@ def test_a_closed_order_without_a_payment_is_not_due_again(place: Place, gateway
 
 
 def test_money_does_not_wait_for_the_platform(
-    place: Place, gateway: Alipay, platform: Platform
+    paid: Order, gateway: Alipay, platform: Platform
 ) -> None:
     """The refund is sent; the reason, which only the platform knows, is stored later."""
-    order = paid_order(place, gateway)
     platform.close_reason = "team_ended"
     platform.refusals["orders"] = "0001"
-    notify(refund_of(order, "paid_unformed"))
+    notify(refund_of(paid, "paid_unformed"))
     run_loop()
     run_loop(timedelta(seconds=60))
     refund = Refund.objects.get()
@@ -115,12 +113,3 @@ def test_money_does_not_wait_for_the_platform(
     refund.refresh_from_db()
     assert (refund.state, len(books(gateway))) == ("confirmed", 1)
     assert kinds() == ["opened", "failed", "returned"]
-
-
-def paid_order(place: Place, gateway: Alipay) -> Order:
-    order = place()
-    assert gateway.trades.pay(submit(gateway, order))
-    run_loop(timedelta(seconds=31))
-    order.refresh_from_db()
-    assert order.settled_at is not None
-    return order

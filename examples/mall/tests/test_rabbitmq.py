@@ -4,7 +4,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,10 +15,8 @@ from django.utils import timezone
 
 from mall import callbacks, rabbitmq
 from mall.models import Order, Received
-from pretend_alipay.__main__ import Alipay
-from tests.conftest import Place, pay, run_loop
-from tests.platform import Platform
-from tests.test_returning import refund_of, success
+from tests.conftest import Place
+from tests.platform import Platform, refund_of, success
 
 URL = os.environ.get("MALL_TEST_AMQP_URL", "")
 pytestmark = pytest.mark.django_db
@@ -65,14 +62,6 @@ def broker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
     for queue in (*settings.QUEUES.values(), settings.DEAD_LETTERS):
         made.channel.queue_delete(queue)
     made.connection.close()
-
-
-@pytest.fixture
-def paid(place: Place, gateway: Alipay) -> Order:
-    order = place()
-    pay(gateway, order)
-    run_loop(timedelta(seconds=31))
-    return order
 
 
 def take(until: Callable[[], bool]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,9 +11,7 @@ from django.test import Client
 from standardwebhooks import Webhook
 
 from mall.models import Order, Received
-from pretend_alipay.__main__ import Alipay
-from tests.conftest import Place, pay, run_loop
-from tests.test_returning import refund_of, success
+from tests.platform import refund_of, success
 
 SUCCESS, REFUND = "/api/v1/alipay/group_buy_notify", "/api/v1/alipay/group_buy_refund_notify"
 pytestmark = pytest.mark.django_db
@@ -29,14 +27,6 @@ def call(
                "webhook-signature": sign}  # fmt: skip
     answer = Client().post(url, body, content_type="application/json", headers=headers | changes)
     return answer.status_code, answer.content.decode()
-
-
-@pytest.fixture
-def paid(place: Place, gateway: Alipay) -> Order:
-    order = place()
-    pay(gateway, order)
-    run_loop(timedelta(seconds=31))
-    return order
 
 
 def test_a_callback_is_applied_once_and_answered_each_time(paid: Order) -> None:

@@ -12,9 +12,8 @@ from django.utils import timezone
 from mall import work
 from mall.models import Cursor, Message, Notice, Order, Received, Refund
 from pretend_alipay.__main__ import Alipay
-from tests.conftest import Place, pay, run_loop
-from tests.platform import Platform
-from tests.test_returning import books, kinds, notify, refund_of, success
+from tests.conftest import Place, books, kinds, notify, pay, run_loop
+from tests.platform import Platform, refund_of, success
 
 pytestmark = pytest.mark.django_db
 TABLES = (Order, Refund, Notice, Received, Cursor, Message)

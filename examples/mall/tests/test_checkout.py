@@ -1,0 +1,101 @@
+"""The checkout: its price, its refusals, and where it leads."""
+
+import pytest
+from django.test import Client
+
+from mall.models import Goods, Order
+from pretend_alipay.__main__ import Alipay
+from tests.conftest import Place, text
+from tests.platform import ACTIVITY, Platform
+
+Status = Order.Status
+OPEN = {"action": "open", "goodsId": "9890001", "activityId": str(ACTIVITY)}
+pytestmark = pytest.mark.django_db
+
+
+def test_checkout_shows_the_trials_price_and_places_an_order(
+    browser: Client, goods: Goods, platform: Platform, gateway: Alipay
+) -> None:
+    page = text(browser, "/checkout", **OPEN)
+    assert ('name="price" value="80.00"' in page, "Order for ¥80.00" in page) == (True, True)
+    assert "<dt>Saved in the team</dt><dd>−¥20.00</dd>" in page
+    assert "Saved" not in text(browser, "/checkout", **(OPEN | {"action": "alone"}))
+    assert platform.called("lock") == []  # looking holds nothing
+    join = OPEN | {"action": "join", "teamId": "7", "price": "80.00"}
+    answers = [browser.post("/checkout", join) for _ in range(2)]
+    order = Order.objects.get()
+    assert {answer["Location"] for answer in answers} == {f"/orders/{order.number}"}
+    assert platform.called("lock")[0]["teamId"] == "7"
+    page = text(browser, f"/orders/{order.number}")
+    assert f'action="{gateway.url}/gateway.do?charset=utf-8"' in page
+    assert "Pay ¥80.00 with Alipay" in page
+
+
+def test_a_refusal_offers_to_buy_alone(
+    browser: Client, goods: Goods, platform: Platform, gateway: Alipay
+) -> None:
+    platform.refusals["lock"] = "E0006"
+    answer = browser.post("/checkout", OPEN | {"price": "80.00"})
+    page = answer.content.decode()
+    assert answer.status_code == 409
+    assert ("This team is full." in page, "Buy alone for ¥100.00" in page) == (True, True)
+    platform.refusals["trial"] = "E0002"
+    assert "There is no group offer for this." in text(browser, "/checkout", 409, **OPEN)
+    assert "Order for ¥100.00" in text(browser, "/checkout", **(OPEN | {"action": "alone"}))
+
+
+def test_a_price_that_has_changed_is_not_charged(
+    browser: Client, goods: Goods, platform: Platform, gateway: Alipay
+) -> None:
+    platform.prices["payPrice"] = 85.0
+    answer = browser.post("/checkout", OPEN | {"price": "80.00"})
+    assert answer.status_code == 409
+    assert "has changed to ¥85.00" in answer.content.decode()
+    assert Order.objects.get().status == Status.CLOSE
+
+
+@pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "x", "1e999999"])
+def test_an_invalid_price_is_ignored(
+    browser: Client, platform: Platform, goods: Goods, price: str
+) -> None:
+    assert browser.post("/checkout", OPEN | {"price": price}).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"action": "x"}, {"action": "join"}, {"activityId": "x"}, {"activityId": "9" * 20},
+     {"goodsId": "x"}, {"action": "join", "teamId": "a b"}],
+)  # fmt: skip
+def test_a_checkout_with_invalid_parameters_is_not_found(
+    browser: Client, goods: Goods, platform: Platform, change: dict[str, str]
+) -> None:
+    for ask in (browser.get, browser.post):
+        assert ask("/checkout", OPEN | change).status_code == 404
+    assert (Order.objects.count(), platform.calls) == (0, [])
+
+
+def test_an_invalid_order_number_is_not_found(visitor: Client) -> None:
+    assert visitor.get("/checkout?action=view&outTradeNo=a/b").status_code == 404
+
+
+def test_a_checkout_leads_to_the_login_and_back(visitor: Client, goods: Goods) -> None:
+    answer = visitor.get("/checkout", OPEN)
+    assert answer["Location"].startswith("/login?next=%2Fcheckout%3Faction%3Dopen%26goodsId")
+    assert visitor.post("/checkout", OPEN)["Location"] == "/login?next=%2F"
+    assert Order.objects.count() == 0
+
+
+@pytest.mark.parametrize("action", ["pay", "return", "view"])
+def test_the_checkout_url_leads_to_an_order(browser: Client, place: Place, action: str) -> None:
+    order = place()
+    asked = OPEN | {"action": action, "outTradeNo": order.number}
+    assert browser.get("/checkout", asked)["Location"] == f"/orders/{order.number}"
+
+
+def test_the_language_can_be_changed_after_a_refusal(
+    browser: Client, platform: Platform, goods: Goods
+) -> None:
+    page = browser.post("/checkout", OPEN | {"price": "0.01"})
+
+    assert page.status_code == 409
+    assert '<input type="hidden" name="next" value="/">' in page.content.decode()
