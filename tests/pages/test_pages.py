@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -301,16 +301,17 @@ def test_the_offer_of_an_overdue_seat_claims_no_complete_team(name: str, look: L
     assert "Your team is complete" not in page
 
 
+def second_activity(start_at: datetime) -> None:
+    """Activity 100124 of the same goods."""
+    channel, end_at = Channel.objects.get(source="s01"), NOW + 90 * MINUTE
+    factories.make_activity(
+        pk=100124, channel=channel, start_at=start_at, end_at=end_at, target_count=5
+    )
+
+
 def test_the_activity_can_be_named(look: Look) -> None:
     offer_at(NOW)
-    channel = Channel.objects.get(source="s01")
-    factories.make_activity(
-        pk=100124,
-        channel=channel,
-        start_at=NOW + 60 * MINUTE,
-        end_at=NOW + 90 * MINUTE,
-        target_count=5,
-    )
+    second_activity(NOW + 60 * MINUTE)
 
     assert 'data-state="OPEN"' in look(Scene(OFFER, "", ""))
     page = look(Scene(OFFER, "", ""), activity="100124")
@@ -321,10 +322,7 @@ def test_the_activity_can_be_named(look: Look) -> None:
 
 def test_a_link_that_names_an_activity_opens_a_team_of_that_one(look: Look) -> None:
     offer_at(NOW)
-    channel = Channel.objects.get(source="s01")
-    factories.make_activity(
-        pk=100124, channel=channel, start_at=NOW - MINUTE, end_at=NOW + 90 * MINUTE, target_count=5
-    )
+    second_activity(NOW - MINUTE)
     for activity_id in ("100123", "100124"):
         page = look(Scene(OFFER, "", ""), activity=activity_id)
         assert f'href="{OFFER}/buy/open?activity={activity_id}"' in page
@@ -355,14 +353,7 @@ def test_a_start_can_be_put_into_the_calendar() -> None:
 def test_the_reminder_and_the_card_are_of_the_named_activity(look: Look) -> None:
     """Another activity of the same goods is open now."""
     offer_at(NOW)
-    channel = Channel.objects.get(source="s01")
-    factories.make_activity(
-        pk=100124,
-        channel=channel,
-        start_at=NOW + 60 * MINUTE,
-        end_at=NOW + 90 * MINUTE,
-        target_count=5,
-    )
+    second_activity(NOW + 60 * MINUTE)
     named = f"{OFFER}?activity=100124"
 
     page = look(Scene(OFFER, "", ""), activity="100124")
