@@ -51,9 +51,12 @@ class KeepsValues(ModelAdmin):
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Refuse to filter by a hidden field: what matches would tell its value bit by bit."""
-        hidden = any(word in lookup for word in HIDDEN)
-        return not hidden and bool(super().lookup_allowed(lookup, value, request))
+        """Refuse to filter by a hidden field: what matches would tell its value bit by bit.
+
+        And by a regular expression, which may be invalid, or take the database very long.
+        """
+        refused = any(word in lookup for word in (*HIDDEN, "regex"))
+        return not refused and bool(super().lookup_allowed(lookup, value, request))
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False

@@ -255,3 +255,11 @@ def test_a_list_cannot_be_filtered_by_a_secret(name: str) -> None:
     query = f"{name}__startswith={getattr(Channel.objects.get(), name)[:4]}"
     assert client.get(f"/admin/groupbuy/channel/?{query}").status_code == 400
     assert client.post(f"/admin/export/groupbuy/channel.csv?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("lookup", ["regex", "iregex"])
+def test_a_list_cannot_be_filtered_by_a_pattern(admin_client: Client, lookup: str) -> None:
+    """An invalid one would fail in the database."""
+    query = f"name__{lookup}=["
+    assert admin_client.get(f"/admin/groupbuy/channel/?{query}").status_code == 400
+    assert admin_client.post(f"/admin/export/groupbuy/channel.csv?{query}").status_code == 400
