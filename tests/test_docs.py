@@ -16,11 +16,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from django.test import Client
+from django.utils.translation import override
 
 from groupbuy.errors import ErrorCode
 from pages.handover import read_link
 from tests.checks import failure, send
 from tests.factories import known_channel, make_channel, make_promise
+from trade.invariants import INVARIANTS
 from trade.models import NotifyTask
 
 ROOT = Path(__file__).parent.parent
@@ -90,6 +92,17 @@ def test_both_guides_show_the_same_receiver_and_every_code() -> None:
     assert _examples("integration.md") == _examples("integration.zh-CN.md")
     for text in texts:
         assert set(re.findall(r"`(E?0\d{3})`", text)) == {error.code for error in ErrorCode}
+
+
+def test_the_architecture_lists_every_invariant() -> None:
+    page = (DOCS / "architecture.md").read_text("utf-8").replace("`", "")
+    [listed] = re.findall(r"## What always holds\n(.*?)\n## ", page, re.S)
+    with override("en"):
+        sentences = [str(each.sentence) for each in INVARIANTS]
+    numbers, texts = zip(*(each.split(". ", 1) for each in sentences), strict=True)
+    assert re.findall(r"^(\d+)\. ", listed, re.M) == sorted(set(numbers), key=int)
+    for text in texts:
+        assert text in " ".join(listed.split())
 
 
 def test_the_guides_quote_the_reference_mall_as_it_is() -> None:
