@@ -1,9 +1,9 @@
 """Rate limits (限流): which limits a request counts under; gcra.py counts them.
 
-The index query is public, so anyone can send any user id there. It counts that user id together
-with the address, or one client could use up the limit of another, or get it blocked. A channel is
-never blocked, and payments and refunds do not count under their shopper's limit: a mall must
-always be able to report money. Operators set the limits as switches.
+The index query is public, so anyone can send any user id there. Without a mall's key it counts that
+user id together with the address, or one client could use up the limit of another, or get it
+blocked. A channel is never blocked, and payments and refunds do not count under their shopper's
+limit: a mall must always be able to report money. Operators set the limits as switches.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from groupbuy import channels, metrics, switches
-from groupbuy.auth import named_user
+from groupbuy.auth import caller_of, named_user
 from groupbuy.bodies import BodyError
 from groupbuy.gcra import Limit, limiter
 from groupbuy.models import Switch
@@ -39,19 +39,24 @@ class Throttle(BaseThrottle):
 
 
 class IndexThrottle(Throttle):
-    """The public index query: by address, and by shopper at an address."""
+    """The index query: by address, and by shopper at an address; with a mall's key, as its calls.
+
+    All shoppers of a mall that sends the query from its server have the address of that server.
+    """
 
     def allow_request(self, request: Request, view: object) -> bool:
-        """A request without a readable user id is refused, but counts for its address too."""
-        address = client_address(caller(request))
-        limits = limits_of(Switch.Key.INDEX_ADDRESS, f"address {address}")
+        """A request without a readable user id is refused, but counts, too."""
+        user_id = ""
         unreadable: APIException | BodyError | None = None
         try:
-            if user_id := named_user(request):
-                limits += limits_of(Switch.Key.INDEX_USER, f"user {user_id} at {address}")
+            user_id = named_user(request)
         except (APIException, BodyError) as exc:
             unreadable = exc
-        allowed = self.acquire(INDEX, limits)
+        known = caller_of(request.META.get("HTTP_AUTHORIZATION", ""))
+        if known and known.channel:
+            allowed = self.acquire(_scope(known.channel), _of_mall(user_id))
+        else:
+            allowed = self.acquire(INDEX, _of_address(client_address(caller(request)), user_id))
         if allowed and unreadable:
             raise unreadable
         return allowed
@@ -67,11 +72,8 @@ class TradeThrottle(Throttle):
         caller: Any = request.user
         if caller.channel is None:
             return True  # an operator's own tools
-        limits = []
-        if self._by_user and (user_id := named_user(request)):
-            limits = limits_of(Switch.Key.TRADE_USER, f"user {user_id}")
-        limits += limits_of(Switch.Key.TRADE_CHANNEL, "channel", may_block=False)
-        return self.acquire(_scope(caller.channel), limits)
+        user_id = named_user(request) if self._by_user else ""
+        return self.acquire(_scope(caller.channel), _of_mall(user_id))
 
 
 def scopes() -> list[str]:
@@ -94,6 +96,18 @@ def limits_of(key: Switch.Key, client: str, *, may_block: bool = True) -> list[L
     """The limit that this switch sets; none while it is off."""
     rate = switches.rate(key)
     return [Limit(client, rate, may_block)] if rate else []
+
+
+def _of_address(address: str, user_id: str) -> list[Limit]:
+    limits = limits_of(Switch.Key.INDEX_ADDRESS, f"address {address}")
+    if user_id:
+        limits += limits_of(Switch.Key.INDEX_USER, f"user {user_id} at {address}")
+    return limits
+
+
+def _of_mall(user_id: str) -> list[Limit]:
+    limits = limits_of(Switch.Key.TRADE_USER, f"user {user_id}") if user_id else []
+    return limits + limits_of(Switch.Key.TRADE_CHANNEL, "channel", may_block=False)
 
 
 def _scope(channel: Any) -> str:

@@ -99,6 +99,32 @@ def test_index_queries_are_limited_by_address_and_by_shopper_at_it(client: APICl
 
 
 @pytest.mark.usefixtures("redis")
+def test_an_index_query_with_a_malls_key_is_limited_as_its_calls(
+    client: APIClient, mall: APIClient
+) -> None:
+    """A mall's server has one address for all its shoppers."""
+    set_switch("indexAddressLimit", "1/60")
+    set_switch("indexUserLimit", "1/60")
+    set_switch("tradeUserLimit", "2/60")
+    set_switch("tradeChannelLimit", "4/60")
+
+    assert statuses(lambda: mall.post(INDEX, body("a"), format="json"), 3) == [200, 200, 429]
+    assert mall.post(f"{TRADE}trial", body("a"), format="json").status_code == 429
+    assert statuses(lambda: mall.post(INDEX, body("b"), format="json"), 2) == [200, 200]
+    assert mall.post(INDEX, body("c"), format="json").status_code == 429
+    assert client.post(INDEX, body("c"), format="json").status_code == 200
+
+
+@pytest.mark.usefixtures("redis")
+@pytest.mark.parametrize("key", ["Bearer gbm_wrong_key", "Basic YTpi", "of the page's own"])
+def test_an_unknown_key_is_no_way_past_the_limit_of_an_address(client: APIClient, key: str) -> None:
+    set_switch("indexAddressLimit", "1/60")
+    client.credentials(HTTP_AUTHORIZATION=key)
+
+    assert statuses(lambda: client.post(INDEX, body(), format="json"), 2) == [200, 429]
+
+
+@pytest.mark.usefixtures("redis")
 @pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
 def test_an_unreadable_query_counts_for_its_address(
     client: APIClient, headers: dict[str, str]
