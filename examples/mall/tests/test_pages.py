@@ -78,9 +78,11 @@ def test_a_shoppers_own_team_leads_to_the_order(
 def test_goods_are_sold_alone_while_the_platform_is_down(
     visitor: Client, goods: Goods, platform: Platform
 ) -> None:
-    platform.refusals["index"] = "0001"
-    page = text(visitor, "/goods/9890001")
-    assert ("¥100.00" in page, "Open a team" in page) == (True, False)
+    silent, problem = "E0002", "The group offer is not responding. Try again."
+    for code, words in (("0001", True), (silent, False)):
+        platform.refusals["index"] = code
+        page = text(visitor, "/goods/9890001")
+        assert ("¥100.00" in page, "Open a team" in page, problem in page) == (True, False, words)
 
 
 def test_every_page_has_its_headers(visitor: Client, goods: Goods) -> None:

@@ -42,11 +42,12 @@ def front(request: HttpRequest) -> HttpResponse:
 def goods_page(request: HttpRequest, goods_id: str) -> HttpResponse:
     goods = _goods(goods_id)
     shopper = login.shopper_of(request)
-    offer = _offer(goods, shopper)
+    offer, problem = _offer(goods, shopper)
     teams = offer.team_list if offer else ()
     context = {
         "goods": goods,
         "offer": offer,
+        "problem": problem,
         "teams": [(each, each.target_count - each.lock_count) for each in teams],
     }
     return render(request, "goods.html", context)
@@ -138,24 +139,22 @@ def _goods(goods_id: str) -> Goods:
     return goods
 
 
-def _offer(goods: Goods, shopper: Shopper | None) -> Market | None:
-    """The platform's offer of these goods; None if there is none or it does not answer.
+def _offer(goods: Goods, shopper: Shopper | None) -> tuple[Market | None, str]:
+    """The platform's offer of these goods, if there is one, and a text if it does not answer.
 
     Guests are one shopper to the platform, which limits each shopper's queries: they share answers.
     """
-    if shopper is None:
-        found: Market | None = cache.get_or_set(
-            f"offer-{goods.pk}", lambda: _ask(GUEST, goods), KEEP
-        )
-        return found
-    return _ask(shopper.user_id, goods)
+    try:
+        if shopper:
+            return _ask(shopper.user_id, goods), ""
+        return cache.get_or_set(f"offer-{goods.pk}", lambda: _ask(GUEST, goods), KEEP), ""
+    except GroupBuyError as error:
+        refused = buying.reason(error)
+        return None, refused.text if refused.code == buying.AGAIN else ""
 
 
 def _ask(user_id: str, goods: Goods) -> Market | None:
-    try:
-        offer = market.client().query_market(user_id=user_id, goods_id=goods.goods_id)
-    except GroupBuyError:
-        return None
+    offer = market.client().query_market(user_id=user_id, goods_id=goods.goods_id)
     return offer if offer.visible else None
 
 
