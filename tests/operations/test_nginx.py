@@ -13,6 +13,14 @@ from tests.stack import queue_length, wait_for
 pytestmark = pytest.mark.operations
 TRIAL = "/api/v1/gbm/trade/trial"
 QUERY = "/api/v1/gbm/index/query_group_buy_market_config"
+CALLS: list[tuple[str, dict[str, str]]] = [
+    ("/api/v1/gbm/trade/trial", {}),
+    (QUERY, {"Authorization": "Bearer gbm_a_b"}),
+    ("/mall/api/v1/alipay/group_buy_notify", {}),
+    ("/api/v1/alipay/alipay_notify_url", {}),
+    ("/api/v1/weixin/portal/receive", {}),
+]
+SIGNED = ["/h/s01/c01", "/api/v1/weixin/portal/receive", "/mall/api/v1/weixin/portal/receive"]
 HSTS = "max-age=31536000"
 
 
@@ -201,15 +209,37 @@ def test_one_address_gets_so_many_answers(lonely: Edge) -> None:
     with lonely.nginx(**{"rate=50r/s": "rate=1r/m", "burst=200": "burst=4"}):
         statuses = [lonely.get("/mall/").status_code for _ in range(6)]
         refused = lonely.session().post(lonely.url + QUERY, json={}, timeout=PATIENCE)
-        calls = [lonely.get("/api/v1/gbm/trade/orders/1").status_code for _ in range(6)]
+        calls = [
+            lonely.session().post(lonely.url + path, headers=headers, timeout=PATIENCE).status_code
+            for path, headers in CALLS
+            for _ in range(6)
+        ]
         file = lonely.get("/static/nothing")
 
     assert statuses == [503] * 5 + [429]
     assert (refused.status_code, refused.json()["code"]) == (429, "0006")
     assert refused.headers["Retry-After"] == "1"
     assert refused.headers["Strict-Transport-Security"] == HSTS
-    assert calls == [503] * 6
+    assert calls == [503] * 6 * len(CALLS)
     assert file.status_code == 404
+
+
+def test_sign_ins_to_the_mall_are_few(lonely: Edge) -> None:
+    with lonely.nginx():
+        statuses = [lonely.get("/mall/admin/login/").status_code for _ in range(12)]
+
+    assert statuses == [503] * 11 + [429]
+
+
+def test_the_error_log_has_no_signature(lonely: Edge) -> None:
+    """An upstream that is away and a limit make lines there, with the query of the request."""
+    with lonely.nginx(**{"rate=50r/s": "rate=1r/m", "burst=200": "burst=1"}):
+        statuses = [lonely.get(f"{path}?sign=xyz").status_code for path in SIGNED * 3]
+        lonely.get("/mall/?seen")
+    errors = (lonely.root / "error.log").read_text()
+
+    assert set(statuses) == {429, 503}
+    assert ("GET /mall/?seen" in errors, "xyz" in errors) == (True, False)
 
 
 # --- An upstream that fails -------------------------------------------------------------------

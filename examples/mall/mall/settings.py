@@ -91,6 +91,10 @@ INSTALLED_APPS = [
     "corsheaders",
     "mall",
 ]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
 MIDDLEWARE = [
     *(["mall.middleware.loopback_only"] if DEMO else []),
     "corsheaders.middleware.CorsMiddleware",
