@@ -43,6 +43,8 @@ def run_client(command: list[str], **streams: Any) -> None:
     database = connection.settings_dict
     address = [f"--host={database['HOST']}", f"--port={database['PORT'] or 3306}"]
     who = [f"--user={database['USER']}", "--default-character-set=utf8mb4"]
+    # TLS if the server has it, as the connections of Django. Clients from 11.4 on require it.
+    who.append("--skip-ssl-verify-server-cert")
     environment = os.environ | {"MYSQL_PWD": database["PASSWORD"]}
     program, *arguments = command
     try:
