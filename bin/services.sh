@@ -23,7 +23,9 @@ REDIS_SERVICE_PORT=${REDIS_SERVICE_PORT:-16380}
 RABBITMQ_PORT=${RABBITMQ_PORT:-15673}
 export PATH=$PATH:/usr/sbin:/usr/lib/rabbitmq/bin
 
-alive() { [ -f "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+alive() { # alive PIDFILE: its process runs, and is none of a program that got the number after a crash
+  [ -f "$1" ] && grep -qE 'mariadbd|redis-server|beam|epmd' "/proc/$(cat "$1")/comm" 2>/dev/null
+}
 
 wait_for() { # wait_for WHAT COMMAND...
   local what=$1; shift
