@@ -33,6 +33,7 @@ BOOK_LEASE = timedelta(seconds=tables.SECONDS + 60)
 KEPT = timedelta(hours=24)  # a file
 GIVE_UP = timedelta(hours=6)
 MOST = 5  # files of a user that are kept, and exports that wait or are being written
+WRITTEN = 2  # exports that are being written: a workbook holds a thread of a worker for minutes
 
 
 class TakenOverError(Exception):
@@ -118,7 +119,9 @@ def _write_for_some_time(export: Export, clock: Clock) -> None:
 
 
 def _claim(now: datetime) -> Export | None:
-    """Lease an export that no worker holds; None if there is none."""
+    """Lease an export that no worker holds; None if there is none, or WRITTEN are held."""
+    if Export.objects.filter(leased_until__gt=now).count() >= WRITTEN:
+        return None
     for export in Export.objects.filter(leased_until__lte=now).select_related("user"):
         held = Export.objects.filter(pk=export.pk, leased_until=export.leased_until)
         if held.update(leased_until=now + LEASE):

@@ -324,6 +324,23 @@ def test_a_second_worker_leaves_an_export_to_the_first(user: User, pieces: Any) 
 
 
 @pytest.mark.usefixtures("_long")
+def test_workers_write_two_exports_at_once(user: User) -> None:
+    """Else workbooks could take all threads, and nothing would end teams or holds."""
+    some_orders()
+    first, second, third = (begin(user, query=f"q={n}") for n in range(3))
+    Export.objects.filter(pk__in=[first.pk, second.pk]).update(leased_until=LATER)
+
+    assert work() is False
+    third.refresh_from_db()
+    assert (third.leased_until, third.finished_at) == (NOW, None)
+
+    Export.objects.filter(pk=first.pk).update(leased_until=None, finished_at=NOW)
+    work()
+    third.refresh_from_db()
+    assert third.finished_at == NOW
+
+
+@pytest.mark.usefixtures("_long")
 @pytest.mark.parametrize("change", [{"is_active": False}, {"is_superuser": False}])
 def test_an_export_ends_when_its_user_may_not_see_the_list(
     user: User, change: dict[str, bool]
