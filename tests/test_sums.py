@@ -15,7 +15,7 @@ from groupbuy.errors import GroupBuyError
 from tests.factories import NOW, lock, make_activity, make_team, refund, settle
 from trade import acts, expire
 from trade.figures import rows, sums
-from trade.figures.rows import day_of
+from trade.figures.rows import day_of, start_of
 from trade.models import DailySum, NotifyTask, Order, SummedDay
 
 pytestmark = pytest.mark.django_db
@@ -114,6 +114,52 @@ def test_a_sum_that_disagrees_with_its_rows_is_found(clock: Any) -> None:
         f"{TODAY} hours 12: kept None, the rows have (1, Decimal('0'))",
         f"{TODAY} seats held: kept (2, Decimal('0.00')), the rows have (1, Decimal('0'))",
     ]
+
+
+@pytest.mark.parametrize("summed_again", [False, True])
+def test_a_refund_while_the_sums_are_checked_is_no_difference(
+    clock: Any, monkeypatch: pytest.MonkeyPatch, summed_again: bool
+) -> None:
+    make_activity(target_count=2)
+    make_team("a", "b", paid=2)
+    later = NOW + 2 * DAY
+    clock.move_to(later)
+    keep(later)
+    sum_day = rows.sum_day
+
+    def slowly(day: date) -> Any:
+        """A shopper comes between the kept sums and the rows."""
+        monkeypatch.setattr(sums, "sum_day", sum_day)
+        refund("a", now=later)
+        if summed_again:
+            keep(later + timedelta(minutes=1))
+        return sum_day(day)
+
+    monkeypatch.setattr(sums, "sum_day", slowly)
+    assert list(sums.mismatches(later)) == []
+
+
+def test_a_late_payment_counts_on_the_day_of_its_team(clock: Any) -> None:
+    """An operator ended the team after midnight; the payment was on its way."""
+    make_activity(target_count=3, valid_minutes=600, hold_minutes=15, end_at=NOW + 9 * DAY)
+    evening = start_of(TODAY + DAY) - timedelta(minutes=10)
+    clock.move_to(evening)
+    team = make_team("a", now=evening)
+    lock("b", team_id=str(team.pk), now=evening + timedelta(minutes=12))
+    night = evening + timedelta(minutes=22)
+    expire.close_overdue_holds(clock=lambda: night)  # that of a
+    team.refresh_from_db()
+    ended = night + timedelta(minutes=2)
+    clock.move_to(ended)
+    act = acts.Act(User.objects.create_user("operator").pk, "wrong price", acts.state_of_team(team))
+    acts.fail_team(team, act, now=ended)
+    keep(ended + DAY)
+    with pytest.raises(GroupBuyError, match="E0106"):
+        settle("b", paid_at=ended, now=ended + DAY + timedelta(minutes=1))
+    assert list(sums.mismatches(ended + DAY + timedelta(minutes=1))) == []
+
+    keep(ended + DAY + timedelta(minutes=2))
+    assert list(sums.mismatches(ended + 2 * DAY)) == []
 
 
 def test_two_runs_at_once_store_a_day_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,15 +54,28 @@ def unsettled_days(now: datetime) -> list[date]:
 
 def mismatches(now: datetime) -> Iterator[str]:
     """A sentence for each stored sum that differs from its rows, on days that no longer change."""
-    moving = {*unsettled_days(now), *_closed_since(_seen(), now)}
+    seen = _seen()
+    moving = {*unsettled_days(now), *_closed_since(seen, now)}
     for summed in SummedDay.objects.exclude(day__in=moving).order_by("day"):
-        rows = DailySum.objects.filter(day=summed)
-        kept = {(row.figure, row.bucket): (row.count, row.amount) for row in rows}
-        found = {key: (value.count, value.amount) for key, value in sum_day(summed.day).items()}
-        for figure, bucket in sorted(kept.keys() | found.keys()):
-            pair = kept.get((figure, bucket)), found.get((figure, bucket))
-            if pair[0] != pair[1]:
-                yield f"{summed.day} {figure} {bucket}: kept {pair[0]}, the rows have {pair[1]}"
+        found = list(_differences(summed.day))
+        if found and not _has_changed(summed, seen, now):
+            yield from found
+
+
+def _differences(day: date) -> Iterator[str]:
+    rows = DailySum.objects.filter(day_id=day)
+    kept = {(row.figure, row.bucket): (row.count, row.amount) for row in rows}
+    found = {key: (value.count, value.amount) for key, value in sum_day(day).items()}
+    for figure, bucket in sorted(kept.keys() | found.keys()):
+        pair = kept.get((figure, bucket)), found.get((figure, bucket))
+        if pair[0] != pair[1]:
+            yield f"{day} {figure} {bucket}: kept {pair[0]}, the rows have {pair[1]}"
+
+
+def _has_changed(summed: SummedDay, seen: int, now: datetime) -> bool:
+    """Has a row of the day changed, or was the day summed again, since `seen` and `now`?"""
+    same = SummedDay.objects.filter(day=summed.day, summed_at=summed.summed_at, is_open=False)
+    return summed.day in _closed_since(seen, now) or not same.exists()
 
 
 def _may_change(summed: SummedDay) -> bool:
@@ -78,7 +91,7 @@ def _newest_notification() -> int:
 
 
 def _closed_since(seen: int, now: datetime) -> set[date]:
-    """The days of the orders that were closed after the notification `seen`.
+    """The days of the orders that were closed after the notification `seen`, and of their teams.
 
     A notification may be committed after one with a larger key, so those of the last minutes are
     read again.
@@ -87,7 +100,8 @@ def _closed_since(seen: int, now: datetime) -> set[date]:
     days = set()
     for start in range(0, len(orders), PIECE):
         made = Order.objects.filter(pk__in=orders[start : start + PIECE])
-        days |= {day_of(at) for at in made.values_list("created_at", flat=True)}
+        days |= {day_of(at) for pair in made.values_list("created_at", "team__created_at")
+                 for at in pair}  # fmt: skip
     return days
 
 
