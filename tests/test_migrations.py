@@ -5,13 +5,16 @@ stopped using it. The migrations in ACCEPTED are not checked.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, models
 from django.db.migrations import Migration, operations
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
+from django.db.models.signals import pre_migrate
 
 pytestmark = pytest.mark.django_db
 APPS = ("groupbuy", "tag", "activity", "trade", "pages", "assistant")
@@ -113,3 +116,27 @@ def test_what_is_refused(operation: Operation, is_refused: bool) -> None:
     state = MigrationLoader(None).project_state()
 
     assert bool(list(problems(next_one, state))) is is_refused
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="a time limit of MariaDB's client")
+@pytest.mark.django_db(transaction=True)
+def test_a_migration_may_take_longer_than_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a large table is changed, the change is not recorded, and no migrate succeeds again."""
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "read_timeout", 1)
+    connection.close()
+    waited = list[int]()
+
+    def wait(**_signal: Any) -> None:
+        if not waited:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT SLEEP(3)")
+                waited.extend(cursor.fetchone())
+
+    pre_migrate.connect(wait)
+    try:
+        call_command("migrate", verbosity=0)
+    finally:
+        pre_migrate.disconnect(wait)
+
+    assert waited == [0]
+    assert connection.settings_dict["OPTIONS"]["read_timeout"] == 1
