@@ -182,6 +182,23 @@ def test_one_endpoint_gets_few_batches_at_once(
     assert sorted(sent) == ["0", "1", "2", "3", "4", "5", "alive"]
 
 
+def test_a_promise_whose_nudge_found_no_slot_is_sent_by_the_batch_that_held_it(
+    fast: str, send: Any
+) -> None:
+    [first] = make_promises(1, fast)
+    nudged: list[int] = []
+
+    def with_key(key: str) -> None:
+        if key == first:
+            make_promise("late", endpoint=fast, next_attempt_at=NOW)
+            nudged.append(outbox.deliver_due(clock=lambda: NOW, new=True))
+
+    sent = send(with_key)
+    assert deliver() == 2
+
+    assert (nudged, sent) == ([0], [first, "late"])
+
+
 def test_an_endpoint_without_a_slot_hides_no_other(
     fast: str, send: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

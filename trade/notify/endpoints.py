@@ -7,7 +7,7 @@ slots. SPARE threads of a worker never send: they are left to the sweeps that cl
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 
 AT_ONCE = 4  # batches on their way to one slow endpoint from one process
 SPARE = 2  # threads of a worker that are not for sending
@@ -18,6 +18,7 @@ _lock = threading.Lock()
 _slots = 6  # batches on their way from this process, see leave_spare()
 _in_flight: Counter[str] = Counter()
 _sizes = defaultdict[str, int](lambda: 1)  # promises for one SLICE; 0: the last send failed
+_passed_over = False  # has a look left out promises since the last passed_over()?
 
 
 def leave_spare(threads: int) -> int:
@@ -33,14 +34,33 @@ def closed() -> set[str]:
         return {name for name in list(_sizes) if not _has_slot(name)}
 
 
-def acquire(names: Iterable[str]) -> tuple[str, int]:
+def pass_over() -> set[str]:
+    """The endpoints that have no free slot. Their promises are left to who frees one."""
+    global _passed_over
+    with _lock:
+        found = {name for name in list(_sizes) if not _has_slot(name)}
+        _passed_over |= bool(found)
+        return found
+
+
+def passed_over() -> bool:
+    """Has a look left out promises since the last call? Call after release()."""
+    global _passed_over
+    with _lock:
+        was, _passed_over = _passed_over, False
+        return was
+
+
+def acquire(names: Collection[str]) -> tuple[str, int]:
     """Take a slot of the first of these endpoints that has one; healthy ones come first.
 
     Returns the endpoint and how many promises its batch may hold: 0 if there is no slot.
     """
+    global _passed_over
     with _lock:
         free = [name for name in names if _has_slot(name)]
         if not free or _in_flight.total() >= _slots:
+            _passed_over |= bool(names)
             return "", 0
         endpoint = next((name for name in free if _sizes[name]), free[0])
         _in_flight[endpoint] += 1

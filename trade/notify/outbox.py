@@ -79,7 +79,7 @@ def deliver_due(
             nudges.nudge()  # another thread sends to other endpoints
         sent = _deliver(endpoint, tasks, now, clock, send)
         tried += sent
-        if sent == len(window) < WINDOW:
+        if sent == len(window) < WINDOW and not endpoints.passed_over():
             return tried  # a nudge or a sweep delivers what has come due since
         if not sent:
             taken.update(task.pk for task in tasks)
@@ -112,7 +112,7 @@ def _due(now: datetime, taken: Collection[int], *, new: bool) -> QuerySet[Notify
     due = NotifyTask.objects.filter(next_attempt_at__lte=now).exclude(pk__in=taken)
     if new:
         due = due.filter(next_attempt_at__gt=now - NEW)
-    return due.exclude(endpoint__in=endpoints.closed()).order_by("next_attempt_at")
+    return due.exclude(endpoint__in=endpoints.pass_over()).order_by("next_attempt_at")
 
 
 def _deliver(
