@@ -1,6 +1,6 @@
 """The console's inbox and its page of invariants."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from tests.factories import (
     refund,
     set_switch,
 )
+from trade import invariants
 from trade.inbox import problems
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
 
@@ -191,3 +192,21 @@ def test_the_invariants_are_checked_on_demand(operator: Client) -> None:
     assert "2 checks found errors." in broken
     assert f"team {team.pk}: counts 1 taken and 0 paid, has 1 and 1" in broken
     assert Team.objects.get().paid_count == 0  # the page only looks
+
+
+def test_one_check_of_the_invariants_runs_at_a_time(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads whole tables, so impatient operators could take all threads of a process."""
+    page, pages = "/admin/trade/team/invariants/", list[str]()
+
+    def check(_now: datetime) -> list[tuple[str, list[str]]]:
+        pages.append(operator.post(page).content.decode())
+        return [("1. It holds.", [])]
+
+    monkeypatch.setattr(invariants, "check_all", check)
+    first = operator.post(page).content.decode()
+    again = operator.post(page).content.decode()
+
+    assert ("1. It holds." in first, "1. It holds." in again) == (True, True)
+    assert ["Another check is running." in each for each in pages] == [True, True]

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from django.db.models import Count, F, Model, Q, QuerySet
@@ -30,6 +31,7 @@ MOST_LOGGED = 20  # rows of a broken invariant
 Row = TypeVar("Row", bound=Model)
 PAID_KINDS = (RefundType.PAID_UNFORMED, RefundType.PAID_FORMED)
 COMPLETE = counts.COMPLETE
+_checking = Lock()
 LIVE = Q(orders__status__lt=Order.Status.CLOSED)
 PAID = Q(orders__status=Order.Status.PAID)
 
@@ -208,6 +210,16 @@ def check_all(now: datetime | None = None) -> Iterator[tuple[str, list[str]]]:
             yield str(sentence), list(check())
         elif now or needs is Needs.NOW_IF_ANY:
             yield str(sentence), list(check(now))
+
+
+def check_alone(now: datetime) -> list[tuple[str, list[str]]] | None:
+    """check_all() for a request, which may be repeated; None while this process is at another."""
+    if not _checking.acquire(blocking=False):
+        return None
+    try:
+        return list(check_all(now))
+    finally:
+        _checking.release()
 
 
 def report(*, now: datetime) -> None:
