@@ -44,16 +44,19 @@ class MomentField(forms.DateTimeField):
 
     def to_python(self, value: Any) -> datetime | None:
         text = str(value or "").strip()
-        said = {"field": capfirst(str(self.label)), "text": text}
+        said: dict[str, Any] = {"field": capfirst(str(self.label)), "text": text}
+        said |= {"first": YEARS[0], "last": YEARS[-1]}
+        outside = _("%(field)s: “%(text)s” is not in the years %(first)d to %(last)d.")
         year = re.match(r"(\d{4})-", text)
         if year and int(year[1]) not in YEARS:
-            message = _("%(field)s: “%(text)s” is not in the years %(first)d to %(last)d.")
-            raise ValidationError(message % (said | {"first": YEARS[0], "last": YEARS[-1]}))
+            raise ValidationError(outside % said)
         try:
             moment: datetime | None = super().to_python(value)
         except ValidationError as exc:
             message = _("%(field)s: “%(text)s” is not a date and time such as 2026-05-01 12:30.")
             raise ValidationError(message % said) from exc
+        if moment and moment.year not in YEARS:  # ISO 8601 has other forms, such as 00010101T0000
+            raise ValidationError(outside % said)
         return moment
 
 

@@ -158,6 +158,8 @@ def test_too_many_are_not_chosen_one_by_one(
         ({"delivered": "on"}, "Name an endpoint or a time."),
         ({"since": "soon"}, "Created at or after: “soon” is not a date and time such as"),
         ({"until": "9999-12-31T00:00"}, "Created before: “9999-12-31T00:00” is not in the years"),
+        ({"until": "00010101T0000"}, "Created before: “00010101T0000” is not in the years"),
+        ({"until": "99991231T2359"}, "Created before: “99991231T2359” is not in the years"),
     ],
 )
 def test_the_console_names_what_is_wrong(
