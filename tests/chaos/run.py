@@ -36,8 +36,8 @@ PATIENCE = 120  # seconds after the faults until nothing may be under way
 def run(stack: Stack, seed: int, seconds: int) -> int:
     """Run once; return the exit code: 0 if the verdict finds nothing, else 1."""
     call_command("migrate", verbosity=0)
-    until = time.monotonic() + seconds
     with _platform(stack, seed) as (receiver, shop):
+        until = time.monotonic() + seconds
         threads: list[threading.Thread] = [
             Shopper(shop, number, seed, until) for number in range(SHOPPERS)
         ]
