@@ -17,6 +17,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
 from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
@@ -33,7 +34,8 @@ BOOK_LEASE = timedelta(seconds=tables.SECONDS + 60)
 KEPT = timedelta(hours=24)  # a file
 GIVE_UP = timedelta(hours=6)
 MOST = 5  # files of a user that are kept, and exports that wait or are being written
-WRITTEN = 2  # exports that are being written: a workbook holds a thread of a worker for minutes
+IS_BOOK = Q(is_read=True, kind="xlsx")
+BOOKS = 2  # workbooks that are being made: each holds a thread of a worker, for minutes
 
 
 class TakenOverError(Exception):
@@ -70,7 +72,7 @@ def work(*, clock: Clock) -> bool:
         return False
     with suppress(TakenOverError), override(export.language):
         _write_for_some_time(export, clock)
-    return Export.objects.filter(leased_until__lte=clock()).exists()
+    return _free(clock()).exists()
 
 
 def path_of(export: Export, *, kind: str = "") -> Path:
@@ -109,6 +111,8 @@ def _write_for_some_time(export: Export, clock: Clock) -> None:
     stop = time.monotonic() + SECONDS
     try:
         while export.leased_until and time.monotonic() < stop:
+            if export.is_read and not _may_finish(export, clock()):
+                break
             _advance(export, clock)
     except PermissionDenied:
         _end(export, clock(), _("You may not see this list any more."))
@@ -118,11 +122,28 @@ def _write_for_some_time(export: Export, clock: Clock) -> None:
         _update(export, leased_until=clock() if export.leased_until else None)
 
 
+def _free(now: datetime) -> QuerySet[Export]:
+    """The exports that no worker holds, but no workbook while others make BOOKS.
+
+    Workers that look at the same moment may make one more each.
+    """
+    free = Export.objects.filter(leased_until__lte=now)
+    return free.exclude(IS_BOOK) if _made(now).count() >= BOOKS else free
+
+
+def _may_finish(export: Export, now: datetime) -> bool:
+    """Is it no workbook, or do others make fewer than BOOKS?"""
+    return export.kind != "xlsx" or _made(now).exclude(pk=export.pk).count() < BOOKS
+
+
+def _made(now: datetime) -> QuerySet[Export]:
+    """The workbooks that workers are making."""
+    return Export.objects.filter(IS_BOOK, leased_until__gt=now)
+
+
 def _claim(now: datetime) -> Export | None:
-    """Lease an export that no worker holds; None if there is none, or WRITTEN are held."""
-    if Export.objects.filter(leased_until__gt=now).count() >= WRITTEN:
-        return None
-    for export in Export.objects.filter(leased_until__lte=now).select_related("user"):
+    """Lease an export that is free; None if there is none."""
+    for export in _free(now).select_related("user"):
         held = Export.objects.filter(pk=export.pk, leased_until=export.leased_until)
         if held.update(leased_until=now + LEASE):
             export.leased_until = now + LEASE

@@ -324,15 +324,20 @@ def test_a_second_worker_leaves_an_export_to_the_first(user: User, pieces: Any) 
 
 
 @pytest.mark.usefixtures("_long")
-def test_workers_write_two_exports_at_once(user: User) -> None:
+def test_workers_make_two_workbooks_at_once(user: User) -> None:
     """Else workbooks could take all threads, and nothing would end teams or holds."""
     some_orders()
-    first, second, third = (begin(user, query=f"q={n}") for n in range(3))
-    Export.objects.filter(pk__in=[first.pk, second.pk]).update(leased_until=LATER)
+    first, second, third = (begin(user, "xlsx", query=f"q={n}") for n in range(3))
+    made = Export.objects.filter(pk__in=[first.pk, second.pk])
+    made.update(leased_until=LATER, is_read=True)
 
-    assert work() is False
+    assert [work(), work()] == [False, False]
     third.refresh_from_db()
-    assert (third.leased_until, third.finished_at) == (NOW, None)
+    assert (third.is_read, third.leased_until, third.finished_at) == (True, NOW, None)
+    file = begin(user, "csv")
+    assert work() is False
+    file.refresh_from_db()
+    assert file.finished_at == NOW
 
     Export.objects.filter(pk=first.pk).update(leased_until=None, finished_at=NOW)
     work()
