@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
@@ -42,12 +43,12 @@ def front(request: HttpRequest) -> HttpResponse:
 def goods_page(request: HttpRequest, goods_id: str) -> HttpResponse:
     goods = _goods(goods_id)
     shopper = login.shopper_of(request)
-    offer, problem = _offer(goods, shopper)
+    offer, responds = _offer(goods, shopper)
     teams = offer.team_list if offer else ()
     context = {
         "goods": goods,
         "offer": offer,
-        "problem": problem,
+        "responds": responds,
         "teams": [(each, each.target_count - each.lock_count) for each in teams],
     }
     return render(request, "goods.html", context)
@@ -139,23 +140,24 @@ def _goods(goods_id: str) -> Goods:
     return goods
 
 
-def _offer(goods: Goods, shopper: Shopper | None) -> tuple[Market | None, str]:
-    """The platform's offer of these goods, if there is one, and a text if it does not answer.
+def _offer(goods: Goods, shopper: Shopper | None) -> tuple[Market | None, bool]:
+    """The platform's offer of these goods, if there is one, and whether the platform responds.
 
     Guests are one shopper to the platform, which limits each shopper's queries: they share answers.
     """
+    if shopper:
+        return _ask(shopper.user_id, goods)
+    shared: Any = cache.get_or_set(f"offer-{goods.pk}", lambda: _ask(GUEST, goods), KEEP)
+    offer, responds = shared
+    return offer, responds
+
+
+def _ask(user_id: str, goods: Goods) -> tuple[Market | None, bool]:
     try:
-        if shopper:
-            return _ask(shopper.user_id, goods), ""
-        return cache.get_or_set(f"offer-{goods.pk}", lambda: _ask(GUEST, goods), KEEP), ""
+        offer = market.client().query_market(user_id=user_id, goods_id=goods.goods_id)
     except GroupBuyError as error:
-        refused = buying.reason(error)
-        return None, refused.text if refused.code == buying.AGAIN else ""
-
-
-def _ask(user_id: str, goods: Goods) -> Market | None:
-    offer = market.client().query_market(user_id=user_id, goods_id=goods.goods_id)
-    return offer if offer.visible else None
+        return None, buying.reason(error).code != buying.AGAIN
+    return offer if offer.visible else None, True
 
 
 def _price(text: str) -> Decimal | None:
