@@ -23,7 +23,7 @@ REDIS_SERVICE_PORT=${REDIS_SERVICE_PORT:-16380}
 RABBITMQ_PORT=${RABBITMQ_PORT:-15673}
 export PATH=$PATH:/usr/sbin:/usr/lib/rabbitmq/bin
 
-alive() { # alive PIDFILE: its process runs, and is none of a program that got the number after a crash
+alive() { # alive PIDFILE: the process runs, and is not another program that got its number after a crash
   [ -f "$1" ] && grep -qE 'mariadbd|redis-server|beam|epmd' "/proc/$(cat "$1")/comm" 2>/dev/null
 }
 

@@ -18,7 +18,7 @@ _lock = threading.Lock()
 _slots = 6  # batches on their way from this process, see leave_spare()
 _in_flight: Counter[str] = Counter()
 _sizes = defaultdict[str, int](lambda: 1)  # promises for one SLICE; 0: the last send failed
-_passed_over = False  # has a look left out promises since the last passed_over()?
+_passed_over = False  # may a look have left out promises since the last passed_over()?
 
 
 def leave_spare(threads: int) -> int:
@@ -35,7 +35,7 @@ def closed() -> set[str]:
 
 
 def pass_over() -> set[str]:
-    """The endpoints that have no free slot. Their promises are left to who frees one."""
+    """The endpoints that have no free slot. Their promises are left to whoever frees one."""
     global _passed_over
     with _lock:
         found = {name for name in list(_sizes) if not _has_slot(name)}
@@ -44,7 +44,7 @@ def pass_over() -> set[str]:
 
 
 def passed_over() -> bool:
-    """Has a look left out promises since the last call? Call after release()."""
+    """May a look have left out promises since the last call? Call after release()."""
     global _passed_over
     with _lock:
         was, _passed_over = _passed_over, False
