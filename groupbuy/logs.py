@@ -134,9 +134,11 @@ class SharedFile(logging.Handler):
         return found is not None and found.st_size >= SIZE
 
     def _open(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
+        """Raises OSError. The file that is open stays open then: its number is nobody else's."""
+        before = self._file
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        if before >= 0:
+            os.close(before)
         opened = os.fstat(self._file)
         self._identity = (opened.st_dev, opened.st_ino)
 

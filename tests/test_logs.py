@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from datetime import timedelta
 from math import inf
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import time_machine
@@ -312,3 +314,24 @@ def test_a_log_that_cannot_be_written_stops_nothing(
         logging.getLogger("x").warning("lost")
 
     assert "NotADirectoryError" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_opened_again_closes_no_other_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "LOOK", 0)
+    with kept(tmp_path) as log:
+        logging.getLogger("x").warning("written")
+        log.path.rename(tmp_path / "renamed")
+        with monkeypatch.context() as full:
+            full.setattr(os, "open", Mock(side_effect=OSError("no space left")))
+            logging.getLogger("x").warning("lost")
+        other = os.open(os.devnull, os.O_RDONLY)  # would get the number of a file closed before
+        with monkeypatch.context() as full:
+            full.setattr(os, "open", Mock(side_effect=OSError("no space left")))
+            logging.getLogger("x").warning("lost")
+        os.close(other)  # raises OSError if it is closed already
+        logging.getLogger("x").warning("written again")
+
+        assert log.messages() == ["written again"]
+    assert capsys.readouterr().err.count("no space left") == 2
