@@ -1,8 +1,8 @@
 """Proposals (双人复核): changes that wait until a second person confirms them.
 
-The setting SECOND_PERSON says which changes wait. A proposal stores all values of the row and the
-new values of some fields. Confirming locks the row and writes the new values, unless the row has
-changed since the proposal.
+The setting SECOND_PERSON says which changes wait. A proposal stores all values of the row, those of
+a row that it would refer to, and the new values of some fields. Confirming locks the row and writes
+the new values, unless one of the rows has changed since the proposal.
 """
 
 import json
@@ -50,12 +50,13 @@ def propose(
 ) -> Proposal:
     """Store the new values of these fields as a proposal; the row itself is not written."""
     new = _texts(row)
+    after = {name: new[name] for name in sorted(names)}
     return Proposal.objects.create(
         model=row._meta.label,
         key=str(row.pk),
         name=str(row)[:200],
-        before=_texts(type(row)._default_manager.get(pk=row.pk)),
-        after={name: new[name] for name in sorted(names)},
+        before=_facts(type(row)._default_manager.get(pk=row.pk), after),
+        after=after,
         reason=reason,
         user=by,
         at=now,
@@ -75,7 +76,7 @@ def decline(proposal_id: int, *, by: User, now: datetime) -> None:
 def is_stale(proposal: Proposal) -> bool:
     """Has the row changed since, so that the proposal cannot be confirmed?"""
     row = apps.get_model(proposal.model)._default_manager.filter(pk=proposal.key).first()
-    return row is None or _texts(row) != proposal.before
+    return row is None or _facts(row, proposal.after) != proposal.before
 
 
 def fields(proposal: Proposal) -> list[Any]:
@@ -103,7 +104,7 @@ def _confirm(proposal_id: int, by: User, now: datetime) -> None:
         if proposal.user_id == by.pk:
             raise ValidationError(_("Somebody else has to confirm what you propose."))
         row = rows.lock(apps.get_model(proposal.model), pk=proposal.key)
-        if row is None or _texts(row) != proposal.before:
+        if row is None or _facts(row, proposal.after) != proposal.before:
             text = _("The row has changed since, so nothing was done: propose the change again.")
             raise ValidationError(text)
         _write(row, proposal, by)
@@ -167,6 +168,18 @@ def _log(row: Model, proposal: Proposal, by: User) -> None:
         action_flag=CHANGE,
         change_message=json.dumps(parts, ensure_ascii=False),
     )
+
+
+def _facts(row: Model, after: dict[str, str]) -> dict[str, str]:
+    """The values of the row, and those of each row that it would refer to, such as a discount's."""
+    facts = _texts(row)
+    for field in row._meta.concrete_fields:
+        if field.is_relation and after.get(field.name):
+            model: Any = field.related_model
+            named = model._default_manager.filter(pk=after[field.name]).first()
+            for name, text in (_texts(named) if named else {}).items():
+                facts[f"{field.name}.{name}"] = text
+    return facts
 
 
 def _texts(row: Model) -> dict[str, str]:

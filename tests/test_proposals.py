@@ -171,6 +171,20 @@ def test_a_change_of_a_row_that_has_changed_since_is_not_confirmed(
     assert Proposal.objects.get().state == STATES.WAITING
 
 
+def test_a_discount_that_has_changed_since_it_was_proposed_is_not_confirmed(
+    operator: Client, second: Client
+) -> None:
+    """It was in no published activity, so one person may change it: here to a price of one fen."""
+    proposal = propose(operator, "discount")
+    Discount.objects.filter(name="other").update(plan="N", expression="0.01")
+    before = everything()
+
+    page = second.get(url_of(proposal)).content.decode()
+    assert "The row has changed since this was proposed: it can no longer be confirmed." in page
+    assert "so nothing was done: propose the change again." in decide(second, proposal, "confirm")
+    assert everything() == before
+
+
 def test_any_field_of_the_row_counts(operator: Client, second: Client) -> None:
     """An expression of 30 that was proposed as an amount off must not be confirmed as a price."""
     proposal = propose(operator, "expression")
