@@ -1,9 +1,9 @@
 """A report of the last hours in Markdown, with a chart."""
 
 import base64
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from django.utils import timezone
@@ -14,27 +14,23 @@ from groupbuy.ids import first_id
 from trade import inbox
 from trade.models import Order, Team
 
-MOST = 100_000  # orders counted, at most
 WIDTH, HEIGHT = 480, 120  # of the chart
 
 
 def report(*, hours: int, now: datetime) -> str:
     since = now - timedelta(hours=hours)
-    orders = list(
-        Order.objects.filter(pk__gte=first_id(since), created_at__gte=since).values_list(
-            "created_at", "status", "paid_at"
-        )[:MOST]
-    )
+    orders = Order.objects.filter(pk__gte=first_id(since))
+    hour = timedelta(hours=1)
+    firsts = [first_id(since + n * hour) for n in range(hours)] + [first_id(now + hour)]
+    bars = [orders.filter(pk__gte=a, pk__lt=b).count() for a, b in pairwise(firsts)]
     opened = since - LONGEST_TEAM - timedelta(days=1)  # a sweep may be late
     completed = Team.objects.filter(pk__gte=first_id(opened))
     figures = {
-        "orders locked": len(orders),
-        "paid": sum(paid_at is not None for _created, _status, paid_at in orders),
-        "closed": sum(status == Order.Status.CLOSED for _created, status, _paid in orders),
+        "orders locked": sum(bars),
+        "paid": orders.exclude(paid_at=None).count(),
+        "closed": orders.filter(status=Order.Status.CLOSED).count(),
         "teams completed": completed.filter(completed_at__gte=since).count(),
     }
-    per_hour = Counter(int((now - created).total_seconds() // 3600) for created, *_ in orders)
-    bars = [per_hour[age] for age in range(hours - 1, -1, -1)]
     chart = base64.b64encode(bar_chart(bars).encode()).decode()
     problems = [problem.text for problem in inbox.problems(now)]
     endpoints = [_endpoint(row) for row in trouble.failing_endpoints(now=now)]

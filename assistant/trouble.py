@@ -61,7 +61,7 @@ def changes(
 
 def failing_endpoints(*, now: datetime) -> list[dict[str, Any]]:
     """Endpoints with notifications that are not delivered, the worst first."""
-    tried = _attempts(now - timedelta(hours=1))
+    tried, since = _attempts(now - timedelta(hours=1))
     names = ("endpoint", "channel__source", "channel__channel")
     counted = NotifyTask.objects.filter(
         state__in=[State.NEW, State.RETRYING, State.GIVEN_UP]
@@ -84,7 +84,7 @@ def failing_endpoints(*, now: datetime) -> list[dict[str, Any]]:
             "waiting": row["waiting"],
             "retrying": row["retrying"],
             "given up": row["given_up"],
-            "attempts of the last hour": tried[row["endpoint"]],
+            "attempts": {"since": since.isoformat(timespec="seconds"), **tried[row["endpoint"]]},
             "last error": untrusted(errors.get(row["last"], "")),
         }
         for row in rows
@@ -92,42 +92,49 @@ def failing_endpoints(*, now: datetime) -> list[dict[str, Any]]:
 
 
 def forecast_queue(*, endpoint: str, now: datetime) -> dict[str, Any]:
-    """When the notifications that are due will have been sent, at the last ten minutes' pace."""
-    ten = now - timedelta(minutes=10)
+    """When the notifications that are due will have been sent, at the pace of the last ten minutes.
+
+    Or of the time since the oldest of the LATEST attempts, if that is shorter.
+    """
+    attempts, since = _attempts(now - timedelta(minutes=10))
+    minutes = max((now - since).total_seconds(), 1) / 60
     tasks = NotifyTask.objects.all()
     if endpoint:
         tasks = tasks.filter(endpoint=endpoint)
     due = tasks.filter(next_attempt_at__lte=now).count()
-    arrived = tasks.filter(created_at__gte=ten).count()
-    sent = sum(
-        counts["delivered"] for name, counts in _attempts(ten).items() if endpoint in ("", name)
-    )
-    pace = (sent - arrived) / 10
+    arrived = tasks.filter(created_at__gte=since).count()
+    sent = sum(counts["delivered"] for name, counts in attempts.items() if endpoint in ("", name))
+    pace = (sent - arrived) / minutes
     if not due:
         verdict = "Nothing is due."
     elif not sent:
-        verdict = "Nothing was delivered for ten minutes: the queue does not shrink."
+        verdict = "Nothing was delivered in this time: the queue does not shrink."
     elif pace <= 0:
         verdict = "More arrive than are delivered: the queue grows."
     else:
         verdict = f"Empty in about {due / pace:.0f} minutes."
     return {
         "due": due,
-        "delivered in ten minutes": sent,
-        "promised in ten minutes": arrived,
+        "minutes looked at": round(minutes, 2),
+        "delivered in this time": sent,
+        "promised in this time": arrived,
         "verdict": verdict,
     }
 
 
-def _attempts(since: datetime) -> dict[str, Counter[str]]:
-    """Counts of the latest attempts since then, by endpoint: delivered and failed."""
+def _attempts(since: datetime) -> tuple[dict[str, Counter[str]], datetime]:
+    """Counts of the attempts since then, by endpoint: delivered and failed.
+
+    Looks at the LATEST attempts; the second value is the moment since which it has seen all.
+    """
     latest = NotifyAttempt.objects.order_by("-pk")
-    rows = latest.values_list("started_at", "task__endpoint", "error")[:LATEST]
+    rows = list(latest.values_list("started_at", "task__endpoint", "error")[:LATEST])
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for started_at, endpoint, error in rows:
         if started_at >= since:
             found[endpoint]["failed" if error else "delivered"] += 1
-    return found
+    oldest = min((started_at for started_at, *_ in rows), default=since)
+    return found, max(since, oldest) if len(rows) == LATEST else since
 
 
 def _kind(line: log_search.Line) -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 from xml.etree import ElementTree as ET
 
 import anyio
@@ -19,7 +20,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from activity.models import Activity
-from assistant import server, tools
+from assistant import server, tools, trouble
 from groupbuy import gcra, switches
 from groupbuy.gcra import Limit, limiter
 from groupbuy.models import ApiKey, Switch, SwitchChange
@@ -38,7 +39,7 @@ from tests.factories import (
 from tests.log_file import LogFile, kept
 from tests.mcp_client import answer, call, failure
 from tests.sink import Request, Sink, reply
-from trade.models import NotifyTask, Order, Team
+from trade.models import NotifyAttempt, NotifyTask, Order, Team
 from trade.notify import outbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -205,7 +206,7 @@ def test_which_mall_does_not_take_its_notifications(reading: Any, redis: redis_p
         "waiting": 0,
         "retrying": 1,
         "given up": 1,
-        "attempts of the last hour": {},
+        "attempts": {"since": ANY},
         "last error": {"untrusted": "new"},
     }
     assert (other["endpoint"], other["waiting"]) == ("other:80", 1)
@@ -232,11 +233,33 @@ def test_how_long_a_queue_takes(reading: Any) -> None:
 
     assert answer(reading, "forecast_queue") == {
         "due": 1,
-        "delivered in ten minutes": 0,
-        "promised in ten minutes": 1,
-        "verdict": "Nothing was delivered for ten minutes: the queue does not shrink.",
+        "minutes looked at": 10,
+        "delivered in this time": 0,
+        "promised in this time": 1,
+        "verdict": "Nothing was delivered in this time: the queue does not shrink.",
     }
     assert answer(reading, "forecast_queue", endpoint="other:80")["verdict"] == "Nothing is due."
+
+
+def test_a_pace_is_that_of_the_attempts_looked_at(
+    reading: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five promises and deliveries a minute, of which the last three are looked at."""
+    monkeypatch.setattr(trouble, "LATEST", 3)
+    now = timezone.now()
+    for n in range(10, 0, -1):
+        at = now - timedelta(seconds=12 * n)
+        task = make_promise(f"n-{n}", created_at=at, state=NotifyTask.State.DELIVERED)
+        NotifyAttempt.objects.create(task=task, number=1, started_at=at, duration_ms=1)
+    make_promise("due", next_attempt_at=now, created_at=now - timedelta(hours=1))
+
+    assert answer(reading, "forecast_queue") == {
+        "due": 1,
+        "minutes looked at": 0.6,
+        "delivered in this time": 3,
+        "promised in this time": 3,
+        "verdict": "More arrive than are delivered: the queue grows.",
+    }
 
 
 def test_a_trial_is_explained(reading: Any) -> None:
