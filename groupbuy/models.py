@@ -184,10 +184,7 @@ class Switch(models.Model):
         INDEX_USER = "indexUserLimit", _("Limit: index queries of a shopper at an address")
         INDEX_ADDRESS = "indexAddressLimit", _("Limit: index queries of an address")
         PAGE_ADDRESS = "pageAddressLimit", _("Limit: shopper pages of an address")
-        TRADE_USER = (
-            "tradeUserLimit",
-            _("Limit: trials, locks and a mall's index queries of a shopper"),
-        )
+        TRADE_USER = "tradeUserLimit", _("Limit: trials, locks and keyed queries of a shopper")
         TRADE_CHANNEL = "tradeChannelLimit", _("Limit: calls of a channel")
         HOLDS = "holdLimit", _("Limit: seats that a shopper may hold unpaid")
         KEEP_SESSIONS = "keepSessions", _("Days that ended console sessions are kept")
