@@ -232,8 +232,9 @@ def test_a_limited_visitor_sees_how_long_to_wait(redis: Redis) -> None:
 
     refused = client.get(at.path)
 
-    assert (refused.status_code, refused["Retry-After"]) == (429, "30")
-    assert "Try again in 30 seconds" in refused.content.decode()
+    wait = int(refused["Retry-After"])
+    assert (refused.status_code, wait in range(20, 31)) == (429, True)  # Redis has its own clock
+    assert f"Try again in {wait} seconds" in refused.content.decode()
     assert browser(REMOTE_ADDR="10.0.0.9").get(at.path).status_code == 200
 
 
