@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 READER = [sys.executable, "-P", str(Path(__file__).with_name("sheet.py"))]
-MEMORY, SECONDS = 512 * 1024 * 1024, 60  # of its processor's time; 200,000 rows take 100 MB, 10 s
+MEMORY, SECONDS = 256 * 1024 * 1024, 60  # of its processor's time; 200,000 rows take 100 MB, 10 s
 ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # how .xlsx and .xls begin
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")  # in a workbook with a password
 FAULTS = {  # of a cell
