@@ -159,10 +159,14 @@ class CrowdTagAdmin(UsedRowsStay):
     def _add(self, request: HttpRequest, tag: CrowdTag, user_ids: Collection[str]) -> None:
         """Add these users to the crowd. Raises Http404 if it was deleted meanwhile."""
         try:
-            count = crowd.add_members(tag, user_ids)
+            crowd.add_members(tag, user_ids)
         except GroupBuyError as exc:
             raise Http404 from exc
-        self.message_user(request, _("The crowd has %(count)d members.") % {"count": count})
+        count = crowd.count_members(tag)
+        text = _("The crowd has %(count)d members.")
+        if count is None:
+            count, text = crowd.COUNTED, _("The crowd has more than %(count)d members.")
+        self.message_user(request, text % {"count": count})
 
     def _close(self, file: CrowdFile) -> HttpResponse:
         file.delete()

@@ -23,6 +23,7 @@ from tag import bitmaps
 from tag.models import CrowdMember, CrowdPart, CrowdTag, CrowdUser
 
 BATCH = 1000
+COUNTED = 200_000  # members that a request counts: a crowd of millions takes longer than it may
 KNOWN = 200_000  # user numbers cached in a process; a number never changes
 STRANGERS = 10_000  # users without a number cached in a process, each for snapshots.MAX_AGE
 
@@ -57,8 +58,8 @@ def find(tag_id: str) -> CrowdTag:
     return tag
 
 
-def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
-    """Add these users to the crowd; return its number of members. A repeat adds nobody.
+def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> None:
+    """Add these users to the crowd. A repeat adds nobody.
 
     Raises ILLEGAL_PARAMETER if the crowd was deleted meanwhile.
     """
@@ -68,20 +69,21 @@ def add_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
                 raise _no_such_crowd()
             part, _created = CrowdPart.objects.get_or_create(tag=tag, job=None, is_live=True)
             insert_members(part, number_users(batch))
-    return members_of(tag.pk).count()
 
 
-def remove_members(tag: CrowdTag, user_ids: Iterable[str]) -> int:
-    """Remove these users from the crowd; return its number of members.
-
-    The next run of a job may add them back.
-    """
+def remove_members(tag: CrowdTag, user_ids: Iterable[str]) -> None:
+    """Remove these users from the crowd. The next run of a job may add them back."""
     for batch in batches(user_ids):
         with transaction.atomic():
             give_new_version(tag.pk)
             leaving = CrowdMember.objects.filter(part__tag=tag, part__is_live=True)
             leaving.filter(user__user_id__in=batch).delete()
-    return members_of(tag.pk).count()
+
+
+def count_members(tag: CrowdTag) -> int | None:
+    """The number of members; None above COUNTED. tag/bitmaps.py counts all of them later."""
+    count = members_of(tag.pk)[: COUNTED + 1].count()
+    return count if count <= COUNTED else None
 
 
 def discard(tag: CrowdTag) -> None:

@@ -27,7 +27,9 @@ class MembersRequest(serializers.Serializer):
 
 class MembersResponse(serializers.Serializer):
     tagId = serializers.CharField()
-    members = serializers.IntegerField(help_text="members of the crowd now")
+    members = serializers.IntegerField(
+        allow_null=True, help_text="members of the crowd now; null above 200,000"
+    )
 
 
 class ProgressResponse(serializers.Serializer):

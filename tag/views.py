@@ -41,8 +41,8 @@ class CrowdViewSet(viewsets.ViewSet):
     def add(self, request: Request) -> Response:
         members = members_request.to_members(request.data)
         tag = crowd.find(members["tag_id"])
-        count = crowd.add_members(tag, members["user_ids"])
-        return answer({"tagId": tag.pk, "members": count})
+        crowd.add_members(tag, members["user_ids"])
+        return answer({"tagId": tag.pk, "members": crowd.count_members(tag)})
 
     @extend_schema(
         operation_id="removeCrowdMembers",
@@ -54,5 +54,5 @@ class CrowdViewSet(viewsets.ViewSet):
     def remove(self, request: Request) -> Response:
         members = members_request.to_members(request.data)
         tag = crowd.find(members["tag_id"])
-        count = crowd.remove_members(tag, members["user_ids"])
-        return answer({"tagId": tag.pk, "members": count})
+        crowd.remove_members(tag, members["user_ids"])
+        return answer({"tagId": tag.pk, "members": crowd.count_members(tag)})
