@@ -14,6 +14,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from openpyxl import Workbook
+from rest_framework.test import APIClient
 
 from tag import admin, crowd, files, tasks, workbooks
 from tag.crowd import members_of
@@ -126,6 +127,25 @@ def test_nothing_is_added_before_the_preview_is_confirmed(
     log = LogEntry.objects.latest("pk")
     assert (log.object_id, log.change_message) == ("RQ", "Added 2 users of members.csv.")
     assert not CrowdFile.objects.exists()
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_the_members_of_a_large_crowd_are_not_counted(
+    operator: Client, operator_api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With millions the count takes longer than a statement may, and nothing could be added."""
+    monkeypatch.setattr(crowd, "COUNTED", 1)
+    preview = upload(operator, CHINESE.encode())
+
+    added = operator.post(preview.url, {"add": "1"}, follow=True)
+    answers = [
+        operator_api.post(f"/api/v1/gbm/tag/{name}", {"tagId": "RQ", "userIds": ["u3"]}, "json")
+        for name in ("add_members", "remove_members")
+    ]
+
+    assert "The crowd has more than 1 members." in added.content.decode()
+    assert [each.json()["data"] for each in answers] == [{"tagId": "RQ", "members": None}] * 2
+    assert members() == WANTED
 
 
 @pytest.mark.usefixtures("_crowd")
