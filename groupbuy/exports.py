@@ -123,16 +123,16 @@ def _write_for_some_time(export: Export, clock: Clock) -> None:
 
 
 def _free(now: datetime) -> QuerySet[Export]:
-    """The exports that no worker holds, but no workbook while others make BOOKS.
-
-    Workers that look at the same moment may make one more each.
-    """
+    """The exports that no worker holds, but no workbook while others make BOOKS."""
     free = Export.objects.filter(leased_until__lte=now)
     return free.exclude(IS_BOOK) if _made(now).count() >= BOOKS else free
 
 
 def _may_finish(export: Export, now: datetime) -> bool:
-    """Is it no workbook, or do others make fewer than BOOKS?"""
+    """Is it no workbook, or do others make fewer than BOOKS?
+
+    Call with the lease, which other workers see: of those that start together none is overlooked.
+    """
     return export.kind != "xlsx" or _made(now).exclude(pk=export.pk).count() < BOOKS
 
 
