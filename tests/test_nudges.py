@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,15 +133,16 @@ def test_a_worker_that_ends_records_what_it_delivers(worker: Worker, redis: redi
 
 
 def test_without_redis_a_nudge_is_lost_and_the_worker_waits_for_it(
-    worker: Worker, redis: redis_py.Redis, settings: Any
+    worker: Worker, redis: redis_py.Redis, settings: Any, tmp_path: Path
 ) -> None:
-    url, settings.REDIS_URL = settings.REDIS_URL, "unix:///nowhere"
+    running, stopped = settings.REDIS_URL.removeprefix("unix://"), tmp_path / "redis.sock"
+    settings.REDIS_URL = f"unix://{stopped}"
     lost, sent = counted("lost"), counted("sent")
     nudge()
     nudges.start(worker.deliver, threads=1)
     assert (counted("lost"), counted("sent")) == (lost + 1, sent)
 
-    settings.REDIS_URL = url
+    stopped.symlink_to(running)
     redis.lpush(nudges.LIST, 1)
 
     worker.wait()

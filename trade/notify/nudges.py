@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from functools import lru_cache
 
 from django.conf import settings
 from django.db import close_old_connections
@@ -38,9 +37,12 @@ def nudge() -> None:
 
 def start(deliver: Callable[[], object], *, threads: int) -> None:
     """Call deliver() after each nudge, in one of so many new threads, until stop()."""
+    client = Redis.from_url(
+        settings.REDIS_URL, socket_connect_timeout=WAIT, socket_timeout=2 * WAIT
+    )
     _stopped.clear()
     for _number in range(threads):
-        _threads.append(threading.Thread(target=_deliver, args=[deliver], daemon=True))
+        _threads.append(threading.Thread(target=_deliver, args=[client, deliver], daemon=True))
         _threads[-1].start()
 
 
@@ -51,12 +53,12 @@ def stop() -> None:
         _threads.pop().join()
 
 
-def _deliver(deliver: Callable[[], object]) -> None:
+def _deliver(client: Redis, deliver: Callable[[], object]) -> None:
     while not _stopped.is_set():
         try:
             with _waiting:
                 time.sleep(GAP)
-                nudged = not _stopped.is_set() and _client(settings.REDIS_URL).blpop([LIST], WAIT)
+                nudged = not _stopped.is_set() and client.blpop([LIST], WAIT)
             if nudged:
                 close_old_connections()  # keeps those that still answer
                 deliver()
@@ -64,8 +66,3 @@ def _deliver(deliver: Callable[[], object]) -> None:
             time.sleep(WAIT)
         except Exception:
             logger.exception("A nudge is left to the sweep")
-
-
-@lru_cache
-def _client(url: str) -> Redis:
-    return Redis.from_url(url, socket_connect_timeout=WAIT, socket_timeout=2 * WAIT)
