@@ -151,7 +151,7 @@ def test_concurrent_polls_number_every_event_once(monkeypatch: pytest.MonkeyPatc
         make_promise(f"team_success-{number}")
     monkeypatch.setattr(events, "BATCH", 15)
     if connection.vendor == "mysql":  # SQLite has one writer; there they come one by one
-        meet_after(monkeypatch, events, "_numbered", parties=4)
+        meet_after(monkeypatch, EventCounter.objects, "get_or_create", parties=4)
 
     results = race(*[lambda: read_events(channel_id=channel.pk, after=0)] * 4)
 

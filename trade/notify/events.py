@@ -36,21 +36,19 @@ def read_events(*, channel_id: int, after: int) -> Events:
 
 
 def _read(channel_id: int, after: int) -> Events:
-    found = _numbered(channel_id, after)
+    following = NotifyTask.objects.filter(channel_id=channel_id, event_no__gt=after)
+    page = following.order_by("event_no")[: PAGE + 1]
+    found = list(page)
     if len(found) <= PAGE and _number_new(channel_id):
-        found = _numbered(channel_id, after)
-    if not found and after > _last_number(channel_id):
+        found = list(page.all())
+    given_out = EventCounter.objects.filter(pk=channel_id, last__gte=after)
+    if not found and after and not given_out.exists():
         raise GroupBuyError(
             ErrorCode.ILLEGAL_PARAMETER, _("after: there has been no event of this number")
         )
     events = found[:PAGE]
     last = events[-1].event_no if events else None
     return Events(events, after if last is None else last, len(found) > PAGE)
-
-
-def _numbered(channel_id: int, after: int) -> list[NotifyTask]:
-    events = NotifyTask.objects.filter(channel_id=channel_id, event_no__gt=after)
-    return list(events.order_by("event_no")[: PAGE + 1])
 
 
 def _number_new(channel_id: int) -> bool:
@@ -69,8 +67,3 @@ def _number_new(channel_id: int) -> bool:
         NotifyTask.objects.bulk_update(new, ["event_no"])
         counter.save(update_fields=["last"])
     return True
-
-
-def _last_number(channel_id: int) -> int:
-    counter = EventCounter.objects.filter(pk=channel_id).first()
-    return counter.last if counter else 0
