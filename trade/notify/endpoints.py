@@ -18,7 +18,7 @@ _lock = threading.Lock()
 _slots = 6  # batches on their way from this process, see leave_spare()
 _in_flight: Counter[str] = Counter()
 _sizes = defaultdict[str, int](lambda: 1)  # promises for one SLICE; 0: the last send failed
-_passed_over = False  # may a look have left out promises since the last passed_over()?
+_passed_over = set[str]()  # endpoints whose promises were left out since the last passed_over()
 
 
 def leave_spare(threads: int) -> int:
@@ -28,27 +28,20 @@ def leave_spare(threads: int) -> int:
     return _slots
 
 
-def closed() -> set[str]:
-    """The endpoints that have no free slot."""
-    with _lock:
-        return {name for name in list(_sizes) if not _has_slot(name)}
-
-
 def pass_over() -> set[str]:
     """The endpoints that have no free slot. Their promises are left to whoever frees one."""
-    global _passed_over
     with _lock:
         found = {name for name in list(_sizes) if not _has_slot(name)}
-        _passed_over |= bool(found)
+        _passed_over.update(found)
         return found
 
 
 def passed_over() -> bool:
     """May a look have left out promises since the last call? Call after release()."""
-    global _passed_over
     with _lock:
-        was, _passed_over = _passed_over, False
-        return was
+        found = bool(_passed_over)
+        _passed_over.clear()
+        return found
 
 
 def acquire(names: Collection[str]) -> tuple[str, int]:
@@ -56,11 +49,10 @@ def acquire(names: Collection[str]) -> tuple[str, int]:
 
     Returns the endpoint and how many promises its batch may hold: 0 if there is no slot.
     """
-    global _passed_over
     with _lock:
         free = [name for name in names if _has_slot(name)]
         if not free or _in_flight.total() >= _slots:
-            _passed_over |= bool(names)
+            _passed_over.update(names)
             return "", 0
         endpoint = next((name for name in free if _sizes[name]), free[0])
         _in_flight[endpoint] += 1
@@ -74,16 +66,13 @@ def release(endpoint: str, *, sent: int = 0, seconds: float = 0, failed: bool = 
     """
     with _lock:
         _in_flight[endpoint] -= 1
-        if not _in_flight[endpoint]:
-            del _in_flight[endpoint]
         if sent:
             fit = int(sent * SLICE / max(seconds, 0.001))
             _sizes[endpoint] = 0 if failed else max(1, min(fit, BATCH))
 
 
 def _has_slot(endpoint: str) -> bool:
-    size = _sizes[endpoint]
-    if size:
+    if size := _sizes[endpoint]:
         return _in_flight[endpoint] < (1 if size >= BATCH // 2 else AT_ONCE)
     failing = sum(count for name, count in _in_flight.items() if not _sizes[name])
     return not _in_flight[endpoint] and failing < max(1, _slots // 2)

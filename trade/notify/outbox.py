@@ -16,7 +16,6 @@ Delivery is at least once. The receiver recognises copies by NotifyTask.key.
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,7 +40,9 @@ WINDOW = 250  # due promises looked at to make a batch
 LATEST = 5000  # attempts that served_since() reads
 PIECE = 1000  # promises made due again at once
 State = NotifyTask.State
+Tasks = Sequence[NotifyTask]
 Try = tuple[NotifyAttempt, Result]
+Clock = Callable[[], datetime]
 Send = Callable[..., Mapping[str, Result]]  # transports.send, or what takes its place
 
 
@@ -54,9 +55,7 @@ def record(task: NotifyTask) -> None:
         transaction.on_commit(nudges.nudge, robust=True)
 
 
-def deliver_due(
-    *, clock: Callable[[], datetime], new: bool = False, send: Send | None = None
-) -> int:
+def deliver_due(*, clock: Clock, new: bool = False, send: Send | None = None) -> int:
     """Send the due promises and return how many were tried.
 
     With `new`, only those that came due within NEW, so that a nudge skips the backlog of failing
@@ -69,15 +68,13 @@ def deliver_due(
     while time.monotonic() < stop:
         now = clock()
         window = list(_due(now, taken, new=new)[:WINDOW])
-        names = Counter(task.endpoint for task in window)
-        endpoint, size = endpoints.acquire(names)
+        endpoint, size = endpoints.acquire(dict.fromkeys(task.endpoint for task in window))
         if not size:
             return tried
         tasks = [task for task in window if task.endpoint == endpoint][:size]
-        others = names - Counter({endpoint: size})
-        if len(window) == WINDOW or others.keys() - endpoints.closed():
-            nudges.nudge()  # another thread sends to other endpoints
-        sent = _deliver(endpoint, tasks, now, clock, send)
+        if len(tasks) < len(window) or len(window) == WINDOW:
+            nudges.nudge()  # another thread sends the rest
+        sent = _deliver(endpoint, tasks, now, clock, send or transports.send)
         tried += sent
         if sent == len(window) < WINDOW and not endpoints.passed_over():
             return tried  # a nudge or a sweep delivers what has come due since
@@ -115,13 +112,7 @@ def _due(now: datetime, taken: Collection[int], *, new: bool) -> QuerySet[Notify
     return due.exclude(endpoint__in=endpoints.pass_over()).order_by("next_attempt_at")
 
 
-def _deliver(
-    endpoint: str,
-    tasks: Sequence[NotifyTask],
-    now: datetime,
-    clock: Callable[[], datetime],
-    send: Send | None,
-) -> int:
+def _deliver(endpoint: str, tasks: Tasks, now: datetime, clock: Clock, send: Send) -> int:
     """Claim, send and record a batch, free its slot, and return how many were tried."""
     started, tries = time.monotonic(), list[Try]()
     lease = now + LEASE - timedelta(microseconds=random.randrange(1_000_000))  # noqa: S311
@@ -138,7 +129,7 @@ def _deliver(
     return len(tries)
 
 
-def _claim(tasks: Sequence[NotifyTask], now: datetime, lease: datetime) -> Sequence[NotifyTask]:
+def _claim(tasks: Tasks, now: datetime, lease: datetime) -> Tasks:
     """Take a lease on the promises that are still due, and return these.
 
     If this worker dies, they come due again when the lease ends. The random microsecond of the
@@ -152,12 +143,7 @@ def _claim(tasks: Sequence[NotifyTask], now: datetime, lease: datetime) -> Seque
     return [task for task in tasks if task.pk in mine]
 
 
-def _tries(
-    tasks: Sequence[NotifyTask],
-    until: float,
-    clock: Callable[[], datetime],
-    send: Send | None,
-) -> Iterator[Try]:
+def _tries(tasks: Tasks, until: float, clock: Clock, send: Send) -> Iterator[Try]:
     """Send these promises until a send fails or time.monotonic() reaches `until`."""
     while tasks:
         started, started_at = time.monotonic(), clock()
@@ -179,9 +165,9 @@ def _tries(
         tasks = [task for task in tasks if task.key not in results]
 
 
-def _results(tasks: Sequence[NotifyTask], now: datetime, send: Send | None) -> Mapping[str, Result]:
+def _results(tasks: Tasks, now: datetime, send: Send) -> Mapping[str, Result]:
     try:
-        return (send or transports.send)(tasks, now=now)
+        return send(tasks, now=now)
     except Exception as exc:
         # An exception counts as a failed attempt, so that the promise is given up in the end.
         about = {"notification": tasks[0].key, tracing.HEADER: tasks[0].traceparent}
@@ -189,9 +175,7 @@ def _results(tasks: Sequence[NotifyTask], now: datetime, send: Send | None) -> M
         return {tasks[0].key: Result(f"{type(exc).__name__}: {exc}")}
 
 
-def _record(
-    lease: datetime, tasks: Sequence[NotifyTask], tries: Sequence[Try], now: datetime
-) -> None:
+def _record(lease: datetime, tasks: Tasks, tries: Sequence[Try], now: datetime) -> None:
     """Store the attempts, update the promises that were tried, and make the rest due again.
 
     Promises on which another worker has a lease by now stay unchanged.
