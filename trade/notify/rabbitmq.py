@@ -33,11 +33,21 @@ def publish(tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
     Raises one of ERRORS if the broker fails. Promises without an answer may have been published.
     """
     began = time.monotonic()
-    try:
-        _publish(tasks, answers)
-    except ERRORS:
-        metrics.BROKER_FAILURES.labels("publish").inc()
-        raise
+    with metrics.BROKER_FAILURES.labels("publish").count_exceptions(ERRORS):
+        while waiting := [task for task in tasks if task.key not in answers]:
+            close_idle()
+            kept = None
+            with suppress(IndexError):
+                kept = _kept.pop()
+            publisher = kept or _Publisher()
+            try:
+                publisher.publish(waiting, answers)
+            except ERRORS as exc:
+                publisher.connection.collect()
+                if not kept or isinstance(exc, TimeoutError):
+                    raise
+            else:
+                _kept.append(publisher)
     metrics.BROKER_SECONDS.labels("publish").observe(time.monotonic() - began)
 
 
@@ -63,23 +73,6 @@ def connect() -> Any:
 def declare_exchange(channel: Any) -> None:
     """Declare the exchange to which malls bind their queues; an existing one stays unchanged."""
     channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
-
-
-def _publish(tasks: Sequence[NotifyTask], answers: dict[str, str]) -> None:
-    while waiting := [task for task in tasks if task.key not in answers]:
-        close_idle()
-        kept = None
-        with suppress(IndexError):
-            kept = _kept.pop()
-        publisher = kept or _Publisher()
-        try:
-            publisher.publish(waiting, answers)
-        except ERRORS as exc:
-            publisher.connection.collect()
-            if not kept or isinstance(exc, TimeoutError):
-                raise
-        else:
-            _kept.append(publisher)
 
 
 class _Publisher:
