@@ -21,14 +21,14 @@ from groupbuy.hosts import allowed_address
 
 KEEP = 10  # seconds after its opening in which a connection may be reused
 LONGEST_ANSWER = 1024  # bytes; an honest one has seven
+Headers = Mapping[str, str]
+Answer = tuple[HTTPResponse, bytes]
 
 _lock = threading.Lock()
 _kept: list["_Connection"] = []  # those not in use
 
 
-def post(
-    url: str, body: bytes, headers: Mapping[str, str], *, timeout: float
-) -> tuple[HTTPResponse, bytes]:
+def post(url: str, body: bytes, headers: Headers, *, timeout: float) -> Answer:
     """Return the answer and the beginning of its body. Follows no redirect.
 
     Raises TimeoutError if the answer is not complete after `timeout` seconds, look-up and
@@ -100,9 +100,7 @@ class _Connection(HTTPConnection):
         self.origin = parts[:2]
         self.opened_at = time.monotonic()
 
-    def post(
-        self, url: SplitResult, body: bytes, headers: Mapping[str, str], deadline: float
-    ) -> tuple[HTTPResponse, bytes]:
+    def post(self, url: SplitResult, body: bytes, headers: Headers, deadline: float) -> Answer:
         if self.sock is None:
             self._open(deadline)
         self.sock.deadline = deadline

@@ -28,11 +28,6 @@ def chosen_by_range(
 
     Delivered ones are included on request, for a mall that has lost them.
     """
-    chosen = NotifyTask.objects.all()
-    if endpoint:
-        chosen = chosen.filter(endpoint=endpoint)
-    if since:
-        chosen = chosen.filter(created_at__gte=since)
-    if until:
-        chosen = chosen.filter(created_at__lt=until)
+    bounds = {"endpoint": endpoint, "created_at__gte": since, "created_at__lt": until}
+    chosen = NotifyTask.objects.filter(**{name: value for name, value in bounds.items() if value})
     return chosen if delivered else chosen.exclude(state=NotifyTask.State.DELIVERED)
