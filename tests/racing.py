@@ -11,6 +11,8 @@ from django.db import connection, connections
 from groupbuy import rows
 from groupbuy.errors import ErrorCode, GroupBuyError
 
+LATE = 120  # seconds that a test waits for another thread; nothing takes as long
+
 
 def race(*calls: Callable[[], Any]) -> list[Any]:
     """Run the calls at the same moment in threads; return each result or exception."""
@@ -19,7 +21,7 @@ def race(*calls: Callable[[], Any]) -> list[Any]:
     def run(call: Callable[[], Any]) -> Any:
         try:
             connections["default"].ensure_connection()
-            barrier.wait(10)
+            barrier.wait(LATE)
             return call()
         except Exception as exc:  # noqa: BLE001  the caller asserts on it
             return exc
@@ -41,7 +43,7 @@ def meet_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, *, parti
         result = original(*args, **kwargs)
         if not hasattr(seen, "once"):
             seen.once = True
-            barrier.wait(10)
+            barrier.wait(LATE)
         return result
 
     monkeypatch.setattr(module, name, met)
@@ -56,7 +58,7 @@ def overtake(
     def wait_before(*args: Any, **kwargs: Any) -> Any:
         if hasattr(this, "slow"):
             at_lock.set()
-            assert done.wait(10)
+            assert done.wait(LATE)
         return lock(*args, **kwargs)
 
     def slowly() -> Any:
@@ -64,7 +66,7 @@ def overtake(
         return slow()
 
     def quickly() -> Any:
-        assert at_lock.wait(10)
+        assert at_lock.wait(LATE)
         try:
             return quick()
         finally:

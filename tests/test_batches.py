@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from groupbuy import channels, snapshots
 from tests.factories import NOW, make_promise
-from tests.racing import race
+from tests.racing import LATE, race
 from trade.models import NotifyAttempt, NotifyTask
 from trade.notify import endpoints, outbox, transports
 from trade.notify.transports import Result
@@ -22,7 +22,6 @@ from trade.notify.transports import Result
 pytestmark = pytest.mark.django_db
 State = NotifyTask.State
 OK, DOWN = Result(status_code=200), Result("answered 500", status_code=500)
-LATE = 120  # seconds that a test waits for another thread
 _numbers = itertools.count()
 
 

@@ -11,6 +11,7 @@ import requests
 
 from groupbuy_client import Client, GroupBuyError, Settlement
 from tests.sink import HANG, RESET, Request, Sink, reply
+from tests.stack import wait_for
 
 OK = b'{"code":"0000","info":"","data":'
 SETTLED = reply(
@@ -132,6 +133,7 @@ def test_the_client_waits_no_longer_than_timeout_for_an_answer(scripted: Scripte
         settle_once(client)
 
     assert error.value.retryable
+    wait_for(lambda: seen, "the call at the platform")
     assert len(seen) == 1
 
 

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from groupbuy.errors import ErrorCode
 from pages.handover import read_link
 from tests.checks import failure, send
 from tests.factories import known_channel, make_channel, make_promise
+from tests.stack import wait_for
 from trade.invariants import INVARIANTS
 from trade.models import NotifyTask
 
@@ -50,10 +50,8 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
             stdout=out,
             stderr=subprocess.DEVNULL,
         )
-    deadline = time.monotonic() + 10
     with socket.socket() as probe:
-        while probe.connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: not probe.connect_ex(("127.0.0.1", port)), "the guide's receiver")
     yield f"http://127.0.0.1:{port}/", printed
     process.kill()
     process.wait()

@@ -15,6 +15,7 @@ from django.core.management import call_command
 
 from groupbuy import environment
 from tests.conftest import VARIABLES
+from tests.racing import LATE
 
 pytestmark = pytest.mark.usefixtures("var_dir")
 ROOT = Path(__file__).parent.parent
@@ -184,7 +185,7 @@ def test_processes_that_start_together_have_one_key(tmp_path: Path) -> None:
     path, barrier = tmp_path / "secret_key", Barrier(8)
 
     def read(_number: int) -> str:
-        barrier.wait(10)
+        barrier.wait(LATE)
         return environment.secret_key("SECRET_KEY", path)
 
     with ThreadPoolExecutor(8) as pool:

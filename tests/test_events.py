@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from groupbuy.models import ApiKey
 from tests.factories import lock, make_activity, make_channel, make_promise, refund
-from tests.racing import meet_after, race
+from tests.racing import LATE, meet_after, race
 from trade.models import EventCounter, NotifyTask
 from trade.notify import events
 from trade.notify.events import read_events
@@ -171,16 +171,16 @@ def test_a_late_commit_is_not_skipped() -> None:
         with transaction.atomic():
             make_promise("team_success-1", channel=channel)
             begun.set()
-            commit.wait(10)
+            assert commit.wait(LATE)
         connections.close_all()
 
     late = Thread(target=commit_late)
     late.start()
-    begun.wait(10)
+    assert begun.wait(LATE)
     make_promise("team_success-2", channel=channel)
     first = read_events(channel_id=channel.pk, after=0)
     commit.set()
-    late.join(10)
+    late.join(LATE)
 
     second = read_events(channel_id=channel.pk, after=first.next)
 

@@ -14,6 +14,7 @@ from groupbuy import gcra
 from groupbuy.gcra import Limit, Limiter, blocks, lift, limit_key
 from groupbuy.redis import try_redis
 from groupbuy.switches import Rate
+from tests.racing import LATE
 
 SCOPE = "s01/c01"
 
@@ -111,7 +112,7 @@ def test_threads_share_a_limit_to_the_last_request(
     barrier = Barrier(8)
 
     def hammer(_thread: int) -> int:
-        barrier.wait(10)
+        barrier.wait(LATE)
         return waits(limiter, requests // 4, user("a", Rate(requests, 3600))).count(0)
 
     with ThreadPoolExecutor(8) as pool:
@@ -349,12 +350,12 @@ def test_a_request_released_during_its_report_is_reported_again(
     def report_meanwhile(command: Callable[[Redis], Any]) -> Any:
         monkeypatch.setattr(gcra, "try_redis", delayed)
         other.start()
-        assert is_reporting.wait(10)
+        assert is_reporting.wait(LATE)
         return try_redis(command)
 
     def delayed(command: Callable[[Redis], Any]) -> Any:
         is_reporting.set()
-        assert is_released.wait(10)
+        assert is_released.wait(LATE)
         return try_redis(command)
 
     monkeypatch.setattr(gcra, "try_redis", report_meanwhile)

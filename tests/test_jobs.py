@@ -26,7 +26,7 @@ from tag.jobs import Rule
 from tag.models import CrowdJob, CrowdMember, CrowdPart, CrowdSlice, CrowdTag, CrowdUser
 from tests.checks import broken_invariants, is_member
 from tests.factories import NOW, lock, make_activity, refund, set_switch, settle
-from tests.racing import race
+from tests.racing import LATE, race
 from trade import history, tasks
 from trade.models import Order
 
@@ -263,7 +263,7 @@ def test_a_job_may_be_deleted_while_its_run_ends(monkeypatch: pytest.MonkeyPatch
 
     def discard() -> None:
         current_thread().name = "discard"
-        assert ends.wait(10)
+        assert ends.wait(LATE)
         jobs.discard(job)
 
     monkeypatch.setattr(crowd, "give_new_version", give_new_version)

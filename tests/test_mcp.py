@@ -38,6 +38,7 @@ from tests.factories import (
 )
 from tests.log_file import LogFile, kept
 from tests.mcp_client import answer, call, failure
+from tests.racing import LATE
 from tests.sink import Request, Sink, reply
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
 from trade.notify import outbox
@@ -385,10 +386,10 @@ def test_a_long_answer_is_cut_and_a_slow_one_ends(monkeypatch: pytest.MonkeyPatc
         return ""
 
     monkeypatch.setattr(tools, "READ", (long, slow))
-    monkeypatch.setattr(server, "SECONDS", 0.1)
     built = server.build()
 
     assert answer(built, "long").endswith("x\n… 10000 more characters: ask for less.")
+    monkeypatch.setattr(server, "SECONDS", 0.1)
 
     async def ask() -> Any:
         async with server_client(built) as client:
@@ -410,7 +411,7 @@ def test_a_tool_that_was_given_up_still_counts_as_running(monkeypatch: pytest.Mo
         with lock:
             now += 1
             most = max(most, now)
-        done.wait(10)
+        done.wait(LATE)
         with lock:
             now -= 1
         return "answer"
@@ -426,6 +427,7 @@ def test_a_tool_that_was_given_up_still_counts_as_running(monkeypatch: pytest.Mo
             done.set()
             while now:
                 await anyio.sleep(0.01)
+            monkeypatch.setattr(server, "SECONDS", LATE)
             return [*results, await client.call_tool("slow", {})]
 
     results = anyio.run(ask)

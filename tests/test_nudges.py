@@ -10,10 +10,9 @@ import redis as redis_py
 from django.db import connection
 from prometheus_client import REGISTRY
 
+from tests.racing import LATE
 from trade.notify import nudges
 from trade.notify.nudges import nudge
-
-LATE = 120  # seconds that a test waits for a thread
 
 
 class Worker:

@@ -20,6 +20,7 @@ from rest_framework.test import APIClient
 from tests import checks
 from tests.checks import send
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund
+from tests.racing import LATE
 from tests.test_metrics import Growth
 from trade.models import NotifyAttempt, NotifyTask, Team
 from trade.notify import endpoints, outbox, rabbitmq
@@ -361,7 +362,7 @@ def test_listen_prints_messages_and_deletes_its_queue(broker: Broker) -> None:
     while "Listening" not in err.getvalue() and listener.is_alive():
         time.sleep(0.01)
     send(task)
-    listener.join(10)
+    listener.join(LATE)
 
     assert out.getvalue() == 'topic.team_success team_success-1 {"teamId":"1"}\n'
     assert failure(task) == "no queue is bound to topic.team_success"

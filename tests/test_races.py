@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import count
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -34,7 +34,7 @@ from tests.factories import (
     settle,
     settle_command,
 )
-from tests.racing import deadlocks, meet_after, overtake, race, refusals
+from tests.racing import LATE, deadlocks, meet_after, overtake, race, refusals
 from trade import confirm as confirm_module
 from trade import expire
 from trade import lock as lock_module
@@ -72,10 +72,11 @@ def test_one_seat_is_sold_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @on_mariadb
 def test_a_seat_taken_by_reading_first_is_sold_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """The race is real: this is how the seat is lost without the conditional UPDATE."""
+    both_read = Barrier(2)
 
     def naive(ctx: lock_module.LockContext, team: Team) -> Team:
         team = Team.objects.get(pk=team.pk)
-        time.sleep(0.1)
+        both_read.wait(LATE)
         Team.objects.filter(pk=team.pk).update(locked_count=team.locked_count + 1)
         return team
 
@@ -413,7 +414,7 @@ def test_a_lock_and_a_late_reseat_do_not_share_a_turn(
         return seats
 
     def lock_meanwhile() -> Order:
-        assert looked.wait(10)
+        assert looked.wait(LATE)
         return lock_order(lock_command("a", out_trade_no="t-b"), now=NOW)
 
     make_activity(take_limit=1)

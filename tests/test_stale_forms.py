@@ -22,7 +22,7 @@ from groupbuy.models import ApiKey, Switch
 from tag.models import CrowdFile, CrowdTag
 from tests.factories import lock, make_activity
 from tests.forms import as_sent, opened, url_of
-from tests.racing import race
+from tests.racing import LATE, race
 from trade.models import Team
 
 pytestmark = pytest.mark.django_db
@@ -182,7 +182,7 @@ def test_of_two_forms_sent_at_once_the_second_is_refused(operator: Client) -> No
     def stop(**_signal: Any) -> None:
         if not hasattr(met, "once"):
             met.once = True
-            both.wait(10)
+            both.wait(LATE)
 
     def save(name: str) -> int:
         return operator.post(url_of(sku), body | {"name": name}).status_code
@@ -207,10 +207,10 @@ def test_seats_are_locked_while_a_form_of_their_activity_is_saved(operator: Clie
 
     def stop(**_signal: Any) -> None:
         saving.set()
-        assert locked.wait(10)
+        assert locked.wait(LATE)
 
     def open_a_team() -> None:
-        assert saving.wait(10)
+        assert saving.wait(LATE)
         lock("a")
         locked.set()
 

@@ -1,5 +1,6 @@
 """Live switches (动态配置), and the in-process copies of them."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -7,7 +8,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,8 +26,10 @@ from groupbuy.errors import ErrorCode
 from groupbuy.models import ApiKey, Switch, SwitchChange
 from groupbuy.snapshots import Snapshot
 from tests.factories import GOODS, NOW, make_activity, set_switch
+from tests.racing import LATE
 
 USERS = [f"user{n}" for n in range(2000)]
+TICK = 1e-6  # seconds; a test that moves the clock by some of these is not ahead of the next one
 
 
 def let_in(per_cent: str) -> set[str]:
@@ -227,21 +232,18 @@ def test_only_operators_change_switches(client: APIClient, mall: APIClient) -> N
 
 
 def test_a_copy_is_loaded_once_until_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    loads: list[int] = []
-
-    def load() -> int:
-        loads.append(1)
-        return len(loads)
-
-    snapshot = Snapshot(load)
-    monkeypatch.setattr(snapshots, "MAX_AGE", 0.05)
+    now = time.monotonic()
+    monkeypatch.setattr(snapshots, "MAX_AGE", TICK)
+    monkeypatch.setattr(snapshots, "time", SimpleNamespace(monotonic=lambda: now))
+    snapshot = Snapshot(partial(next, itertools.count(1)))
     assert [snapshot.get(), snapshot.get()] == [1, 1]
 
-    time.sleep(0.06)
-    assert snapshot.get() == 2
+    now += TICK
+    assert [snapshot.get(), snapshot.get()] == [2, 2]
 
     snapshots.invalidate()
-    assert snapshot.get() == 3
+    now += TICK
+    assert [snapshot.get(), snapshot.get()] == [3, 3]
 
 
 def test_an_expired_copy_that_cannot_be_reloaded_is_not_served(
@@ -272,13 +274,20 @@ def test_callers_that_wait_for_a_slow_load_get_its_result(
 ) -> None:
     """All callers share one load, so a database that is slow or down gets one or two queries."""
     loads: list[int] = []
+    looks, ticks = threading.Semaphore(0), itertools.count(time.monotonic(), TICK)
+
+    def monotonic() -> float:
+        """Time passes whenever someone looks at the clock: a copy is old before it is there."""
+        looks.release()
+        return next(ticks)
 
     def slow() -> int:
         loads.append(1)
-        time.sleep(0.2)
+        for _look in range(8 + 1) if len(loads) == 1 else ():  # of each caller, and of the load
+            assert looks.acquire(timeout=LATE)
         return 1 // 0 if fails else 7
 
-    monkeypatch.setattr(snapshots, "MAX_AGE", 0.1)  # old before it is there
+    monkeypatch.setattr(snapshots, "time", SimpleNamespace(monotonic=monotonic))
 
     answers = ask_at_once(Snapshot(slow), 8)
 
@@ -296,7 +305,7 @@ def test_a_copy_with_a_small_share_is_served_old_while_it_loads(
         loads.append(1)
         if len(loads) > 1:
             loading.set()
-            assert release.wait(10)
+            assert release.wait(LATE)
         return len(loads)
 
     monkeypatch.setattr(snapshots, "MAX_AGE", 0)
@@ -305,7 +314,7 @@ def test_a_copy_with_a_small_share_is_served_old_while_it_loads(
 
     with ThreadPoolExecutor(1) as pool:
         renewed = pool.submit(snapshot.get)
-        assert loading.wait(10)
+        assert loading.wait(LATE)
         assert [snapshot.get() for _ in range(3)] == [1, 1, 1]
         monkeypatch.setattr(snapshots, "MAX_AGE", 0.01)
         time.sleep(0.1)

@@ -26,6 +26,7 @@ from tests import factories
 from tests.factories import GOODS, NOW, set_switch
 from tests.pages.conftest import browser
 from tests.pages.scenes import ME, MINUTE, NAMES, OFFER, SCENES, Scene, code_of, offer_at, team_at
+from tests.racing import LATE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
 Look = Callable[..., str]
@@ -353,7 +354,7 @@ def test_two_simultaneous_requests_draw_one_picture(monkeypatch: pytest.MonkeyPa
         return b"PNG"
 
     def ask() -> bytes:
-        both_ask.wait(10)
+        both_ask.wait(LATE)
         return posters.drawn(poster_of())
 
     monkeypatch.setattr(posters, "draw", draw)
