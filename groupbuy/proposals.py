@@ -1,12 +1,12 @@
 """Proposals (双人复核): changes that wait until a second person confirms them.
 
 The setting SECOND_PERSON says which changes wait. A proposal stores all values of the row, those of
-a row that it would refer to, and the new values of some fields. Confirming locks the row and writes
-the new values, unless one of the rows has changed since the proposal.
+a row that it would refer to, and the new values of some fields. Confirming locks these rows and
+writes the new values, unless one of the rows has changed since the proposal.
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -104,7 +104,7 @@ def _confirm(proposal_id: int, by: User, now: datetime) -> None:
         if proposal.user_id == by.pk:
             raise ValidationError(_("Somebody else has to confirm what you propose."))
         row = rows.lock(apps.get_model(proposal.model), pk=proposal.key)
-        if row is None or _facts(row, proposal.after) != proposal.before:
+        if row is None or _facts(row, proposal.after, rows.lock) != proposal.before:
             text = _("The row has changed since, so nothing was done: propose the change again.")
             raise ValidationError(text)
         _write(row, proposal, by)
@@ -170,13 +170,15 @@ def _log(row: Model, proposal: Proposal, by: User) -> None:
     )
 
 
-def _facts(row: Model, after: dict[str, str]) -> dict[str, str]:
+def _facts(
+    row: Model, after: dict[str, str], read: Callable[..., Model | None] = rows.read
+) -> dict[str, str]:
     """The values of the row, and those of each row that it would refer to, such as a discount's."""
     facts = _texts(row)
     for field in row._meta.concrete_fields:
         if field.is_relation and after.get(field.name):
             model: Any = field.related_model
-            named = model._default_manager.filter(pk=after[field.name]).first()
+            named = read(model, pk=model._meta.pk.to_python(after[field.name]))
             for name, text in (_texts(named) if named else {}).items():
                 facts[f"{field.name}.{name}"] = text
     return facts

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from threading import Event
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models.signals import pre_save
 from django.test import Client
 from django.utils import translation
 from rest_framework.test import APIClient
@@ -21,7 +23,7 @@ from groupbuy.history import text_of
 from groupbuy.models import Proposal, Switch, SwitchChange
 from tests.factories import NOW, make_activity, make_channel
 from tests.forms import as_sent
-from tests.racing import meet_after, overtake, race
+from tests.racing import LATE, meet_after, overtake, race
 from trade.inbox import problems
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
@@ -468,3 +470,34 @@ def test_one_of_two_simultaneous_proposals_for_a_row_is_applied(
     states = list(Proposal.objects.order_by("pk").values_list("state", flat=True))
     assert sorted(states) == [STATES.WAITING, STATES.CONFIRMED]
     assert states[results.index(None)] == STATES.CONFIRMED
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+@pytest.mark.django_db(transaction=True)
+def test_the_form_of_a_discount_waits_while_a_change_to_it_is_confirmed(operator: Client) -> None:
+    """Mutation: _confirm() reads the discount without its lock, and the form saves its 0.01."""
+    [bob] = users("bob")
+    named = Discount.objects.get(name="other")
+    proposal = propose(operator, "discount")
+    url, sent = url_of(named), as_sent(operator.get(url_of(named)))
+    confirming, saved = Event(), Event()
+
+    def hold(**_signal: Any) -> None:
+        confirming.set()
+        saved.wait(0.5)
+
+    def save() -> int:
+        assert confirming.wait(LATE)
+        answer = operator.post(url, sent | {"plan": "N", "expression": "0.01"})
+        saved.set()
+        return answer.status_code
+
+    pre_save.connect(hold, sender=Activity)
+    try:
+        results = race(partial(CONFIRM, proposal.pk, by=bob, now=NOW), save)
+    finally:
+        pre_save.disconnect(hold, sender=Activity)
+
+    assert results == [None, 200]  # shown again: the discount has a published activity now
+    named.refresh_from_db()
+    assert (activity().discount, named.plan, named.expression) == (named, "ZJ", "30")
