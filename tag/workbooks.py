@@ -6,6 +6,7 @@ For an old .xls and for a workbook with a password the error says which of the t
 import json
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 
@@ -60,7 +61,7 @@ def _refuse_old_format(content: bytes) -> None:
 def _read(reader: Popen[bytes], content: bytes) -> Iterator[list[str]]:
     assert reader.stdin
     assert reader.stdout
-    with reader.stdin:
+    with suppress(BrokenPipeError), reader.stdin:  # its exit status says why it reads no more
         reader.stdin.write(content)  # it writes nothing before it has read everything
     for line in reader.stdout:
         if not line.endswith(b"\n"):

@@ -1,5 +1,6 @@
 """Members of a crowd from a file: uploaded, looked at, added, all through the console's pages."""
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from io import BytesIO
@@ -432,6 +433,16 @@ def test_reading_a_workbook_takes_limited_time(
     )
 
     assert refusal(operator, long) == UNREADABLE
+
+
+@pytest.mark.usefixtures("_crowd")
+def test_a_reader_that_ends_before_it_has_read_the_workbook(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the system has no memory for it; a pipe holds less than the megabyte."""
+    monkeypatch.setattr(workbooks, "READER", [sys.executable, "-c", "raise SystemExit(1)"])
+
+    assert refusal(operator, workbook(["a"]) + bytes(1024 * 1024)) == UNREADABLE
 
 
 @pytest.mark.usefixtures("_crowd")
