@@ -69,7 +69,10 @@ def fail_teams_of_closed(*, clock: Callable[[], datetime]) -> int:
 
     A later run also fails a team that was opened while its activity was being closed.
     """
-    closed = Activity.objects.filter(status=Activity.Status.ABANDONED, gives_back=True)
+    forming = Team.objects.filter(activity=OuterRef("pk"), status=Team.Status.FORMING)
+    closed = Activity.objects.filter(
+        Exists(forming), status=Activity.Status.ABANDONED, gives_back=True
+    )
     return sum(
         _sweep(partial(_next_forming, activity_id), partial(end_team, completes=False), clock)
         for activity_id in closed.values_list("pk", flat=True)
