@@ -204,7 +204,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     name: {
         "task": f"{app}.tasks.{name.replace(' ', '_')}",
         "schedule": timedelta(seconds=seconds),
-        "options": {"expires": seconds},
+        "options": {"expire_seconds": seconds},
     }
     for app, name, seconds in (
         ("trade", "deliver due notifications", 5),
@@ -226,7 +226,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 CELERY_BEAT_SCHEDULE["check invariants"] = {
     "task": "trade.tasks.check_invariants",
     "schedule": crontab(hour="4", minute="10"),  # it reads whole tables
-    "options": {"expires": 3600},
+    "options": {"expire_seconds": 3600},
 }
 
 # --- RabbitMQ for callbacks; without it a lock with notifyType MQ is refused ------------------
