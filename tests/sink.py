@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -20,7 +20,15 @@ class Request:
     body: bytes
 
 
-Answer = Callable[[Request], bytes]
+@dataclass(frozen=True, slots=True)
+class Slowly:
+    """An answer in pieces, each sent so long after the one before it; b"" closes the connection."""
+
+    pieces: Sequence[bytes]
+    seconds: float
+
+
+Answer = Callable[[Request], bytes | Slowly]
 
 
 def reply(status: int = 200, body: bytes = b"success", **headers: str) -> bytes:
@@ -37,7 +45,7 @@ class Sink:
     """An HTTP server on loopback with a thread of its own; connections are kept alive.
 
     answer() is called in that thread with each request, one after the other; it returns reply(),
-    HANG or RESET.
+    HANG, RESET or Slowly().
     """
 
     def __init__(self, answer: Answer, port: int = 0) -> None:
@@ -81,8 +89,24 @@ class _Connection(asyncio.Protocol):
             answer = self._answer(request)
             if answer == RESET:
                 return self.reset()
-            self._transport.write(answer)
+            if isinstance(answer, Slowly):
+                self._send_later(answer)
+            else:
+                self._transport.write(answer)
         return None
+
+    def _send_later(self, answer: Slowly) -> None:
+        if answer.pieces:
+            asyncio.get_running_loop().call_later(answer.seconds, self._send_first, answer)
+
+    def _send_first(self, answer: Slowly) -> None:
+        piece, *rest = answer.pieces
+        if self._transport.is_closing():
+            return
+        self._transport.write(piece)
+        if not piece:
+            self._transport.close()
+        self._send_later(Slowly(rest, answer.seconds))
 
     def _next_request(self) -> Request | None:
         """The first request that has been received completely."""

@@ -11,7 +11,7 @@ import redis
 import requests
 
 from tests.chaos.cluster import Cluster
-from tests.chaos.receiver import MODES, Receiver
+from tests.chaos.receiver import MODES, WELL, Mode, Receiver
 from tests.chaos.stack import Stack
 from tests.stack import direct_session
 
@@ -41,7 +41,7 @@ def break_things(stack: Stack, receiver: Receiver, seed: int, until: float) -> C
 def _faults(stack: Stack, receiver: Receiver) -> list[Fault]:
     services = stack.services
 
-    def set_mode(mode: str) -> None:
+    def set_mode(mode: Mode) -> None:
         receiver.mode = mode
 
     cuts = services.faults() if isinstance(services, Cluster) else []
@@ -56,9 +56,8 @@ def _faults(stack: Stack, receiver: Receiver) -> list[Fault]:
             for name in services.names
         ),
         *(
-            (f"mall: {mode}", partial(set_mode, mode), partial(set_mode, ""))
-            for mode in MODES
-            if mode
+            (f"mall: {name}", partial(set_mode, mode), partial(set_mode, WELL))
+            for name, mode in MODES.items()
         ),
         *(
             (

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import pika
 from django.conf import settings
@@ -13,21 +13,31 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError
 
 from groupbuy_client import Webhook, WebhookError
-from tests.sink import HANG, RESET, SUCCESS, Request, Sink, reply
+from tests.sink import HANG, RESET, SUCCESS, Request, Sink, Slowly, reply
 from trade.models import NotifyTask
 from trade.notify import rabbitmq
 
 QUEUE = "chaos_mall"
-SHARE = 0.7  # of the calls go wrong while a mode is on
-RECEIVED = "received but not answered"
+
+
+class Mode(NamedTuple):
+    answer: bytes | Slowly
+    takes: bool = False  # whether the mall keeps the notification all the same
+    share: float = 0.7  # of the calls that are answered so
+
+
+WELL = Mode(SUCCESS, takes=True)
 MODES = {
-    "": SUCCESS,
-    RECEIVED: RESET,
-    "500": reply(500),
-    "hang": HANG,
-    "reset": RESET,
-    "redirect": reply(302, location="/elsewhere"),
-    "wrong body": reply(200, b"error"),
+    "received but not answered": Mode(RESET, takes=True),
+    "500": Mode(reply(500)),
+    "500 for one in ten": Mode(reply(500), share=0.1),
+    "hang": Mode(HANG),
+    "reset": Mode(RESET),
+    "redirect": Mode(reply(302, location="/elsewhere")),
+    "wrong body": Mode(reply(200, b"error")),
+    "slow": Mode(Slowly([SUCCESS], 2), takes=True),
+    "drip": Mode(Slowly([bytes([byte]) for byte in SUCCESS], 0.5)),
+    "close kept connections": Mode(Slowly([SUCCESS, b""], 0.02), takes=True),
 }
 
 
@@ -39,7 +49,7 @@ class Receiver:
         self.copies: Counter[str] = Counter()
         self.wrong: list[str] = []  # what a correct platform never does
         self.misbehaved = 0
-        self.mode = ""
+        self.mode = WELL
         self._webhook = Webhook(secret)
         self._random = random.Random(seed)
         self._lock = threading.Lock()
@@ -60,18 +70,18 @@ class Receiver:
                 self.wrong.append(f"{key} came with another payload")
             self.copies[key] += 1
 
-    def _answer(self, request: Request) -> bytes:
+    def _answer(self, request: Request) -> bytes | Slowly:
         if (request.method, request.path) != ("POST", "/notify"):
             self.wrong.append(f"{request.method} {request.path}: a redirect was followed")
         try:
             self._webhook.verify(request.headers, request.body)
         except WebhookError as exc:
             self.wrong.append(f"a callback does not verify: {exc}")
-        mode = self.mode if self._random.random() < SHARE else ""
-        if mode in ("", RECEIVED):
+        mode = self.mode if self._random.random() < self.mode.share else WELL
+        if mode.takes:
             self._record(request.headers["webhook-id"], request.body.decode())
-        self.misbehaved += bool(mode)
-        return MODES[mode]
+        self.misbehaved += mode is not WELL
+        return mode.answer
 
     def _consume(self) -> None:
         """Acknowledge each message after recording it; connect again whenever RabbitMQ is lost."""
