@@ -21,6 +21,7 @@ from tests.factories import (
     settle,
 )
 from trade.models import NotifyTask, Order, Team
+from trade.notify import outbox
 from trade.settle import Payment, decide
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +68,26 @@ def test_the_last_payment_completes_the_team_and_promises_the_call() -> None:
     )
     assert promise.payload == (f'{{"teamId":"{team.pk}","outTradeNoList":["t-a","t-b","t-c"]}}')
     assert (promise.state, promise.next_attempt_at) == (NotifyTask.State.NEW, NOW)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://mall:端口/x", "http://127.0.0.1：8091/x", "http://m:99999/"]
+)
+def test_a_team_whose_imported_url_is_unreadable_completes(url: str) -> None:
+    """Its promise is tried and refused, where an operator sees it."""
+    make_activity(target_count=2)
+    team = make_team("a", "b", paid=1)
+    Team.objects.update(notify_url=url)
+
+    settle("b")
+
+    team.refresh_from_db()
+    assert (team.status, team.paid_count) == (Team.Status.COMPLETE, 2)
+    promise = NotifyTask.objects.get()
+    assert (promise.target, promise.endpoint) == (url, "")
+    assert outbox.deliver_due(clock=lambda: NOW) == 1
+    promise.refresh_from_db()
+    assert promise.last_error == "the URL is not among the channel's callback hosts"
 
 
 def test_the_callback_goes_where_the_leader_asked() -> None:

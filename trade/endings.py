@@ -130,6 +130,9 @@ def _promise(
 
 
 def _endpoint(url: str) -> str:
-    """The host and the port or scheme, as far as the column holds them."""
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or parts.scheme}"[:255] if parts.hostname else ""
+    """The host and the port or scheme, as far as the column holds them; "" of an unreadable URL."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port or parts.scheme}"[:255] if parts.hostname else ""
+    except ValueError:  # an imported one; a lock refuses it
+        return ""
