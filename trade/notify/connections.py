@@ -31,9 +31,9 @@ _kept: list["_Connection"] = []  # those not in use
 def post(url: str, body: bytes, headers: Headers, *, timeout: float) -> Answer:
     """Return the answer and the beginning of its body. Follows no redirect.
 
-    Raises TimeoutError if the answer is not complete after `timeout` seconds, look-up and
-    connecting included; another OSError, HTTPException or ValueError if there is no answer, or
-    none that can be read.
+    Raises TimeoutError if the answer is not complete after `timeout` seconds, look-up (which is not
+    interrupted) and connecting included; another OSError, HTTPException or ValueError if there is
+    no answer, or none that can be read.
     """
     parts, deadline = urlsplit(url), time.monotonic() + timeout
     while True:

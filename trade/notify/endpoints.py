@@ -18,7 +18,7 @@ _lock = threading.Lock()
 _slots = 6  # batches on their way from this process, see leave_spare()
 _in_flight: Counter[str] = Counter()
 _sizes = defaultdict[str, int](lambda: 1)  # promises for one SLICE; 0: the last send failed
-_passed_over = set[str]()  # endpoints whose promises were left out since the last passed_over()
+_passed_over = threading.Event()  # a look may have left out promises since the last passed_over()
 
 
 def leave_spare(threads: int) -> int:
@@ -32,16 +32,17 @@ def pass_over() -> set[str]:
     """The endpoints that have no free slot. Their promises are left to whoever frees one."""
     with _lock:
         found = {name for name in list(_sizes) if not _has_slot(name)}
-        _passed_over.update(found)
+        if found:
+            _passed_over.set()
         return found
 
 
 def passed_over() -> bool:
     """May a look have left out promises since the last call? Call after release()."""
     with _lock:
-        found = bool(_passed_over)
+        was_set = _passed_over.is_set()
         _passed_over.clear()
-        return found
+        return was_set
 
 
 def acquire(names: Collection[str]) -> tuple[str, int]:
@@ -52,7 +53,8 @@ def acquire(names: Collection[str]) -> tuple[str, int]:
     with _lock:
         free = [name for name in names if _has_slot(name)]
         if not free or _in_flight.total() >= _slots:
-            _passed_over.update(names)
+            if names:
+                _passed_over.set()
             return "", 0
         endpoint = next((name for name in free if _sizes[name]), free[0])
         _in_flight[endpoint] += 1

@@ -6,7 +6,7 @@ later, as a cursor over ids or times would.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db import transaction
 from django.utils.translation import gettext as _
@@ -20,8 +20,7 @@ PAGE = 100  # events in one answer
 BATCH = 500  # numbered at once; larger than a page: a page that is not full is then always the last
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
+class Events(NamedTuple):
     events: Sequence[NotifyTask]
     next: int  # the cursor for the next request
     has_more: bool

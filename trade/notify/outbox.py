@@ -73,7 +73,7 @@ def deliver_due(*, clock: Clock, new: bool = False, send: Send | None = None) ->
             return tried
         tasks = [task for task in window if task.endpoint == endpoint][:size]
         if len(tasks) < len(window) or len(window) == WINDOW:
-            nudges.nudge()  # another thread sends the rest
+            nudges.nudge()  # another thread sends those of the rest that are new
         sent = _deliver(endpoint, tasks, now, clock, send or transports.send)
         tried += sent
         if sent == len(window) < WINDOW and not endpoints.passed_over():

@@ -5,10 +5,10 @@ HTTP: the payload verbatim, signed by Standard Webhooks 1.0, to a host on the ch
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from typing import NamedTuple
 
 from django.conf import settings
 from django.utils import timezone
@@ -24,8 +24,7 @@ TIMEOUT = 5  # seconds, from looking the host up to the end of the answer
 NOWHERE = "the channel has no refund callback URL, and there is no message broker"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """The outcome of a send. final: no further attempt can deliver the promise."""
 
     error: str = ""  # "": delivered
