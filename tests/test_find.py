@@ -205,3 +205,20 @@ def test_each_line_has_the_seats_of_the_team_after_it() -> None:
     first, *_, last = timeline.of_order(Order.objects.get(user_id="a"))
     assert first.seats == "3 of 3 seats taken, 0 paid"
     assert last.seats == "2 of 3 seats taken, 1 paid"
+
+
+def test_the_timeline_of_a_much_abandoned_team_shows_its_members(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutation: the first orders by age, all of them closed."""
+    monkeypatch.setattr(timeline, "MOST", 3)
+    make_activity()
+    team = lock("gone-0").team
+    refund("gone-0")
+    for n in range(1, 4):
+        lock(f"gone-{n}", team_id=str(team.pk))
+        refund(f"gone-{n}")
+    lock("member", team_id=str(team.pk))
+
+    locked = [each for each in timeline.of_team(team) if each.what == "seat locked"]
+    assert [each.detail.rpartition(" ")[2] for each in locked] == ["gone-2", "gone-3", "member"]

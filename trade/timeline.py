@@ -43,11 +43,11 @@ def of_order(order: Order) -> list[Happened]:
         *_acts({str(order.team_id): order.team}, Team),
         *_closings(order.team),
     ]
-    return _with_seats(events, order.team, list(order.team.orders.order_by("pk")[:MOST]))
+    return _with_seats(events, order.team, _orders_of(order.team))
 
 
 def of_team(team: Team) -> list[Happened]:
-    orders = list(team.orders.order_by("pk")[:MOST])
+    orders = _orders_of(team)
     keys = [NotifyTask.success_key(team.pk), *(key for each in orders for key in _keys(each))]
     events = [Happened(team.created_at, _("team opened")), *_end(team)]
     for order in orders:
@@ -63,6 +63,12 @@ def of_team(team: Team) -> list[Happened]:
         *_closings(team),
     ]
     return _with_seats(events, team, orders)
+
+
+def _orders_of(team: Team) -> list[Order]:
+    """Its live orders, and the newest of the closed ones, oldest first."""
+    live_first = team.orders.order_by("status", "-pk")
+    return sorted(live_first[:MOST], key=lambda order: order.pk)
 
 
 def _with_seats(events: list[Happened], team: Team, orders: list[Order]) -> list[Happened]:
