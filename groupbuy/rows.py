@@ -6,12 +6,13 @@ docs/performance.md. No signals, no defaults from the database, no inheritance: 
 have none. Names of tables, columns and fields come from the models, never from callers.
 """
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, models
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, OperationalError, connections, models
 from django.db.models.sql import UpdateQuery
 from django.utils.functional import cached_property
 
@@ -21,9 +22,14 @@ from groupbuy.errors import ErrorCode, GroupBuyError
 T = TypeVar("T")
 Row = TypeVar("Row", bound=models.Model)
 COLLISIONS = {1062, 1205, 1213}  # MySQL: duplicate key, lock wait timeout, deadlock
-# Killed, gone away, lost during a query, closed while idle; 1047: a Galera node without a majority.
-LOST = {1047, 1927, 2006, 2013, 4031}
+# Shutdown, killed, gone away, lost during a query, closed while idle; 1047: a Galera node without a
+# majority.
+LOST = {1047, 1053, 1927, 2006, 2013, 4031}
 TRIES = 5  # of a transaction that may be retried
+LATEST = (
+    8  # seconds after which no try begins: one may wait 5 s for a row, and a proxy ends at 15 s
+)
+RESTART = 3  # seconds that a transaction waits for its database to take connections again
 
 
 class StaleRowError(DatabaseError):
@@ -34,15 +40,21 @@ def retry(run: Callable[[], T]) -> T:
     """Run a transaction, and run it again from the start if may_retry() allows that.
 
     The transaction must be safe to repeat: a COMMIT whose answer was lost may have been carried
-    out. Raises TRY_AGAIN after TRIES.
+    out. Raises TRY_AGAIN after TRIES, or after LATEST.
     """
-    for _attempt in range(TRIES):
+    for _attempt in attempts():
         try:
             return run()
         except DatabaseError as exc:
             if not may_retry(exc):
                 raise
     raise GroupBuyError(ErrorCode.TRY_AGAIN)
+
+
+def attempts() -> Iterator[int]:
+    """TRIES numbers, of which none comes after LATEST."""
+    began = time.monotonic()
+    return (number for number in range(TRIES) if time.monotonic() <= began + LATEST)
 
 
 def settled(run: Callable[[], T], *, certain: tuple[type[GroupBuyError], ...] = ()) -> T:
@@ -63,11 +75,36 @@ def settled(run: Callable[[], T], *, certain: tuple[type[GroupBuyError], ...] = 
 
 
 def may_retry(exc: DatabaseError) -> bool:
-    """Whether it collided with another transaction or lost its connection, which is then closed."""
-    if exc.args and exc.args[0] in LOST:
-        connections[DEFAULT_DB_ALIAS].close()
-        return True
-    return is_collision(exc)
+    """Whether it collided with another transaction, or lost a connection that is open again now."""
+    return _reconnect() if _is_lost(exc) else is_collision(exc)
+
+
+def _is_lost(exc: BaseException | None) -> bool:
+    """Whether the connection died, or could not be opened again right after that.
+
+    A transaction opens it again as it ends. A database that is away from the start is not waited
+    for.
+    """
+    while exc:
+        if isinstance(exc, DatabaseError) and exc.args and exc.args[0] in LOST:
+            return True
+        exc = exc.__context__
+    return False
+
+
+def _reconnect() -> bool:
+    """Open the lost connection anew; False if the database takes none for RESTART seconds."""
+    database, began = connections[DEFAULT_DB_ALIAS], time.monotonic()
+    database.close()
+    while True:
+        try:
+            database.ensure_connection()
+        except OperationalError:
+            if time.monotonic() > began + RESTART:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def read(model: type[Row], **where: Any) -> Row | None:

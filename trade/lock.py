@@ -78,7 +78,7 @@ def lock_order(command: LockCommand, *, now: datetime) -> Order:
 
 
 def _try_to_lock(command: LockCommand, now: datetime) -> Order:
-    for _attempt in range(rows.TRIES):
+    for _attempt in rows.attempts():
         try:
             return _lock(_read(command, now))
         except gate.FullError:

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from activity.explain import explain
 from activity.serializers import ExplainedTrialResponse, StepResponse, TrialResponse
 from activity.trial import run_trial
+from groupbuy import rows
 from groupbuy.api import answer, enveloped
 from groupbuy.auth import IsOwnChannel, IsOwnChannelOrOperator, calling_channel, is_operator
 from groupbuy.bodies import BodyError
@@ -178,7 +179,9 @@ class TradeViewSet(viewsets.ViewSet):
     )
     def team(self, request: Request, team_id: str) -> Response:
         channel_id = calling_channel(request).pk
-        progress = team_progress(channel_id=channel_id, team_id=team_id, now=timezone.now())
+        progress = rows.retry(
+            lambda: team_progress(channel_id=channel_id, team_id=team_id, now=timezone.now())
+        )
         return answer(TeamResponse(progress).data)
 
     @extend_schema(
@@ -190,7 +193,7 @@ class TradeViewSet(viewsets.ViewSet):
     )
     def order(self, request: Request, out_trade_no: str) -> Response:
         channel_id = calling_channel(request).pk
-        state = order_state(channel_id=channel_id, out_trade_no=out_trade_no)
+        state = rows.retry(lambda: order_state(channel_id=channel_id, out_trade_no=out_trade_no))
         return answer(OrderResponse(state).data)
 
     @extend_schema(
@@ -202,7 +205,8 @@ class TradeViewSet(viewsets.ViewSet):
     )
     def events(self, request: Request) -> Response:
         after = events_request.to_cursor(request.query_params)
-        events = read_events(channel_id=calling_channel(request).pk, after=after)
+        channel_id = calling_channel(request).pk
+        events = rows.retry(lambda: read_events(channel_id=channel_id, after=after))
         return answer(EventsResponse(events).data)
 
 
