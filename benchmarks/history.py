@@ -67,7 +67,8 @@ def _rows_examined(size: int) -> dict[str, int]:
     status, half = "IF(seq = 1, 0, seq % 2)", "IF(seq % 2, {}, {})"
     when = half.format(PAST, FUTURE)  # the first is past and still open: it is due
     bulk.load(bulk.TEAM, size, status=status, locked="1", paid="0", ends=when)
-    bulk.load(bulk.ORDER, size, team="seq", status=status, deadline=when)
+    deadline = f"{when} - INTERVAL 1 HOUR"  # before the end of its team, which is loaded earlier
+    bulk.load(bulk.ORDER, size, team="seq", status=status, deadline=deadline)
     due = f"CASE WHEN seq = 1 THEN NOW(6) WHEN seq % 2 THEN NULL ELSE {FUTURE} END"
     promises = {"name": "old", "target": "http://127.0.0.1:9/notify"}
     bulk.load(bulk.PROMISE, size, **promises, state=status, due=due)
