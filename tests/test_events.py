@@ -116,6 +116,21 @@ def test_a_channel_sees_only_its_own_and_numbers_them_on_its_own(mall: APIClient
 
 
 @pytest.mark.django_db
+def test_many_events_of_other_channels_take_no_room(
+    mall: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutation: the first BATCH without a number are read, and then those of the channel kept."""
+    monkeypatch.setattr(events, "BATCH", 3)
+    other = make_channel("s09", "c09")
+    for number in range(5):
+        make_promise(f"team_success-{number}", channel=other)
+    make_promise("team_success-9")
+
+    found = ask(mall)["data"]["events"]
+    assert [(event["no"], event["id"]) for event in found] == [(1, "team_success-9")]
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("after", ["x", "-1", "1.5", "00", "1e3", str(2**63), "１", "9" * 40])
 def test_an_unreadable_cursor_is_named(mall: APIClient, after: str) -> None:
     make_promise()
