@@ -2,16 +2,18 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, OperationalError, models, transaction
 
 from activity.discounts import Plan
 from activity.models import Activity, Discount, Offer, Sku
 from activity.trial import TrialQuery, run_trial
 from groupbuy import rows
+from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.models import Channel, Switch
 from tests.factories import (
     NOW,
@@ -25,6 +27,26 @@ from tests.factories import (
 from trade.models import NotifyTask, Order, Team
 
 pytestmark = pytest.mark.django_db
+
+
+def test_no_try_of_a_transaction_begins_after_the_latest_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else five waits of five seconds for a locked row outlast the proxy."""
+    now, tries = 0, list[int]()
+    monkeypatch.setattr(rows, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def wait_in_vain() -> None:
+        nonlocal now
+        tries.append(now)
+        now += 5
+        raise OperationalError(1205, "Lock wait timeout exceeded")
+
+    with pytest.raises(GroupBuyError) as caught:
+        rows.retry(wait_in_vain)
+
+    assert caught.value.error == ErrorCode.TRY_AGAIN
+    assert tries == [0, 5]
 
 
 def refused_fields(row: models.Model) -> set[str]:
