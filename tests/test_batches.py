@@ -410,9 +410,7 @@ def deliver_in_a_process() -> None:
         os._exit(0)
 
 
-def deliver_until_killed(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch, killer: Killer
-) -> mmap:
+def deliver_until_killed(endpoint: str, monkeypatch: pytest.MonkeyPatch, killer: Killer) -> mmap:
     """Deliver three promises; 1 fails the first time. Returns how often each arrived."""
     received = mmap(-1, 3)  # shared with a forked process
 
