@@ -81,7 +81,7 @@ def test_a_failing_endpoint_has_one_slot_for_one_promise_until_it_succeeds() -> 
     fail(mall)
     assert slots_of(mall) == 1
     assert take(mall) == (mall, 1)
-    assert mall in endpoints.pass_over()
+    assert mall in endpoints.closed()
     endpoints.release(mall, sent=1, seconds=0.02)
 
     assert slots_of(mall) == endpoints.AT_ONCE
@@ -102,7 +102,7 @@ def test_all_failing_endpoints_together_have_half_of_the_slots() -> None:
     fail(*dead)
 
     assert [endpoints.acquire([name]) for name in dead] == [(name, 1) for name in dead[:3]] + [NONE]
-    assert set(dead) <= endpoints.pass_over()
+    assert set(dead) <= endpoints.closed()
     assert take(*dead, healthy)[0] == healthy
     for name in (*dead[:3], healthy):
         endpoints.release(name)

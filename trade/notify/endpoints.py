@@ -28,8 +28,14 @@ def leave_spare(threads: int) -> int:
     return _slots
 
 
+def closed() -> set[str]:
+    """The endpoints that have no free slot."""
+    with _lock:
+        return {name for name in list(_sizes) if not _has_slot(name)}
+
+
 def pass_over() -> set[str]:
-    """The endpoints that have no free slot. Their promises are left to whoever frees one."""
+    """The endpoints that are closed(). Their promises are left to whoever frees a slot."""
     with _lock:
         found = {name for name in list(_sizes) if not _has_slot(name)}
         if found:

@@ -16,6 +16,7 @@ Delivery is at least once. The receiver recognises copies by NotifyTask.key.
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,11 +69,13 @@ def deliver_due(*, clock: Clock, new: bool = False, send: Send | None = None) ->
     while time.monotonic() < stop:
         now = clock()
         window = list(_due(now, taken, new=new)[:WINDOW])
-        endpoint, size = endpoints.acquire(dict.fromkeys(task.endpoint for task in window))
+        names = Counter(task.endpoint for task in window)
+        endpoint, size = endpoints.acquire(names)
         if not size:
             return tried
         tasks = [task for task in window if task.endpoint == endpoint][:size]
-        if len(tasks) < len(window) or len(window) == WINDOW:
+        others = names - Counter({endpoint: size})
+        if len(window) == WINDOW or others.keys() - endpoints.closed():
             nudges.nudge()  # another thread sends those of the rest that are new
         sent = _deliver(endpoint, tasks, now, clock, send or transports.send)
         tried += sent
