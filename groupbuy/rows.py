@@ -26,9 +26,7 @@ COLLISIONS = {1062, 1205, 1213}  # MySQL: duplicate key, lock wait timeout, dead
 # majority.
 LOST = {1047, 1053, 1927, 2006, 2013, 4031}
 TRIES = 5  # of a transaction that may be retried
-LATEST = (
-    8  # seconds after which no try begins: one may wait 5 s for a row, and a proxy ends at 15 s
-)
+LATEST = 8  # seconds after which no try begins: one waits up to 5 s for a row, a proxy 15 s
 RESTART = 3  # seconds that a transaction waits for its database to take connections again
 
 

@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-from groupbuy.settings import *  # noqa: F403
+from groupbuy.settings import *  # noqa: F403  these settings are those, and one more app
 from groupbuy.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.patient.Patient"]

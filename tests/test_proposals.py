@@ -484,7 +484,7 @@ def test_the_form_of_a_discount_waits_while_a_change_to_it_is_confirmed(operator
 
     def hold(**_signal: Any) -> None:
         confirming.set()
-        saved.wait(0.5)
+        saved.wait(0.5)  # in vain: the form waits for this transaction
 
     def save() -> int:
         assert confirming.wait(LATE)
