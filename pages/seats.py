@@ -26,11 +26,11 @@ class TeamRow:
     """An open team in a list."""
 
     code: str
-    name: str  # masked, of its earliest member
+    name: str  # masked, of its earliest member or of the inviter
     missing: int
     unpaid: int
     until: datetime
-    is_friend: bool  # the earliest member was in the team that the page is about
+    is_friend: bool  # this member was in the team that the page is about
 
     @property
     def letter(self) -> str:

@@ -207,23 +207,18 @@ def _seats(watched: Watched, own: Order | None) -> tuple[Seat, ...]:
 def _others(
     offer: LiveOffer | None, watched: Watched, code: str, user_id: str, now: datetime
 ) -> list[TeamRow]:
-    """Open teams to join instead: first the inviter's, then those of other members of this team."""
+    """Open teams to join instead: the inviter's, those of other members of this team, any."""
     if offer is None:
         return []
     inviter = watched.order_with(code)
     friends = {order.user_id for order in watched.orders}
-    teams = [
-        each
-        for each in market.open_teams(offer, now=now)
-        if each.team.pk != watched.team.pk and each.user_id != user_id
-    ]
-    teams.sort(
-        key=lambda each: (
-            inviter is None or each.user_id != inviter.user_id,
-            each.user_id not in friends,
-        )
-    )
-    return [row_of(each, is_friend=each.user_id in friends) for each in teams[:OTHERS]]
+    theirs = market.open_teams_of(inviter.user_id, offer, now=now) if inviter else []
+    shown = sorted(market.open_teams(offer, now=now), key=lambda each: each.user_id not in friends)
+    teams = {}
+    for each in (*theirs, *shown):
+        if each.team.pk != watched.team.pk and each.user_id != user_id:
+            teams.setdefault(each.team.pk, each)
+    return [row_of(each, is_friend=each.user_id in friends) for each in [*teams.values()][:OTHERS]]
 
 
 # In these states the page offers no other teams: the visitor can join, or has a seat in this one.

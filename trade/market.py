@@ -15,7 +15,7 @@ from activity.trial import TrialQuery, run_trial
 from groupbuy import switches
 from groupbuy.errors import ErrorCode
 from groupbuy.snapshots import Snapshot
-from trade import counts
+from trade import counts, watch
 from trade.models import Order, Team
 from trade.turns import live_seats
 
@@ -41,7 +41,7 @@ class TeamCard:
 
 
 class OpenTeam(NamedTuple):
-    """A team with a free seat, and its earliest live member."""
+    """A team with a free seat, and a member: the earliest live one, if not said otherwise."""
 
     team: Team
     user_id: str
@@ -88,6 +88,16 @@ def open_teams(offer: LiveOffer, *, now: datetime) -> list[OpenTeam]:
     return [each for each in pool if _is_open(each.team, now)]
 
 
+def open_teams_of(user_id: str, offer: LiveOffer, *, now: datetime) -> list[OpenTeam]:
+    """Joinable teams of the offer that this shopper is a member of, newest first."""
+    orders = _live_orders(offer.activity.pk, user_id).get()
+    return [
+        OpenTeam(order.team, user_id, order.code)
+        for order in reversed(orders)
+        if _is_of(order, offer) and _is_open(order.team, now)
+    ]
+
+
 def open_counts(channel_id: int) -> dict[tuple[int, str], int]:
     """How many teams of each activity and goods of the channel can be joined."""
     return _counts(channel_id).get()
@@ -130,9 +140,12 @@ def _own_teams(
     return [
         _card(order.team, user_id, now, order.out_trade_no)
         for order in orders.order_by("-pk")
-        if _is_open(order.team, now)
-        and (order.channel_id, order.goods_id) == (offer.channel_id, offer.goods_id)
+        if _is_of(order, offer) and _is_open(order.team, now)
     ]
+
+
+def _is_of(order: Order, offer: LiveOffer) -> bool:
+    return (order.channel_id, order.goods_id) == (offer.channel_id, offer.goods_id)
 
 
 def _is_open(team: Team, now: datetime) -> bool:
@@ -158,6 +171,12 @@ def _card(team: Team, user_id: str, now: datetime, out_trade_no: str | None = No
 def _pool(activity_id: int, channel_id: int, goods_id: str) -> Snapshot[list[OpenTeam]]:
     load = partial(_load_pool, activity_id, channel_id, goods_id)
     return Snapshot(load, bypass=switches.caches_off, share=LOAD_SHARE)
+
+
+@lru_cache(maxsize=1024)
+def _live_orders(activity_id: int, user_id: str) -> Snapshot[list[Order]]:
+    load = partial(watch.live_orders, activity_id=activity_id, user_id=user_id)
+    return Snapshot(load, bypass=switches.caches_off)
 
 
 @lru_cache(maxsize=1024)

@@ -31,7 +31,7 @@ from tests.pages.scenes import (
     team_at,
     wall,
 )
-from trade import watch
+from trade import market, watch
 from trade.expire import GRACE, end_overdue_teams
 from trade.market import mask
 from trade.models import Order
@@ -413,6 +413,25 @@ def test_an_old_link_leads_to_the_new_team_of_its_sender(look: Look) -> None:
         third,
     ]
     assert f"{first} from this team" not in to_the_inviter
+
+
+def test_an_old_link_leads_to_the_new_team_of_its_sender_among_very_many(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(market, "POOL", 2)
+    offer_at(NOW, take_limit=2)
+    old = team_at(NOW - 20 * MINUTE, NAMES[1], NAMES[2], paid=1)
+    end(old, NOW - 2 * MINUTE)
+    for name in (NAMES[3], NAMES[0]):
+        team_at(NOW - MINUTE, name, paid=1)
+    new = team_at(NOW - MINUTE, NAMES[1], out_trade_no="again")
+
+    page = look(Scene(f"/t/{code_of(old, NAMES[1])}", "", ""))
+
+    first, *others = re.findall(r"<small>(.*?) ·", page)
+    assert first == f"{mask(NAMES[1])} from this team"
+    assert sorted(others) == sorted([mask(NAMES[3]), mask(NAMES[0])])
+    assert f"/t/{code_of(new, NAMES[1])}" in page
 
 
 # --- Stored text ------------------------------------------------------------------------------
