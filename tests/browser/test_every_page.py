@@ -1,6 +1,7 @@
 """Every state in both languages: fits a phone and a desktop, accessible, and without an error."""
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -66,6 +67,17 @@ def test_long_words_fit_a_phone(name: str, phone: Callable[..., Page]) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         cut = page.evaluate(CUT_OFF, PHONE["width"])
         assert cut == []
+
+
+def test_the_highest_price_fits_its_tile_on_a_phone(phone: Callable[..., Page]) -> None:
+    at = OTHERS["wall"](timezone.now())
+    Sku.objects.update(original_price=Decimal("9999999999.99"))
+    page = phone()
+    page.goto(at.path)
+
+    assert "9,999,999,999.99" in page.inner_text(".wall s").replace("¥", "")
+    wide = "tiles => tiles.filter(tile => tile.scrollWidth > tile.clientWidth).length"
+    assert page.eval_on_selector_all(".wall a", wide) == 0
 
 
 @pytest.mark.parametrize(
