@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
 from activity.catalog import LiveOffer, Price
@@ -197,9 +197,10 @@ def _load_pool(activity_id: int, channel_id: int, goods_id: str) -> list[OpenTea
     for listing in (Team.Listing.PAID, Team.Listing.UNPAID):
         some = listed.filter(listing=listing).order_by("expires_at")[: POOL - len(teams)]
         teams |= {team.pk: team for team in some}
-    live = Order.objects.filter(team_id__in=teams, take_no__isnull=False).order_by("-pk")
-    # The earliest member comes last and wins.
-    members = {pk: member for pk, *member in live.values_list("team_id", "user_id", "code")}
+    live = Order.objects.filter(team_id__in=teams, seat_of__isnull=False)  # order_one_seat_per_team
+    earliest = [pk for _team, pk in live.values_list("team_id").annotate(Min("pk"))]
+    named = Order.objects.filter(pk__in=earliest).values_list("team_id", "user_id", "code")
+    members = {pk: member for pk, *member in named}
     return [OpenTeam(team, *members[pk]) for pk, team in teams.items() if pk in members]
 
 
