@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 from django.db import close_old_connections, connection, transaction
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from groupbuy import rows
 from tests.checks import broken_invariants
-from tests.factories import lock, make_activity, refund, settle
+from tests.factories import GOODS, lock, make_activity, refund, settle
 from trade.models import Order, Team
 
 pytestmark = [
     pytest.mark.skipif(connection.vendor != "mysql", reason="about MariaDB's connections"),
     pytest.mark.django_db(transaction=True),
 ]
+QUERY = {"userId": "b", "source": "s01", "channel": "c01", "goodsId": GOODS}
 
 
 @pytest.fixture
@@ -91,3 +93,35 @@ def test_a_connection_lost_in_the_middle_of_a_trade_costs_nothing(
     assert Order.objects.get().status == Order.Status[status]
     assert len(calls) > 1
     assert broken_invariants() == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("trade/orders/{order}", None),
+        ("trade/teams/{team}", None),
+        ("events", None),
+        ("index/query_group_buy_market_config", QUERY),
+    ],
+)
+def test_a_connection_lost_in_the_middle_of_a_read_costs_nothing(
+    path: str, body: dict[str, str] | None, mall: APIClient, kill: Callable[[], None]
+) -> None:
+    now = timezone.now()
+    make_activity(start_at=now)
+    order = lock("a", now=now)
+    reads = []
+
+    def lose_the_first(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if "trade_" in sql:
+            reads.append(sql)
+            if len(reads) == 1:
+                kill()
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(lose_the_first):
+        path = "/api/v1/gbm/" + path.format(order=order.out_trade_no, team=order.team_id)
+        answer = mall.post(path, body, format="json") if body else mall.get(path)
+
+    assert (answer.status_code, answer.json()["code"]) == (200, "0000")
+    assert len(reads) > 1

@@ -76,7 +76,7 @@ class IndexViewSet(viewsets.ViewSet):
     )
     def query(self, request: Request) -> Response:
         query = market_request.to_query(request.data)
-        market = read_market(query, now=timezone.now())
+        market = rows.retry(lambda: read_market(query, now=timezone.now()))
         return answer(market_response.to_representation(market))
 
 
