@@ -48,10 +48,11 @@ LOOK = 0.1  # seconds between two checks of the file size
 SECRETS = re.compile(
     r"gbm_[0-9a-f]{8}_[0-9a-f]+"  # API keys
     r"|whsec_[\w+/=]+"  # webhook secrets
+    r"|gbp_[!#-\[\]-~]{32,120}"  # page secrets, to the end of a JSON string
     r'|(?<=://)[^/@\s"\\]+@'  # the password in a URL
     r"|(?<=/out/)[\w:.=-]+"  # the token of a signed link to the pages
 )
-SIGNS = ("gbm_", "whsec_", "://", "/out/")  # only a text with one of these may hold a secret
+SIGNS = ("gbm_", "whsec_", "gbp_", "://", "/out/")  # without one of these no secret is in a text
 
 
 class EcsFormatter(logging.Formatter):

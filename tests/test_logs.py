@@ -247,11 +247,19 @@ def test_no_secret_gets_into_the_log(log: LogFile, settings: Any) -> None:
     caller.get(f"{API}/orders/{text}")
     caller.post(f"{API}/trial", {"userId": text, "source": "s01"}, format="json")
     logging.getLogger("x").error("%s mysql://user:pass1@host", channel.webhook_secret)
+    logging.getLogger("x").error("%s", channel.page_secret)
     error = ValueError(f"{text} redis://:pass1@host")
     logging.getLogger("x").error("failed", exc_info=error)
 
-    assert len(log.lines()) == 4
-    for secret in (text, text.rpartition("_")[2], channel.webhook_secret, "pass1", "cookie1"):
+    assert len(log.lines()) == 5
+    for secret in (
+        text,
+        text.rpartition("_")[2],
+        channel.webhook_secret,
+        channel.page_secret,
+        "pass1",
+        "cookie1",
+    ):
         assert secret not in log.text()
 
 
