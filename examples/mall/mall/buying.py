@@ -87,7 +87,7 @@ def reason(error: GroupBuyError) -> RefusedError:
     texts = {
         "E0003": _("Group buying is paused at the moment."),
         "E0004": _("The offer is not open to you yet."),
-        "E0005": _("Somebody took the last seat a moment ago."),
+        "E0005": _("A seat has just become free. Try again."),
         "E0006": _("This team is full."),
         "E0007": _("The offer is for invited customers."),
         "E0008": _("Somebody took the last seat a moment ago."),
