@@ -70,7 +70,7 @@ def _table(rounds: list[tuple[Delays, Delays]]) -> list[Row]:
         row(f"{name}, median / 11 ms", median, "ms", 11 / median, 1),
         row(f"{name}, p99 / 22 ms", well_p99, "ms", 22 / well_p99, 1),
         row(
-            "p99 delay with one mall hanging, relative to all healthy",
+            "p99 delay with one mall hanging; all healthy / one hanging",
             1000 * statistics.median(hanging for _well, hanging in p99),
             "ms",
             ratio,
