@@ -20,6 +20,7 @@ from tests.factories import (
     refund,
     settle,
 )
+from trade import watch
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.refund import Outcome, decide
 
@@ -84,6 +85,20 @@ def test_a_paid_order_leaves_a_forming_team() -> None:
     assert (team.locked_count, team.paid_count, team.status) == (1, 1, S.FORMING)
     assert NotifyTask.objects.get().key.endswith("-paid_unformed")
     assert broken_invariants() == {}
+
+
+def test_a_refund_that_waited_for_the_last_payment_is_closed_after_the_completion() -> None:
+    """It arrived a second before the payment, on another machine or in another thread."""
+    make_activity()
+    team = make_team("a", "b", "c", paid=2)
+    settle("c", now=NOW + timedelta(seconds=1))
+
+    refund("a", now=NOW)
+
+    order = Order.objects.get(user_id="a")
+    team.refresh_from_db()
+    assert order.closed_at == team.completed_at == NOW + timedelta(seconds=1)
+    assert watch.read(team.pk).paid_at_the_end == 3
 
 
 def test_a_formed_team_never_reopens_and_fails_with_its_last_member() -> None:

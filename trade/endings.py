@@ -43,7 +43,7 @@ def close_order(
     team.paid_count -= order.status == Order.Status.PAID
     order.status = Order.Status.CLOSED
     order.close_reason = reason
-    order.closed_at = now
+    order.closed_at = max(now, team.completed_at or now)  # it may have waited for the completion
     order.take_no = order.seat_of = order.hold_no = None
     rows.update(
         order,
