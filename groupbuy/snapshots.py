@@ -66,7 +66,7 @@ class Snapshot(Generic[T]):
     get() raises what load() raised: configuration past its age is never served.
 
     share: upper bound on the fraction of time spent in load(). A slow load makes the copy live
-    longer, and the old copy is served while the new one loads.
+    longer, and it is served for as long again while the new one loads.
     announced: changes of this data are published, so the copy stays valid while we are subscribed.
     """
 
@@ -89,7 +89,7 @@ class Snapshot(Generic[T]):
         if self._bypass():
             return self._load()
         now, copy = time.monotonic(), self._copy
-        if copy and (self._is_good(copy, now) or self._may_serve_old(copy)):
+        if copy and (self._is_good(copy, now) or self._may_serve_old(copy, now)):
             return cast(T, copy.open())
         with self._lock:
             copy = self._copy
@@ -105,8 +105,10 @@ class Snapshot(Generic[T]):
         fresh = copy.failure is None and now < copy.started_at + LONGEST
         return self._announced and fresh and now < _subscribed_until
 
-    def _may_serve_old(self, copy: _Copy) -> bool:
-        return self._share < 1 and copy.failure is None and self._lock.locked()
+    def _may_serve_old(self, copy: _Copy, now: float) -> bool:
+        """While a new one is loaded, and for one more lifetime at most."""
+        is_recent = now < 2 * copy.good_until - copy.started_at
+        return self._share < 1 and copy.failure is None and is_recent and self._lock.locked()
 
     def _renew(self) -> _Copy:
         started_at = time.monotonic()

@@ -298,6 +298,7 @@ def test_callers_that_wait_for_a_slow_load_get_its_result(
 def test_a_copy_with_a_small_share_is_served_old_while_it_loads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    now = time.monotonic() - 20  # the clock ends no later than that of the next test
     loads: list[int] = []
     loading, release = threading.Event(), threading.Event()
 
@@ -308,21 +309,50 @@ def test_a_copy_with_a_small_share_is_served_old_while_it_loads(
             assert release.wait(LATE)
         return len(loads)
 
-    monkeypatch.setattr(snapshots, "MAX_AGE", 0)
+    monkeypatch.setattr(snapshots, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(snapshots, "MAX_AGE", 1)
     snapshot = Snapshot(slow, share=0.01)
     assert snapshot.get() == 1
+    now += 1
 
     with ThreadPoolExecutor(1) as pool:
         renewed = pool.submit(snapshot.get)
         assert loading.wait(LATE)
         assert [snapshot.get() for _ in range(3)] == [1, 1, 1]
-        monkeypatch.setattr(snapshots, "MAX_AGE", 0.01)
-        time.sleep(0.1)
+        now += 0.1
         release.set()
         assert renewed.result() == 2
 
+    now += 9.8
     assert snapshot.get() == 2  # loading took 0.1 s, so the copy is kept for ten seconds
     assert len(loads) == 2
+
+
+def test_a_copy_of_yesterday_is_not_served_while_a_new_one_loads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    day = 24 * 60 * 60
+    now = time.monotonic() - day
+    loads: list[int] = []
+    met = threading.Barrier(2)
+
+    def slow() -> int:
+        loads.append(1)
+        if len(loads) > 1:
+            met.wait(LATE)
+        return len(loads)
+
+    monkeypatch.setattr(snapshots, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(snapshots, "MAX_AGE", 1)
+    snapshot = Snapshot(slow, share=0.01)
+    assert snapshot.get() == 1
+    now += day
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(snapshot.get) for _ in range(2)]
+        met.wait(LATE)
+
+    assert [answer.result() for answer in answers] == [2, 2]
 
 
 @pytest.mark.django_db
