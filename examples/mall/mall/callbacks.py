@@ -79,6 +79,11 @@ def _change(notification: Notification, now: datetime) -> None:
 def _let_go(order: Order, refund: TeamRefund, now: datetime) -> None:
     if refund.money_is_due:
         returning.owe_order(order, refund.type, now=now)
-    else:  # the seat is gone; the loop queries Alipay before it closes the order
-        waiting = Order.objects.filter(pk=order.pk, status=Order.Status.PAY_WAIT)
-        waiting.update(seat_gone=True, due_at=now, tries=0)
+    else:
+        mark_seat_gone(order, now=now)
+
+
+def mark_seat_gone(order: Order, *, now: datetime) -> None:
+    """Let the loop close an order that waits for its payment. It queries Alipay before."""
+    waiting = Order.objects.filter(pk=order.pk, status=Order.Status.PAY_WAIT)
+    waiting.update(seat_gone=True, due_at=now, tries=0)

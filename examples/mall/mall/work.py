@@ -54,8 +54,7 @@ def _step(order: Order, *, now: datetime) -> datetime | None:
     """Take an order's next step. Returns when the one after is due; None: after another event."""
     match order.status:
         case Status.CREATE:
-            returning.release(order)  # its request died, or got no answer from the platform
-            orders.take(orders.REFUSE, order, due_at=None, close_reason="not_placed")
+            _drop(order, now)
         case Status.PAY_WAIT:
             return _look_for_payment(order, now)
         case Status.PAY_SUCCESS if not order.in_team:
@@ -69,6 +68,14 @@ def _step(order: Order, *, now: datetime) -> datetime | None:
         case Status.CLOSE:
             payments.close_trade(order, now=now)
     return None
+
+
+def _drop(order: Order, now: datetime) -> None:
+    """Close an order whose request died, or got no answer from the platform."""
+    returning.release(order)
+    refused = orders.take(orders.REFUSE, order, due_at=None, close_reason="not_placed")
+    if order.in_team and not refused:  # the shopper tried again, and has just lost that seat
+        callbacks.mark_seat_gone(order, now=now)
 
 
 def _look_for_payment(order: Order, now: datetime) -> datetime | None:

@@ -1,12 +1,15 @@
 """The loop does what is due to each row, once, and an error in one row stays there."""
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
-from mall import alipay, orders, work
+from mall import alipay, buying, orders, work
 from mall.alipay import Trade
+from mall.buying import RefusedError
 from mall.models import Order
 from pretend_alipay.__main__ import Alipay
 from tests.conftest import Place, pay, run_loop
@@ -46,6 +49,34 @@ def test_an_error_in_one_row_does_not_stop_the_others(
     run_loop(timedelta(seconds=31))
     other.refresh_from_db()
     assert other.settled_at is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_pays_for_a_seat_that_the_loop_released_during_a_retry(
+    place: Place, platform: Platform
+) -> None:
+    """The shopper's second request takes the seat just before the loop drops the first one."""
+    platform.refusals["lock"] = "0001"
+    with pytest.raises(RefusedError):
+        place()
+    platform.refusals.clear()
+    now = timezone.now() + timedelta(seconds=31)
+
+    def retry() -> None:
+        pay_by = now + timedelta(minutes=5)
+        Order.objects.update(status=Status.PAY_WAIT, amount=Decimal("80.00"), pay_by=pay_by)
+        connection.close()
+
+    platform.during["refund"] = retry
+    work.work(now=now, clock=lambda: now)
+
+    order = Order.objects.get()
+    assert (order.status, order.seat_gone) == (Status.PAY_WAIT, True)
+    with pytest.raises(RefusedError, match="TOO_LATE"):
+        buying.pay_form(order, now=now)
+    work.work(now=now, clock=lambda: now)
+    order.refresh_from_db()
+    assert order.status == Status.CLOSE
 
 
 def test_a_settlement_is_tried_until_it_is_answered(
