@@ -106,17 +106,18 @@ def _go(
 
 def _cannot_open(view: OfferView) -> ProblemError:
     start = moment(view.offer.activity.start_at, view.now)
-    reasons: dict[OfferState | Bar, str] = {
+    reasons: dict[OfferState | Bar | None, str] = {
         OfferState.NOT_STARTED: _("Starts at %(moment)s") % {"moment": start},
         Bar.LIMIT: _("You have taken part as often as this offer allows."),
         Bar.NOT_INVITED: _("The shop offers this to customers it has invited."),
         Bar.SOLD_OUT: _("It has just been sold out."),
     }
+    why = view.bar if view.state is OfferState.MINE_FORMING else view.state
     back = links.offer(view.channel, view.offer.goods_id, activity_id=view.asked)
     return ProblemError(
         409,
         _("No team can be opened here now"),
-        reasons.get(view.state, _("The offer has ended, or you have a seat in a team already.")),
+        reasons.get(why, _("The offer has ended, or you have a seat in a team already.")),
         [Action(_("Back to the offer"), back)],
         view.channel,
     )

@@ -27,6 +27,7 @@ class OfferView:
     asked: int | None  # the activity that the visitor's link names
     price: Price
     state: OfferState | Bar
+    bar: Bar | None  # also where the visitor's own order decides the state
     own: Sequence[Order]  # the visitor's live orders in the activity
     teams: Sequence[TeamRow]
     more_teams: int
@@ -41,11 +42,10 @@ class OfferView:
     @property
     def may_open(self) -> bool:
         """May this visitor open a team, or another one?"""
-        activity = self.offer.activity
         return (
             self.state in (OfferState.OPEN, OfferState.MINE_DONE, OfferState.MINE_FORMING)
-            and activity.is_open(self.now)
-            and len(self.own) < activity.take_limit
+            and self.bar is None
+            and self.offer.activity.is_open(self.now)
         )
 
     def version(self) -> object:
@@ -103,6 +103,7 @@ def view_of(
         asked=asked,
         price=trial.price or Price(offer.original_price, offer.original_price),
         state=state,
+        bar=bar,
         own=own,
         teams=[row_of(each) for each in teams[:TEAMS]],
         more_teams=len(teams[TEAMS:]),

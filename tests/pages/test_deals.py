@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from django.core import signing
 
+from activity.models import Sku
 from groupbuy.models import Channel
 from tests import factories
 from tests.factories import GOODS, NOW
@@ -107,6 +108,34 @@ def test_an_offer_that_cannot_be_opened_says_why(name: str, words: str) -> None:
 
     response = browser(at.user_id).get(f"{OFFER}/buy/open")
 
+    assert (response.status_code, words in response.content.decode()) == (409, True)
+
+
+def _sell_out() -> None:
+    Sku.objects.update(sold_out=True)
+
+
+def _switch_off() -> None:
+    factories.set_switch("downgradeSwitch", "1")
+
+
+@pytest.mark.parametrize(
+    ("closes", "words"),
+    [(_sell_out, "sold out"), (_switch_off, "you have a seat in a team already")],
+)
+def test_a_member_opens_no_other_team_of_an_offer_that_is_closed(
+    closes: Callable[[], None], words: str
+) -> None:
+    offer_at(NOW, take_limit=2)
+    team_at(NOW - 2 * MINUTE, ME, NAMES[1], paid=1)
+    client = browser(ME)
+    assert "Open another team" in client.get(OFFER).content.decode()
+    assert client.get(f"{OFFER}/buy/open").status_code == 303
+
+    closes()
+
+    assert "Open another team" not in client.get(OFFER).content.decode()
+    response = client.get(f"{OFFER}/buy/open")
     assert (response.status_code, words in response.content.decode()) == (409, True)
 
 
