@@ -1,6 +1,6 @@
 """What the page of one team shows, to its members and to everybody else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +12,7 @@ from pages import offers
 from pages.seats import Seat, TeamRow, row_of
 from pages.states import Bar, Mine, Seen, TeamState, seen_state, team_state
 from trade import market, watch
-from trade.market import mask
+from trade.market import OpenTeam, mask
 from trade.models import Order, Team
 from trade.watch import Watched
 
@@ -140,7 +140,8 @@ def view_of(
         activity_id=team.activity_id,
         now=now,
     )
-    bar, discounted = _bar(channel, offer, user_id, own, now)
+    mine = _teams_of(user_id, offer, own)
+    bar, discounted = _bar(channel, offer, user_id, len(mine), now)
     state = team_state(team, own, bar, said_paid=said_paid, now=now)
     price = team.pay_price if discounted else team.original_price
     return TeamView(
@@ -158,7 +159,7 @@ def view_of(
         seats=_seats(watched, own),
         paid_people=watched.paid_at_the_end,
         ended_early=watched.ended_early,
-        others=[] if bar or state in STAYS else _others(offer, watched, code, user_id, now),
+        others=[] if bar or state in STAYS else _others(offer, watched, code, mine, now),
         now=now,
     )
 
@@ -167,22 +168,28 @@ def _bar(
     channel: KnownChannel,
     offer: LiveOffer | None,
     user_id: str,
-    own: Order | None,
+    taken: int,
     now: datetime,
 ) -> tuple[Bar | None, bool]:
-    """Why the visitor may not buy in a team, and whether the team price applies to the visitor.
-
-    A member's orders in other teams are not counted, as a member's poll reads this team only. A
-    member who opens another team beyond the limit is refused on the way to the mall. A former
-    member may have taken a seat elsewhere.
-    """
+    """Why the visitor may not buy in a team, and whether the team price applies to the visitor."""
     if offer is None:
         return Bar.WITHDRAWN, True
     trial = offers.try_offer(channel, offer, user_id, now)
-    taken = 1 if own and own.seat_of else 0
-    if user_id and not taken:
-        taken = len(watch.live_orders(activity_id=offer.activity.pk, user_id=user_id))
     return offers.bar_of(trial, offer, taken=taken), trial.discounted
+
+
+def _teams_of(user_id: str, offer: LiveOffer | None, own: Order | None) -> set[int]:
+    """The teams of the activity that the visitor has a seat in; of a member only this team.
+
+    A member's poll reads this team only. A member who opens another team beyond the limit is
+    refused on the way to the mall. A former member may have taken a seat elsewhere.
+    """
+    if own and own.seat_of:
+        return {own.team_id}
+    if offer is None or not user_id:
+        return set()
+    live = watch.live_orders(activity_id=offer.activity.pk, user_id=user_id)
+    return {order.team_id for order in live}
 
 
 def _inviter(watched: Watched, code: str) -> str:
@@ -205,18 +212,21 @@ def _seats(watched: Watched, own: Order | None) -> tuple[Seat, ...]:
 
 
 def _others(
-    offer: LiveOffer | None, watched: Watched, code: str, user_id: str, now: datetime
+    offer: LiveOffer | None, watched: Watched, code: str, mine: Collection[int], now: datetime
 ) -> list[TeamRow]:
-    """Open teams to join instead: the inviter's, those of other members of this team, any."""
+    """Open teams to join instead: the inviter's, those of other members of this team, any.
+
+    mine: the teams that the visitor has a seat in.
+    """
     if offer is None:
         return []
     inviter = watched.order_with(code)
     friends = {order.user_id for order in watched.orders}
     theirs = market.open_teams_of(inviter.user_id, offer, now=now) if inviter else []
     shown = sorted(market.open_teams(offer, now=now), key=lambda each: each.user_id not in friends)
-    teams = {}
+    teams: dict[int, OpenTeam] = {}
     for each in (*theirs, *shown):
-        if each.team.pk != watched.team.pk and each.user_id != user_id:
+        if each.team.pk not in {watched.team.pk, *mine}:
             teams.setdefault(each.team.pk, each)
     return [row_of(each, is_friend=each.user_id in friends) for each in [*teams.values()][:OTHERS]]
 
