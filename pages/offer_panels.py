@@ -73,15 +73,18 @@ def _mine_unpaid(view: OfferView) -> Panel:
 def _mine_overdue(view: OfferView) -> Panel:
     order = _first(view, Mine.LAPSED, Mine.COUNTING_UNPAID)
     end = moment(pay_until(order.team, order), view.now)
+    lead = _(
+        "If you paid before %(end)s it still counts when it arrives now. A payment that "
+        "comes too late goes back to you in full."
+    )
+    if order.pay_deadline < order.team.expires_at:  # others may take the seat from then on
+        lead = _(
+            "If you paid before %(end)s it still counts while a seat is free. Otherwise it "
+            "goes back to you in full."
+        )
     return Panel(
         _("Time is up, and your payment has not arrived"),
-        [
-            _(
-                "If you paid before %(end)s it still counts when it arrives now. A payment that "
-                "comes too late goes back to you in full."
-            )
-            % {"end": end}
-        ],
+        [lead % {"end": end}],
         Action(_("See my order"), links.order(order.code)),
         [Action(_("See the team"), links.team(order.code))],
         tone=Tone.WAIT,

@@ -15,7 +15,7 @@ from pages.panels import Action, Panel, Tone
 from pages.states import Mine, TeamState, pay_until
 from pages.teams import TeamView
 from pages.words import moment, money
-from trade.models import Order
+from trade.models import Order, RefundType
 from trade.progress import OrderEvent
 
 
@@ -153,19 +153,19 @@ def _sums(order: Order) -> list[tuple[str, str]]:
 
 def _history(view: TeamView, order: Order, history: Sequence[OrderEvent]) -> list[tuple[str, str]]:
     """The order's events and their times, oldest first."""
-    paid = order.paid_at is not None
     words: Mapping[str, str] = {
         "locked": _("Seat held"),
         "paid": _("Your payment arrived"),
         "team_complete": _("Team complete"),
         "closed": _closed(order),
         "team_success_delivered": _("The shop was told to send the goods"),
-        "team_refund_delivered": _("The shop was told to return your money")
-        if paid
-        else _("The shop was told that the seat is free"),
+        "team_refund_delivered": _("The shop was told to return your money"),
+        RefundType.UNPAID_UNLOCK: _("The shop was told that the seat is free"),
         "refund_confirmed": _("The shop confirmed your refund"),
     }
-    return [(moment(each.at, view.now), words[each.event]) for each in history]
+    return [
+        (moment(each.at, view.now), words.get(each.kind) or words[each.event]) for each in history
+    ]
 
 
 def _closed(order: Order) -> str:

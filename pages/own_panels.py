@@ -37,17 +37,22 @@ def _unpaid(view: TeamView) -> Panel:
 
 
 def _confirming(view: TeamView) -> Panel:
+    order = ways.own_order(view)
+    lead = _(
+        "This usually takes seconds, and you need not wait here. Your seat is held until "
+        "%(moment)s; a payment made by then counts even if it is confirmed later."
+    )
+    if order.pay_deadline < view.team.expires_at:  # others may take the seat from then on
+        lead = _(
+            "This usually takes seconds, and you need not wait here. Your seat is held until "
+            "%(moment)s. A payment made by then that is confirmed later counts while a seat "
+            "is free; otherwise it goes back to you in full."
+        )
     return Panel(
         _("Waiting for the shop to confirm your payment"),
-        [
-            _(
-                "This usually takes seconds, and you need not wait here. Your seat is held until "
-                "%(moment)s; a payment made by then counts even if it is confirmed later."
-            )
-            % {"moment": moment(pay_until(view.team, ways.own_order(view)), view.now)}
-        ],
-        Action(_("Look again"), f"{links.order(ways.own_order(view).code)}?paid=1"),
-        [Action(_("I have not paid yet"), links.order(ways.own_order(view).code))],
+        [lead % {"moment": moment(pay_until(view.team, order), view.now)}],
+        Action(_("Look again"), f"{links.order(order.code)}?paid=1"),
+        [Action(_("I have not paid yet"), links.order(order.code))],
         tone=Tone.WAIT,
         later=_(
             "This takes longer than usual. You may close this page: your payment counts as soon as "

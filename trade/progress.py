@@ -1,6 +1,6 @@
 """The state of a team or an order, for the mall that it belongs to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -27,6 +27,7 @@ class TeamProgress:
 class OrderEvent:
     event: str  # locked, paid, team_complete, closed, team_success_delivered, ...
     at: datetime
+    kind: str = ""  # RefundType of a team_refund_delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +61,24 @@ def _first(found: QuerySet[Row], error: ErrorCode) -> Row:
 
 def timeline(team: Team, order: Order) -> list[OrderEvent]:
     """The events of an order, oldest first."""
-    promises = _promises(team, order)
     moments = [
         ("locked", order.created_at),
         ("paid", order.settled_at),
         ("team_complete", None if order.closed_at else team.completed_at),
         ("closed", order.closed_at),
         ("refund_confirmed", order.refund_at),
-        *((f"{promise.event}_delivered", promise.delivered_at) for promise in promises),
     ]
     events = [OrderEvent(event, at) for event, at in moments if at is not None]
-    return sorted(events, key=lambda event: event.at)
+    return sorted([*events, *_deliveries(team, order)], key=lambda event: event.at)
 
 
-def _promises(team: Team, order: Order) -> Iterable[NotifyTask]:
-    """The notifications about the order, which may have been closed and then seated again."""
+def _deliveries(team: Team, order: Order) -> Iterator[OrderEvent]:
+    """Of the notifications about the order, which may have been closed and then seated again."""
     if order.status == Order.Status.LOCKED:
-        return []
-    keys = [NotifyTask.refund_key(order.pk, kind) for kind in RefundType]
+        return
+    keys = {NotifyTask.refund_key(order.pk, kind): kind.value for kind in RefundType}
     if order.status != Order.Status.CLOSED:
-        keys.append(NotifyTask.success_key(team.pk))
-    return NotifyTask.objects.filter(key__in=keys)
+        keys[NotifyTask.success_key(team.pk)] = ""
+    for promise in NotifyTask.objects.filter(key__in=keys):
+        if promise.delivered_at:
+            yield OrderEvent(f"{promise.event}_delivered", promise.delivered_at, keys[promise.key])

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from activity.models import Activity, Sku
+from groupbuy.errors import GroupBuyError
 from groupbuy.models import Channel
 from pages import start, views
 from tests import factories
@@ -34,7 +36,7 @@ from tests.pages.scenes import (
 from trade import market, watch
 from trade.expire import GRACE, end_overdue_teams
 from trade.market import mask
-from trade.models import Order
+from trade.models import NotifyTask, Order
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
 Look = Callable[..., str]
@@ -123,6 +125,50 @@ def test_an_order_shows_its_payment_and_its_events(look: Look) -> None:
         "Cancelled: your refund was ordered",
     ]
     assert f'value="t-{ME}"' in page
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_an_order_that_was_paid_after_its_hold_says_what_the_shop_was_told(
+    taken: bool, look: Look
+) -> None:
+    """The seat was free again when the payment arrived; if taken, somebody else has it."""
+    offer_at(NOW, hold_minutes=3, target_count=2)
+    team = team_at(NOW - 9 * MINUTE, NAMES[1], ME)
+    end(team, NOW - 6 * MINUTE)
+    NotifyTask.objects.update(delivered_at=NOW - 5 * MINUTE)
+    if taken:
+        for user_id in (NAMES[2], NAMES[3]):
+            factories.lock(user_id, now=NOW - 5 * MINUTE, team_id=str(team.pk))
+    paid_at = NOW - 7 * MINUTE
+    with suppress(GroupBuyError):
+        factories.settle(ME, now=NOW - 4 * MINUTE, paid_at=paid_at)
+
+    page = look(Scene(f"/t/{code_of(team, ME)}/order", ME, ""))
+
+    happened = re.findall(r"<li><time>[^<]+</time> ([^<]+)</li>", page)
+    late = "Your payment came too late: your refund was ordered"
+    assert happened == [
+        "Seat held",
+        "The shop was told that the seat is free",
+        "Your payment arrived",
+        *([late] if taken else []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hold_minutes", "words"),
+    [
+        (30, "; a payment made by then counts even if it is confirmed later."),
+        (3, "A payment made by then that is confirmed later counts while a seat is free;"),
+    ],
+)
+def test_a_payment_that_is_being_confirmed_is_promised_no_more_than_it_gets(
+    hold_minutes: int, words: str, look: Look
+) -> None:
+    offer_at(NOW, hold_minutes=hold_minutes)
+    team = team_at(NOW - 2 * MINUTE, ME)
+
+    assert words in look(Scene(f"/t/{code_of(team, ME)}/order?paid=1", ME, ""))
 
 
 @pytest.mark.parametrize("name", ["my_payment_blocked", "order_my_payment_blocked"])
@@ -292,12 +338,20 @@ def test_the_letter_of_goods_without_a_picture_is_one(look: Look) -> None:
     )  # of 《手写MyBatis》
 
 
-@pytest.mark.parametrize("name", ["offer_mine_overdue", "offer_mine_overdue_with_its_team"])
-def test_the_offer_of_an_overdue_seat_claims_no_complete_team(name: str, look: Look) -> None:
+@pytest.mark.parametrize(
+    ("name", "when"),
+    [
+        ("offer_mine_overdue", "while a seat is free"),
+        ("offer_mine_overdue_with_its_team", "when it arrives now"),
+    ],
+)
+def test_the_offer_of_an_overdue_seat_claims_no_complete_team(
+    name: str, when: str, look: Look
+) -> None:
     page = look(SCENES[name](NOW))
 
     assert "Time is up, and your payment has not arrived" in page
-    assert "If you paid before 11:59 it still counts" in page
+    assert f"If you paid before 11:59 it still counts {when}" in page
     assert "Your team is complete" not in page
 
 
@@ -395,7 +449,7 @@ def test_every_member_invites_by_a_link_of_their_own(look: Look) -> None:
 
 
 def test_an_old_link_leads_to_the_new_team_of_its_sender(look: Look) -> None:
-    offer_at(NOW, take_limit=2)
+    offer_at(NOW, take_limit=3)
     old = team_at(NOW - 20 * MINUTE, NAMES[1], NAMES[2], paid=1)
     end(old, NOW - 2 * MINUTE)
     soonest_first = (NAMES[3], NAMES[0], NAMES[2], NAMES[1])
@@ -413,6 +467,12 @@ def test_an_old_link_leads_to_the_new_team_of_its_sender(look: Look) -> None:
         third,
     ]
     assert f"{first} from this team" not in to_the_inviter
+
+    new = Order.objects.get(out_trade_no=f"again {NAMES[1]}").team_id
+    factories.lock(ME, now=NOW, team_id=str(new), out_trade_no="joined")
+    to_a_member = look(Scene(f"/t/{code_of(old, NAMES[1])}", ME, ""))
+    assert f"{first} from this team" not in to_a_member
+    assert f"{second} from this team" in to_a_member
 
 
 def test_an_old_link_leads_to_the_new_team_of_its_sender_among_very_many(
