@@ -157,14 +157,15 @@ def _call(method: str, content: Mapping[str, str], now: datetime) -> dict[str, A
         raise AlipayError(f"no answer from Alipay: {exc}") from exc
     answer = _read_answer(text, method)
     if answer.get("code") != DONE:
-        code = str(answer.get("sub_code", ""))
-        text = f"{answer.get('code')} {code} {answer.get('sub_msg') or answer.get('msg')}"
-        raise AlipayError(text, code)
+        raise AlipayError(_reason(answer), str(answer.get("sub_code", "")))
     return answer
 
 
 def _read_answer(text: str, method: str) -> dict[str, Any]:
-    """The answer's value; its signature is verified over the value's exact text."""
+    """The answer's value; its signature is verified over the value's exact text.
+
+    Alipay signs no refusal of its gateway, such as that of an unknown app id.
+    """
     name = f'"{method.replace(".", "_")}_response"'
     try:
         start = text.index(":", text.index(name)) + 1
@@ -173,11 +174,19 @@ def _read_answer(text: str, method: str) -> dict[str, Any]:
         signature = json.loads(text).get("sign", "")
     except ValueError as exc:
         raise AlipayError(f"an answer that is not readable: {text[:200]}") from exc
+    if not signature and isinstance(value, dict) and value.get("code") != DONE:
+        # No code: anybody may have written it, so it must not pass for a TRADE_NOT_EXIST.
+        raise AlipayError(f"unsigned: {_reason(value)}")
     if not rsa2.is_signed(text[start:end].encode(), signature, _public_key()):
         raise ForgedError("the answer's signature is not Alipay's")
     if not isinstance(value, dict):
         raise AlipayError("an answer that is not an object")
     return value
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    told = answer.get("sub_msg") or answer.get("msg")
+    return f"{answer.get('code')} {answer.get('sub_code', '')} {told}"
 
 
 def _signed(

@@ -20,6 +20,7 @@ from pretend_alipay.notices import FALSE, Knobs, Notices
 from pretend_alipay.trades import MOMENT, RefusedError, Trades, shanghai
 
 APP_ID, SELLER_ID = "9021000100000001", "2088100000000001"
+UNKNOWN_APP = "isv.invalid-app-id"
 PAGE = """<!doctype html><html lang="zh-hans"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>支付宝（模拟）</title>
@@ -105,15 +106,17 @@ class _Handler(BaseHTTPRequestHandler):
         except (KeyError, ValueError, InvalidOperation) as exc:
             answer = {"code": "40002", "msg": "Invalid Arguments", "sub_msg": repr(exc)}
         text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
-        name, sign = method.replace(".", "_"), rsa2.sign(text.encode(), self.server.key)
-        self._answer(200, f'{{"{name}_response":{text},"sign":"{sign}"}}', "application/json")
+        body = f'"{method.replace(".", "_")}_response":{text}'
+        if answer.get("sub_code") != UNKNOWN_APP:  # Alipay has no key to sign that for
+            body += f',"sign":"{rsa2.sign(text.encode(), self.server.key)}"'
+        self._answer(200, f"{{{body}}}", "application/json")
 
     def _require_signed(self, fields: dict[str, str]) -> None:
         content = rsa2.request_content(fields)
+        if fields.get("app_id") != APP_ID:
+            raise RefusedError(UNKNOWN_APP, "无效的AppID参数")
         if not rsa2.is_signed(content, fields.get("sign", ""), self.server.app_key):
             raise RefusedError("isv.invalid-signature", "验签出错")
-        if fields.get("app_id") != APP_ID:
-            raise RefusedError("isv.invalid-app-id", "无效的AppID参数")
 
     def _call(self, method: str, wanted: dict[str, str]) -> dict[str, str]:
         trades = self.server.trades

@@ -1,5 +1,6 @@
 """Alipay's protocol: what is signed, what verifies, and how its answers are read."""
 
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
@@ -111,6 +112,23 @@ def test_an_answer_signed_with_another_key_is_forged(
         alipay.query(order.number, now=timezone.now())
 
 
+@pytest.mark.parametrize("sub_code", ["isv.invalid-app-id", "ACQ.TRADE_NOT_EXIST"])
+def test_an_unsigned_refusal_is_an_error_without_a_code(
+    sub_code: str, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody but Alipay may say that a trade does not exist: its order would be closed."""
+    order = place()
+    refusal = {"code": "40002", "sub_code": sub_code, "sub_msg": "told"}
+    answer = requests.Response()
+    answer.status_code = 200
+    answer._content = json.dumps({"alipay_trade_query_response": refusal}).encode()
+    monkeypatch.setattr(requests, "post", lambda *_args, **_options: answer)
+
+    with pytest.raises(AlipayError, match=f"unsigned: 40002 {sub_code} told") as caught:
+        alipay.query(order.number, now=timezone.now())
+    assert caught.value.code == ""
+
+
 def test_an_unreachable_alipay_is_an_error(gateway: Alipay, settings: Any) -> None:
     settings.ALIPAY_GATEWAY = "http://127.0.0.1:1/gateway.do"
     with pytest.raises(AlipayError, match="no answer"):
@@ -194,9 +212,17 @@ def test_the_self_test_names_the_wrong_key(
         selftest()
 
 
+def test_the_self_test_names_a_wrong_app(gateway: Alipay, settings: Any) -> None:
+    settings.ALIPAY_APP_ID = "1"
+    with pytest.raises(CommandError, match=r"unsigned: \S+ isv\.invalid-app-id"):
+        selftest()
+
+
 def test_the_pretend_alipay_refuses_unsigned_and_unknown(gateway: Alipay) -> None:
-    answer = requests.post(f"{gateway.url}/gateway.do", data={"method": "m"}, timeout=5)
-    assert "isv.invalid-signature" in answer.text
+    for app_id, code in (("1", "isv.invalid-app-id"), (APP_ID, "isv.invalid-signature")):
+        fields = {"method": "m", "app_id": app_id}
+        answer = requests.post(f"{gateway.url}/gateway.do", data=fields, timeout=5)
+        assert code in answer.text
     assert requests.get(f"{gateway.url}/pay/1", timeout=5).status_code == 404
     wrong = requests.post(f"{gateway.url}/knobs", data={"falsify": "x"}, timeout=5)
     assert wrong.status_code == 400

@@ -55,7 +55,9 @@ def test_nobody_sees_the_order_of_somebody_else(browser: Client, place: Place) -
 
 def test_back_from_alipay_without_a_session(visitor: Client, place: Place, gateway: Alipay) -> None:
     order = place()
-    assert "We are waiting for Alipay" in text(visitor, "/paid", out_trade_no=order.number)
+    page = text(visitor, "/paid", out_trade_no=order.number)
+    reload = '<noscript><meta http-equiv="refresh" content="15"></noscript>'
+    assert ("We are waiting for Alipay" in page, reload in page) == (True, True)
     state = {"out_trade_no": order.number}
     assert visitor.get("/paid/state", state).json() == {"state": "waiting"}
     pay(gateway, order)
@@ -121,6 +123,8 @@ def test_an_order_page_is_reloaded_after_a_final_refusal(
 
     assert browser.get(f"{path}/state").json()["state"] != before
     assert "Your payment came too late for the seat." in text(browser, path)
+    Order.objects.update(settle_code="E0105")  # the channel is blacklisted
+    assert "Your payment could not be accepted." in text(browser, path)
 
 
 def test_the_time_left_is_counted_by_the_servers_clock(browser: Client, place: Place) -> None:

@@ -65,15 +65,20 @@ def test_the_demos_pictures_follow_the_platforms_address(
 
 
 def test_a_shoppers_own_team_leads_to_the_order(
-    browser: Client, goods: Goods, platform: Platform
+    browser: Client, goods: Goods, platform: Platform, place: Place
 ) -> None:
     page = text(browser, "/goods/9890001")
     assert ("2 more needed" in page, ">Join</a>" in page, "Your team" in page) \
         == (True, True, False)  # fmt: skip
-    platform.team = {"outTradeNo": "7", "lockCount": 2}
-    page = text(browser, "/goods/9890001")
-    assert ("1 more needed" in page, ">Join</a>" in page) == (True, False)
-    assert '<a class="small" href="/orders/7">Your order</a>' in page
+    number = place().number
+    for told, link in (
+        (number, f'href="/orders/{number}">Your order</a>'),
+        ("a/1", 'href="/go/offer/9890001">Your team</a>'),  # placed by another system
+    ):
+        platform.team = {"outTradeNo": told, "lockCount": 2}
+        page = text(browser, "/goods/9890001")
+        assert ("1 more needed" in page, ">Join</a>" in page) == (True, False)
+        assert f'<a class="small" {link}' in page
 
 
 def test_goods_are_sold_alone_while_the_platform_is_down(

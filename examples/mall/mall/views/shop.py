@@ -45,11 +45,16 @@ def goods_page(request: HttpRequest, goods_id: str) -> HttpResponse:
     shopper = login.shopper_of(request)
     offer, responds = _offer(goods, shopper)
     teams = offer.team_list if offer else ()
+    numbers = [each.out_trade_no for each in teams if each.out_trade_no]
     context = {
         "goods": goods,
         "offer": offer,
         "responds": responds,
         "teams": [(each, each.target_count - each.lock_count) for each in teams],
+        # The platform may know an order of this shopper that another system has placed.
+        "ours": Order.objects.filter(shopper=shopper, number__in=numbers).values_list(
+            "number", flat=True
+        ),
     }
     return render(request, "goods.html", context)
 
