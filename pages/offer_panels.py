@@ -95,15 +95,17 @@ def _mine_forming(view: OfferView) -> Panel:
     order = _first(view, Mine.FORMING, Mine.COUNTING)
     missing = order.team.target_count - order.team.paid_count
     again = [_open_team(view, _("Open another team"))] if view.may_open else []
+    see = Action(_("See the team"), links.team(order.code))
+    lead = _("Your team has time until %(moment)s. Invite friends by its link.")
+    ways = [Action(_("Invite"), links.team(order.code), shares=True), see, *again]
+    if view.bar in (Bar.WITHDRAWN, Bar.SOLD_OUT):
+        lead, ways = _("Your team has time until %(moment)s, but nobody can join any more."), [see]
     return Panel(
         ngettext("You are in: %(n)d payment to go", "You are in: %(n)d payments to go", missing)
         % {"n": missing},
-        [
-            _("Your team has time until %(moment)s. Invite friends by its link.")
-            % {"moment": moment(order.team.expires_at, view.now)}
-        ],
-        Action(_("Invite"), links.team(order.code), shares=True),
-        [Action(_("See the team"), links.team(order.code)), *again],
+        [lead % {"moment": moment(order.team.expires_at, view.now)}],
+        ways[0],
+        ways[1:],
         until=order.team.expires_at,
         until_label=_("Time left"),
         tone=Tone.GOOD,
@@ -172,9 +174,12 @@ def _ended(view: OfferView) -> Panel:
         if over
         else _("This offer is over")
     )
+    lead = _("No more teams are opened. A team that is still open can be joined by its link.")
+    if view.bar is Bar.WITHDRAWN:
+        lead = _("The shop has withdrawn it; nobody can join any more.")
     return Panel(
         headline,
-        [_("No more teams are opened. A team that is still open can be joined by its link.")],
+        [lead],
         _alone(view),
         [Action(_("Other offers"), links.wall(view.channel))],
         tone=Tone.OVER,

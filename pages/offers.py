@@ -28,7 +28,7 @@ class OfferView:
     price: Price
     state: OfferState | Bar
     bar: Bar | None  # also where the visitor's own order decides the state
-    own: Sequence[Order]  # the visitor's live orders in the activity
+    own: Sequence[Order]  # the visitor's live orders of this offer
     teams: Sequence[TeamRow]
     more_teams: int
     statistic: Statistic
@@ -91,8 +91,9 @@ def view_of(
     now: datetime,
 ) -> OfferView:
     """The offer as this visitor sees it, given the visitor's trial; asked as in OfferView."""
-    own = watch.live_orders(activity_id=offer.activity.pk, user_id=user_id) if user_id else []
-    bar = bar_of(trial, offer, taken=len(own))
+    taken = watch.live_orders(activity_id=offer.activity.pk, user_id=user_id) if user_id else []
+    bar = bar_of(trial, offer, taken=len(taken))
+    own = [order for order in taken if market.is_of(order, offer)]
     mine = [my_state(order.team, order, now=now) for order in own]
     state = offer_state(offer.activity, bar, mine, now=now)
     teams = _joinable(offer, own, state, now)

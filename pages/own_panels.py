@@ -63,6 +63,12 @@ def _confirming(view: TeamView) -> Panel:
 
 def _forming(view: TeamView) -> Panel:
     headline = ways.missing(view)
+    lead = [_("You have paid and are in."), ways.until_full(view)]
+    invite = [Action(_("Invite"), links.team(ways.own_order(view).code), shares=True)]
+    if view.missing and not view.takes_more:
+        lead.insert(1, _("Nobody can join any more: the shop has withdrawn the offer or sold out."))
+        invite = []
+    main, *also = [*invite, ways.my_order(view)]
     if view.missing == 0:
         headline = ngettext(
             "All seats are taken, %(n)d still to be paid",
@@ -71,9 +77,9 @@ def _forming(view: TeamView) -> Panel:
         ) % {"n": view.unpaid}
     return Panel(
         headline,
-        [_("You have paid and are in."), ways.until_full(view)],
-        Action(_("Invite"), links.team(ways.own_order(view).code), shares=True),
-        [ways.my_order(view)],
+        lead,
+        main,
+        also,
         until=view.team.expires_at,
         until_label=_("Time left"),
         tone=Tone.GOOD,

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from pages import links, ways
 from pages.drawing import Banner, Goods, Poster, draw
 from pages.offers import OfferView
-from pages.states import Bar, Seen, seen_state
+from pages.states import Bar, OfferState, Seen, seen_state
 from pages.teams import TeamView
 from pages.words import dated, money
 
@@ -42,7 +42,7 @@ def version(picture: Poster | Banner) -> str:
 
 
 def poster(request: HttpRequest, view: TeamView) -> Poster:
-    goods, inviting = _of_team(view), _is_open(view) and bool(view.inviter)
+    goods, inviting = _of_team(view), is_open(view) and bool(view.inviter)
     return Poster(
         goods=goods,
         inviter=view.inviter if inviting else "",
@@ -65,7 +65,7 @@ def team_banner(view: TeamView) -> Banner:
 
 def offer_banner(view: OfferView) -> Banner:
     alone = money(view.price.original)
-    plain = view.state in (Bar.HIDDEN, Bar.NOT_INVITED) or not view.price.deduction
+    plain = not sells_together(view)
     return Banner(
         Goods(
             shop=view.channel.name,
@@ -80,6 +80,12 @@ def offer_banner(view: OfferView) -> Banner:
     )
 
 
+def sells_together(view: OfferView) -> bool:
+    """Has a stranger reason to come for the team price?"""
+    over = (Bar.HIDDEN, Bar.NOT_INVITED, Bar.SOLD_OUT, OfferState.ENDED)
+    return view.state not in over and view.price.deduction > 0
+
+
 def _of_team(view: TeamView) -> Goods:
     alone, pay = money(view.team.original_price), money(view.team.pay_price)
     is_hidden = view.bar is Bar.HIDDEN
@@ -91,11 +97,11 @@ def _of_team(view: TeamView) -> Goods:
         alone="" if is_hidden or pay == alone else alone,
         people="" if is_hidden else _people(view.team.target_count),
         standing="" if is_hidden else _standing(view),
-        until=_until(dated(view.team.expires_at)) if _is_open(view) else "",
+        until=_until(dated(view.team.expires_at)) if is_open(view) else "",
     )
 
 
-def _is_open(view: TeamView) -> bool:
+def is_open(view: TeamView) -> bool:
     """May somebody join, now or when a seat comes free?"""
     barred = view.bar in (Bar.HIDDEN, Bar.WITHDRAWN, Bar.SOLD_OUT)
     return not barred and seen_state(view.team, now=view.now) in OPEN

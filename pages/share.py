@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from pages import links, posters
 from pages.drawing import Banner
 from pages.offers import OfferView
-from pages.states import Bar, Seen, seen_state
+from pages.states import Bar
 from pages.teams import TeamView
 from pages.words import moment, money
 
@@ -35,7 +35,7 @@ def offer_card(request: HttpRequest, view: OfferView) -> Card:
     banner = links.offer_banner(view.channel, goods_id, language, activity_id=asked)
     image = _image(request, banner, posters.offer_banner(view))
     alone = money(view.price.original)
-    if view.state in (Bar.HIDDEN, Bar.NOT_INVITED) or not view.price.deduction:
+    if not posters.sells_together(view):
         return Card(view.offer.goods_name, alone, url, image)
     people = view.offer.activity.target_count
     title = ngettext(
@@ -64,7 +64,9 @@ def team_card(request: HttpRequest, view: TeamView) -> Card:
         "pay": money(view.team.pay_price),
         "alone": money(view.team.original_price),
     }
-    if seen_state(view.team, now=view.now) is not Seen.JOINABLE:
+    if view.team.pay_price == view.team.original_price:
+        title = ngettext("team of %(n)s", "team of %(n)s", people) % {"n": people}
+    if not posters.is_open(view) or not view.missing:
         return Card(title, view.goods_name, url, image)
     missing = ngettext("%(n)d missing", "%(n)d missing", view.missing) % {"n": view.missing}
     end = _("until %(end)s") % {"end": moment(view.team.expires_at, view.now)}

@@ -103,7 +103,7 @@ def offer_state(
     if bar is Bar.WITHDRAWN or not activity.is_open(now):
         return OfferState.ENDED
     if bar is Bar.LIMIT:
-        return OfferState.MINE_DONE if activity.take_limit == 1 else Bar.LIMIT
+        return OfferState.MINE_DONE if own and activity.take_limit == 1 else Bar.LIMIT
     return OfferState.MINE_DONE if own else OfferState.OPEN
 
 

@@ -59,6 +59,8 @@ def offer(request: HttpRequest, source: str, channel: str, goods_id: str) -> Htt
 @page
 def calendar(request: HttpRequest, source: str, channel: str, goods_id: str) -> HttpResponse:
     view = offer_asked(request, source, channel, goods_id)
+    if not view.is_shown:
+        raise problems.no_such_offer(view.channel)
     url = request.build_absolute_uri(links.offer(view.channel, goods_id, activity_id=view.asked))
     response = HttpResponse(share.reminder(view, url), content_type="text/calendar; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="reminder.ics"'

@@ -43,7 +43,8 @@ def ways_on(view: TeamView) -> list[Action]:
     """Actions that lead on; the first is always possible."""
     opened = [open_team(view)] if view.may_open else []
     offer = [] if view.may_open else [Action(_("Other offers"), links.wall(view.channel))]
-    return [*opened, *offer, alone(view)]
+    is_sold_out = view.offer is not None and view.offer.sold_out
+    return [*opened, *offer, *([] if is_sold_out else [alone(view)])]
 
 
 def open_team(view: TeamView, label: str = "") -> Action:

@@ -94,8 +94,13 @@ def open_teams_of(user_id: str, offer: LiveOffer, *, now: datetime) -> list[Open
     return [
         OpenTeam(order.team, user_id, order.code)
         for order in reversed(orders)
-        if _is_of(order, offer) and _is_open(order.team, now)
+        if is_of(order, offer) and _is_open(order.team, now)
     ]
+
+
+def is_of(order: Order, offer: LiveOffer) -> bool:
+    """An activity may offer several goods, on several channels."""
+    return (order.channel_id, order.goods_id) == (offer.channel_id, offer.goods_id)
 
 
 def open_counts(channel_id: int) -> dict[tuple[int, str], int]:
@@ -140,12 +145,8 @@ def _own_teams(
     return [
         _card(order.team, user_id, now, order.out_trade_no)
         for order in orders.order_by("-pk")
-        if _is_of(order, offer) and _is_open(order.team, now)
+        if is_of(order, offer) and _is_open(order.team, now)
     ]
-
-
-def _is_of(order: Order, offer: LiveOffer) -> bool:
-    return (order.channel_id, order.goods_id) == (offer.channel_id, offer.goods_id)
 
 
 def _is_open(team: Team, now: datetime) -> bool:

@@ -134,7 +134,8 @@ def test_a_member_opens_no_other_team_of_an_offer_that_is_closed(
 
     closes()
 
-    assert "Open another team" not in client.get(OFFER).content.decode()
+    page = client.get(OFFER).content.decode()
+    assert "Open another team" not in page
     response = client.get(f"{OFFER}/buy/open")
     assert (response.status_code, words in response.content.decode()) == (409, True)
 

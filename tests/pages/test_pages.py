@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
+from django.db.models import F
 from django.test import Client
 
-from activity.models import Activity, Sku
+from activity.models import Activity, Offer, Sku
 from groupbuy.errors import GroupBuyError
 from groupbuy.models import Channel
 from pages import start, views
@@ -36,7 +37,7 @@ from tests.pages.scenes import (
 from trade import market, watch
 from trade.expire import GRACE, end_overdue_teams
 from trade.market import mask
-from trade.models import NotifyTask, Order
+from trade.models import NotifyTask, Order, Team
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_now")]
 Look = Callable[..., str]
@@ -312,6 +313,81 @@ def test_the_rules_name_how_long_a_seat_is_held(hold: int, words: str, look: Loo
 
     for path in (OFFER, f"/t/{code_of(team, NAMES[1])}"):
         assert words in html.unescape(look(Scene(path, "", "")))
+
+
+@pytest.mark.parametrize(("take_limit", "state"), [(2, "OPEN"), (1, "LIMIT")])
+def test_an_order_of_other_goods_is_not_shown_as_one_of_this_offer(
+    take_limit: int, state: str, look: Look
+) -> None:
+    offer = offer_at(NOW, take_limit=take_limit).offers.get()
+    other = Sku.objects.create(goods_id="9890002", name="Another book", original_price=60)
+    Offer.objects.create(activity=offer.activity, channel=offer.channel, sku=other)
+    team = team_at(NOW - 2 * MINUTE, ME)
+
+    page = look(Scene("/o/s01/c01/9890002", ME, ""))
+
+    assert f'data-state="{state}"' in page
+    assert code_of(team, ME) not in page
+
+
+@pytest.mark.parametrize("closes", ["pause", "sell out"])
+def test_members_of_a_team_that_nobody_can_join_are_not_told_to_invite(
+    closes: str, look: Look
+) -> None:
+    at = SCENES["my_team_forming"](NOW)
+    for path in (at.path, OFFER):
+        assert "data-share" in look(Scene(path, ME, ""))
+
+    if closes == "pause":
+        Activity.objects.update(status=Activity.Status.PAUSED)
+    else:
+        Sku.objects.update(sold_out=True)
+
+    for path in (at.path, OFFER):
+        page = look(Scene(path, ME, ""))
+        assert "data-share" not in page
+        assert "obody can join any more" in page
+
+
+def test_a_withdrawn_offer_does_not_say_that_its_teams_can_be_joined(look: Look) -> None:
+    page = look(SCENES["offer_abandoned"](NOW))
+
+    assert "can be joined" not in page
+    assert "The shop has withdrawn it; nobody can join any more." in page
+
+
+@pytest.mark.parametrize("name", ["team_complete", "team_failed", "my_team_failed"])
+def test_goods_that_are_sold_out_are_not_sold_alone(name: str, look: Look) -> None:
+    at = SCENES[name](NOW)
+    assert "/buy/alone" in look(at)
+
+    Sku.objects.update(sold_out=True)
+
+    assert "/buy/alone" not in look(at)
+
+
+@pytest.mark.parametrize(
+    "name", ["team_sold_out", "team_withdrawn", "offer_abandoned", "offer_ended", "offer_sold_out"]
+)
+def test_a_card_promises_no_place_that_nobody_can_take(name: str, look: Look) -> None:
+    page = look(SCENES[name](NOW))
+
+    card = f"{og(page, 'title')} {og(page, 'description')}"
+    assert "missing" not in card
+    assert "ntil" not in card
+
+
+def test_a_card_of_a_team_without_a_discount_compares_no_prices(look: Look) -> None:
+    at = SCENES["team_joinable"](NOW)
+    Team.objects.update(pay_price=F("original_price"))
+
+    assert og(look(at), "title") == "team of 3, 1 missing"
+
+
+def test_the_reminder_of_a_hidden_offer_is_not_found() -> None:
+    at = SCENES["offer_hidden"](NOW)
+
+    assert browser(at.user_id).get(f"{OFFER}/reminder.ics").status_code == 404
 
 
 @pytest.mark.parametrize("name", ["offer_hidden", "offer_switched_off", "team_hidden"])
