@@ -328,6 +328,21 @@ def test_a_copy_with_a_small_share_is_served_old_while_it_loads(
     assert len(loads) == 2
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.1, 1), (1, 2)])
+def test_a_change_of_configuration_leaves_statistics_alone(
+    share: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[int] = []
+    snapshot = Snapshot(lambda: loads.append(1), share=share)
+    monkeypatch.setattr(snapshots, "MAX_AGE", 60)
+    snapshot.get()
+
+    snapshots.invalidate()
+    snapshot.get()
+
+    assert len(loads) == count
+
+
 def test_a_copy_of_yesterday_is_not_served_while_a_new_one_loads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
