@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
@@ -33,18 +34,31 @@ def forget_old(now: datetime) -> None:
     GoodsFile.objects.filter(uploaded_at__lte=now - KEPT).delete()
 
 
-def apply(file: GoodsFile, *, user: Any, reason: str) -> Plan:
-    """Plan the file again, on the present rows, and write it.
+def digest(made: Plan) -> str:
+    """Equal for plans that write the same."""
+    goods = [
+        (each.sku.goods_id, [(name, before, after) for name, _label, before, after in each.values])
+        for each in made.changes
+    ]
+    offers = [(each.sku.goods_id, each.channel_id, each.activity_id) for each in made.offers]
+    return sha256(repr((goods, offers)).encode()).hexdigest()[:16]
 
-    Raises ValidationError, with the code "reason" if a price that shoppers see changes without one.
+
+def apply(file: GoodsFile, *, user: Any, reason: str, seen: str) -> Plan:
+    """Plan the file again, on the present rows, and write it. seen: the digest of the shown plan.
+
+    Raises ValidationError; its code is "again" if the plan has to be shown again: it has changed,
+    or a price that shoppers see changes without a reason.
     """
     try:
         with transaction.atomic(durable=True):
             made = plan(bytes(file.content))
             if made.faults:
                 raise ValidationError(_("The file has faults: nothing was written."))
+            if digest(made) != seen:
+                raise ValidationError(_("The goods have changed: look at the file again."), "again")
             if made.needs_reason and not reason:
-                raise ValidationError(_("Say why prices of goods on sale change."), "reason")
+                raise ValidationError(_("Say why prices of goods on sale change."), "again")
             _write(made)
             LogEntry.objects.bulk_create(_log(made, user, reason), batch_size=PIECE)
             file.delete()

@@ -82,12 +82,13 @@ class ImportsGoods:
         try:
             if request.method == "POST":
                 reason = request.POST.get("reason", "").strip()[:200]
-                done = goods_import.apply(file, user=request.user, reason=reason)
+                seen = request.POST.get("seen", "")
+                done = goods_import.apply(file, user=request.user, reason=reason, seen=seen)
                 return self._report(request, done)
             plan = goods_file.plan(bytes(file.content))
         except ValidationError as exc:
             self.message_user(request, f"{file.name}: {exc.messages[0]}", "error")  # type: ignore[attr-defined]
-            if getattr(exc, "code", "") == "reason":
+            if getattr(exc, "code", "") == "again":
                 return redirect(request.path)
             return redirect("admin:activity_sku_upload")
         context = self.admin_site.each_context(request) | _preview(plan) | {"file": file}
@@ -105,6 +106,7 @@ def _preview(plan: Plan) -> dict[str, Any]:
     return {
         "title": _("Import goods and offers"),
         "plan": plan,
+        "seen": goods_import.digest(plan),
         "changes": plan.changes[:SHOWN],
         "more": max(0, len(plan.changes) - SHOWN),
         "offers": plan.offers[:SHOWN],

@@ -1,5 +1,6 @@
 """Goods and offers from a file: looked at first, all or nothing, twice changes nothing."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -63,6 +64,31 @@ def goods() -> list[tuple[Any, ...]]:
     )  # fmt: skip
 
 
+def press(operator: Client, url: str, reason: str = "") -> str:
+    """Press *Import* on the page of the file; return the page that follows."""
+    [seen] = re.findall(r'name="seen" value="(\w+)"', operator.get(url).content.decode())
+    fields = {"import": "1", "reason": reason, "seen": seen}
+    return operator.post(url, fields, follow=True).content.decode()
+
+
+def test_what_another_operator_changed_meanwhile_is_shown_before_it_is_overwritten(
+    operator: Client,
+) -> None:
+    Sku.objects.create(goods_id="x", name="tea", original_price=12)
+    url = upload(operator, csv_of("x,tea,12,,,,,", "y,cup,30,,,,,"))
+    [seen] = re.findall(r'name="seen" value="(\w+)"', operator.get(url).content.decode())
+    Sku.objects.update(original_price=15)
+    before = goods()
+
+    page = operator.post(url, {"import": "1", "seen": seen}, follow=True).content.decode()
+
+    assert "The goods have changed: look at the file again." in page
+    assert "original price: 15.00 → 12" in page
+    assert goods() == before
+    press(operator, url)
+    assert [row[2] for row in goods()] == [Decimal(12), Decimal(30)]
+
+
 def test_goods_and_offers_are_shown_and_then_written(operator: Client) -> None:
     make_activity(1, goods_id="old")
     content = csv_of(
@@ -78,7 +104,7 @@ def test_goods_and_offers_are_shown_and_then_written(operator: Client) -> None:
     assert "original price: 100.00 → 120.5" in page
     assert goods() == before
     assert Offer.objects.count() == 1
-    done = operator.post(url, {"import": "1", "reason": "rain"}, follow=True).content.decode()
+    done = press(operator, url, reason="rain")
     assert "Imported: 2 new goods, 1 changed, 2 offers added." in done
     assert goods() == [
         ("new", "tea", Decimal("29.90"), Decimal(4)),
@@ -98,14 +124,14 @@ def test_goods_and_offers_are_shown_and_then_written(operator: Client) -> None:
 def test_a_price_on_sale_asks_why(operator: Client) -> None:
     make_activity(1, goods_id="old")
     url = upload(operator, csv_of("old,,120.5,,,,,"))
-    page = operator.post(url, {"import": "1", "reason": " "}, follow=True).content.decode()
+    page = press(operator, url, reason=" ")
 
     assert "Say why prices of goods on sale change." in page
     assert 'name="reason"' in page
     assert goods() == [("old", "a book", Decimal(100), None)]
     Activity.objects.update(status=Activity.Status.CREATED)  # no shopper sees the price
     assert 'name="reason"' not in operator.get(url).content.decode()
-    operator.post(url, {"import": "1"})
+    press(operator, url)
     assert goods() == [("old", "a book", Decimal("120.5"), None)]
 
 
@@ -130,14 +156,14 @@ def test_a_price_that_needs_a_second_person_is_not_imported(settings: Any) -> No
 def test_the_same_file_a_second_time_changes_nothing(operator: Client) -> None:
     make_activity(1, goods_id="old")
     content = csv_of("new,tea,29.90,4,green,s01,c01,1")
-    operator.post(upload(operator, content), {"import": "1"})
+    press(operator, upload(operator, content))
     before, entries = goods(), LogEntry.objects.count()
     url = upload(operator, content)
 
     assert "Goods added or changed: 0. Offers added: 0. There already: 2." in (
         operator.get(url).content.decode()
     )
-    operator.post(url, {"import": "1"})
+    press(operator, url)
     assert goods() == before
     assert Offer.objects.count() == 2
     assert LogEntry.objects.count() == entries
@@ -226,7 +252,7 @@ def test_with_a_fault_nothing_is_written(operator: Client) -> None:
     page = operator.get(url).content.decode()
     assert 'name="import"' not in page
     assert "<td>3</td><td>name</td><td>This field cannot be blank.</td>" in page
-    page = operator.post(url, {"import": "1"}, follow=True).content.decode()
+    page = press(operator, url)
 
     assert "The file has faults: nothing was written." in page
     assert goods() == []
@@ -236,6 +262,7 @@ def test_with_a_fault_nothing_is_written(operator: Client) -> None:
 def test_it_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     user = User.objects.create_superuser("operator")
     file = goods_import.keep("f", csv_of("a,tea,9,,,,,", "b,tea,9,,,,,"), by="operator", now=NOW)
+    seen = goods_import.digest(goods_file.plan(bytes(file.content)))
     real = Sku.save
 
     def save(self: Sku, *args: Any, **kwargs: Any) -> None:
@@ -245,7 +272,7 @@ def test_it_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Sku, "save", save)
     with pytest.raises(ValidationError, match="Somebody else has changed these goods"):
-        goods_import.apply(file, user=user, reason="")
+        goods_import.apply(file, user=user, reason="", seen=seen)
     assert goods() == []
     assert GoodsFile.objects.count() == 1
 
@@ -256,10 +283,11 @@ def test_two_files_that_collide_are_not_written_by_halves(monkeypatch: pytest.Mo
 
     user = User.objects.create_superuser("operator")
     file = goods_import.keep("f", csv_of("a,tea,9,,,,,"), by="operator", now=NOW)
+    seen = goods_import.digest(goods_file.plan(bytes(file.content)))
     monkeypatch.setattr(LogEntry.objects, "bulk_create", deadlock)
 
     with pytest.raises(ValidationError, match="Somebody else has changed these goods"):
-        goods_import.apply(file, user=user, reason="")
+        goods_import.apply(file, user=user, reason="", seen=seen)
     assert goods() == []
 
 
