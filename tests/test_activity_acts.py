@@ -16,6 +16,7 @@ from django.utils.html import strip_tags
 
 from activity.models import Activity
 from activity.trial import TrialQuery, run_trial
+from activity.warnings import warnings
 from groupbuy.errors import ErrorCode, GroupBuyError
 from groupbuy.history import text_of
 from tests.checks import broken_invariants
@@ -280,3 +281,48 @@ def test_each_button_says_what_it_has_done(operator: Client) -> None:
     ):
         press(operator, name)
         assert text in operator.get(f"{BASE}/change/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "status_before"), [("publish", Status.CREATED), ("resume", Status.PAUSED)]
+)
+def test_rules_that_changed_since_the_page_was_shown_do_not_go_on_sale(
+    name: str, status_before: Status, operator: Client
+) -> None:
+    make_activity(status=status_before)
+    page = operator.get(f"{BASE}/{name}/").content.decode()
+    [seen] = re.findall(r'name="seen" value="(.*?)"', page)
+    Activity.objects.update(target_count=5)
+
+    answer = operator.post(f"{BASE}/{name}/", {"seen": seen}, follow=True).content.decode()
+
+    assert "It has changed in the meantime" in answer
+    assert status() == status_before
+    press(operator, name, reason="")
+    assert status() == Status.IN_EFFECT
+
+
+def test_an_edit_does_not_hold_up_a_pause(operator: Client) -> None:
+    make_activity()
+    page = operator.get(f"{BASE}/pause/").content.decode()
+    [seen] = re.findall(r'name="seen" value="(.*?)"', page)
+    Activity.objects.update(target_count=5)
+
+    operator.post(f"{BASE}/pause/", {"seen": seen, "reason": "sold out"})
+
+    assert status() == Status.PAUSED
+
+
+def test_publishing_late_warns_of_the_time_that_is_left(operator: Client) -> None:
+    """Its start was yesterday, so a team opened now has an hour, and needs a day."""
+    make_activity(
+        status=Status.CREATED,
+        start_at=NOW - timedelta(days=1),
+        end_at=NOW + timedelta(hours=1),
+        valid_minutes=24 * 60,
+    )
+    texts = warnings(Activity.objects.get(), timezone.now())
+    page = unescape(operator.get(f"{BASE}/publish/").content.decode())
+
+    assert texts
+    assert all(text in page for text in texts)

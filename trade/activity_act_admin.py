@@ -78,7 +78,7 @@ class ActivityActs(Acts):
             facts=refused or facts,
             done=done,
             do=None if refused else lambda act: steps.carry_out(step, activity.pk, act),
-            seen=steps.state(activity),
+            seen=steps.state(step, activity),
             needs_reason=step.needs_reason,
         )
         return self._page(request, activity, plan)

@@ -31,7 +31,7 @@ def _publish_means(activity: Activity) -> list[str]:
     activity.full_clean()
     if activity.end_at <= timezone.now():
         raise ValidationError(_("Its end has passed: move the end, then publish it."))
-    return [_opens(activity), *warnings(activity, activity.start_at)]
+    return [_opens(activity), *warnings(activity, timezone.now())]
 
 
 def _resume_means(activity: Activity) -> list[str]:
@@ -151,8 +151,16 @@ CLOSE_NOW = Step(
 )
 
 
-def state(activity: Activity) -> str:
-    return f"{activity.status} {activity.gives_back}"
+RULES = (
+    *("start_at", "end_at", "discount_id", "target_count", "take_limit", "group_type"),
+    *("valid_minutes", "hold_minutes", "crowd_id", "restrict_visible", "restrict_join"),
+)
+
+
+def state(step: Step, activity: Activity) -> str:
+    """What must not have changed since the page was shown: the status; on sale, the rules too."""
+    rules = RULES if step.to == Status.IN_EFFECT else ()
+    return " ".join(str(getattr(activity, name)) for name in ("status", "gives_back", *rules))
 
 
 def refusal(step: Step, activity: Activity) -> str:
@@ -184,7 +192,7 @@ def _require_valid(activity: Activity) -> None:
 def _carry_out(step: Step, activity_id: int, act: Act) -> None:
     with transaction.atomic(durable=True):
         activity = lock_activity(activity_id)
-        if activity is None or state(activity) != act.seen or refusal(step, activity):
+        if activity is None or state(step, activity) != act.seen or refusal(step, activity):
             raise ChangedError
         if step.to == Status.IN_EFFECT:
             _require_valid(activity)
