@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as beat
 from django_celery_beat.models import (
@@ -48,6 +49,11 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ModelAdmin):
     form = PeriodicTaskForm
     formfield_overrides = IN_YEARS
     date_hierarchy = None  # it needs the time zone tables of MySQL
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """None for those who may only look: the package's actions name no permission."""
+        actions: dict[str, Any] = super().get_actions(request)
+        return actions if self.has_change_permission(request) else {}
 
 
 @admin.register(IntervalSchedule)

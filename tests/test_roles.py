@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from axes.models import AccessAttempt
 from django.apps import apps
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
@@ -263,3 +263,22 @@ def test_a_list_cannot_be_filtered_by_a_pattern(admin_client: Client, lookup: st
     query = f"name__{lookup}=["
     assert admin_client.get(f"/admin/groupbuy/channel/?{query}").status_code == 400
     assert admin_client.post(f"/admin/export/groupbuy/channel.csv?{query}").status_code == 400
+
+
+def test_those_who_may_only_look_do_not_stop_the_schedule() -> None:
+    user = User.objects.create_user("member", is_staff=True)
+    view = Permission.objects.get(codename="view_periodictask")
+    user.user_permissions.add(view)
+    client = Client()
+    client.force_login(user)
+    task = PeriodicTask.objects.create(
+        name="of a test", task="sweep", interval=IntervalSchedule.objects.create(every=1)
+    )
+
+    for action in ("disable_tasks", "toggle_tasks"):
+        client.post(
+            "/admin/django_celery_beat/periodictask/",
+            {"action": action, "_selected_action": [task.pk]},
+        )
+        task.refresh_from_db()
+        assert task.enabled is True
