@@ -161,6 +161,12 @@ def test_a_change_of_the_rules_says_how_many_open_teams_keep_the_old_ones(
     assert set(Team.objects.values_list("target_count", flat=True)) == {3}
     page = operator.post(URL, sent | {"target_count": 5, "name": "x"}, follow=True).content.decode()
     assert "keep the old rules" not in page
+    # A team has no crowd of its own: joining looks at that of its activity.
+    change = {"target_count": 5, "crowd": CrowdTag.objects.create(tag_id="A", name="A").pk}
+    sent = as_sent(operator.get(URL))
+    page = operator.post(URL, sent | change | {"reason": "x"}, follow=True).content.decode()
+    assert Activity.objects.get().crowd is not None
+    assert "keep the old rules" not in page
 
 
 @pytest.mark.parametrize("model", ["sku", "discount"])

@@ -180,6 +180,8 @@ def test_a_team_that_is_over_takes_nobody_and_one_may_outlive_its_activity(
     team = make_team("a")
     now = NOW + timedelta(minutes=5)
     assert verdict(operator, asked("c", team, now))[0] == "May join, for 80.00."
+    typed = asked("c", team, now).replace(f"activity={activity.pk}", "activity=")
+    assert verdict(operator, typed)[0] == "May join, for 80.00."
     assert verdict(operator, asked("c", team, NOW + timedelta(minutes=15)))[0].endswith("E0010")
 
     lock("b", team_id=str(team.pk))

@@ -36,7 +36,7 @@ from trade.why_admin import AsksWhy
 SHOWN = 5  # of an activity's teams and of its history
 RULES = {  # fields that a team keeps from the moment at which it was opened
     "discount", "group_type", "target_count", "valid_minutes", "hold_minutes",
-    "plan", "expression", "crowd", "original_price",
+    "plan", "expression", "original_price",
 }  # fmt: skip
 
 

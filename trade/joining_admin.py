@@ -1,5 +1,6 @@
 """Adds a lock's checks to “Why could somebody not join?”, and links to it from orders and teams."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from activity.admin import TrialForm
 from activity.models import Sku
-from activity.trial import Trial
+from activity.trial import Trial, TrialQuery
 from groupbuy.errors import ErrorCode
 from groupbuy.fields import read_id
 from trade.joining import checks, price_of_member
@@ -28,6 +29,12 @@ class JoinForm(TrialForm):
         widget=UnfoldAdminTextInputWidget(),
     )
     order = forms.IntegerField(required=False, widget=forms.HiddenInput())
+
+    def to_query(self) -> TrialQuery:
+        """The team names its activity, as a lock does."""
+        query = super().to_query()
+        team = Team.objects.filter(pk=read_id(self.cleaned_data["team"].strip())).first()
+        return replace(query, activity_id=query.activity_id or (team.activity_id if team else None))
 
 
 class ExplainsJoins:
