@@ -127,7 +127,7 @@ def _activity(query: TrialQuery, trial: Trial, offer: LiveOffer, now: datetime) 
         _("The activity is in effect"),
         activity.get_status_display(),
         ErrorCode.ACTIVITY_NOT_IN_EFFECT in refusals,
-        _("Publish the activity, or resume it."),
+        _("Publish the activity, or resume it. One that is closed can only be copied."),
     )
     window = f"{_moment(activity.start_at)} – {_moment(activity.end_at)}"
     yield _step(

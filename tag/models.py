@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext_lazy
 from django_celery_beat.models import CrontabSchedule
 
 from groupbuy.ids import new_id
@@ -80,7 +80,7 @@ class CrowdJob(models.Model):
         AMOUNT = 1, _("amount paid")
 
     class Status(models.IntegerChoices):
-        NEW = 0, _("new")
+        NEW = 0, pgettext_lazy("crowd job", "new")
         RUNNING = 1, _("running")
         RESET = 2, _("stopped")
         DONE = 3, _("done")

@@ -22,7 +22,7 @@ from pages.management import history
 from pages.management.commands import seed_demo
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
 from trade.figures import activities, period, sums
-from trade.figures.drawing import Picture, ticks
+from trade.figures.drawing import Picture, heat, ticks
 from trade.figures.period import Business
 from trade.figures.pictures import PICTURES
 from trade.figures.rows import day_of
@@ -435,3 +435,13 @@ def test_ticks_are_round_and_cover_the_values() -> None:
     assert ticks(93) == [0, 20, 40, 60, 80, 100]
     assert ticks(0) == [0, 1]
     assert ticks(11_000, low=-1700) == [-5000, 0, 5000, 10_000, 15_000]
+
+
+def test_the_busiest_hour_has_the_darkest_of_the_five_shades() -> None:
+    """Averages by weekday are no whole numbers, and rounding must not make a sixth shade."""
+    busiest = {heat(count / days, count / days) for count in range(1, 300) for days in (4, 12, 13)}
+
+    assert busiest == {"heat-5"}
+    assert [heat(each, 10) for each in (0, 1, 2, 3, 9)] == [
+        "heat-0", "heat-1", "heat-1", "heat-2", "heat-5",
+    ]  # fmt: skip

@@ -169,7 +169,8 @@ def said(name: object, value: object) -> str:
 
 def heat(value: Value, most: Value) -> str:
     """The colour class of a cell: one of five shades, heat-0 for a value of 0."""
-    return f"heat-{math.ceil(5 * float(value) / float(most))}" if value and most else "heat-0"
+    shade = min(5, math.ceil(5 * float(value) / float(most))) if value and most else 0
+    return f"heat-{shade}"
 
 
 def short(value: Value) -> str:
