@@ -66,8 +66,7 @@ class Snapshot(Generic[T]):
     get() raises what load() raised: configuration past its age is never served.
 
     share: upper bound on the fraction of time spent in load(). A slow load makes the copy live
-    longer, and it is served for as long again while the new one loads. A
-    change of configuration leaves it alone: it is of trade.
+    longer, and it is served for as long again while the new one loads.
     announced: changes of this data are published, so the copy stays valid while we are subscribed.
     """
 
@@ -99,7 +98,7 @@ class Snapshot(Generic[T]):
         return cast(T, copy.open())
 
     def _is_good(self, copy: _Copy, now: float) -> bool:
-        if copy.started_at <= _invalidated_at and self._share == 1:
+        if copy.started_at <= _invalidated_at:
             return False
         if now < copy.good_until:
             return True

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -295,10 +296,17 @@ def test_callers_that_wait_for_a_slow_load_get_its_result(
     assert {type(answer) for answer in answers} == {ZeroDivisionError if fails else int}
 
 
-def test_a_copy_with_a_small_share_is_served_old_while_it_loads(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = time.monotonic() - 20  # the clock ends no later than that of the next test
+@pytest.fixture
+def clock() -> Iterator[SimpleNamespace]:
+    """The time of the copies, which a test moves. It ends before the copies are made old."""
+    moved = SimpleNamespace(now=time.monotonic())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(snapshots, "time", SimpleNamespace(monotonic=lambda: moved.now))
+        patched.setattr(snapshots, "MAX_AGE", 1)
+        yield moved
+
+
+def test_a_copy_with_a_small_share_is_served_old_while_it_loads(clock: SimpleNamespace) -> None:
     loads: list[int] = []
     loading, release = threading.Event(), threading.Event()
 
@@ -309,45 +317,24 @@ def test_a_copy_with_a_small_share_is_served_old_while_it_loads(
             assert release.wait(LATE)
         return len(loads)
 
-    monkeypatch.setattr(snapshots, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(snapshots, "MAX_AGE", 1)
     snapshot = Snapshot(slow, share=0.01)
     assert snapshot.get() == 1
-    now += 1
+    clock.now += 1
 
     with ThreadPoolExecutor(1) as pool:
         renewed = pool.submit(snapshot.get)
         assert loading.wait(LATE)
         assert [snapshot.get() for _ in range(3)] == [1, 1, 1]
-        now += 0.1
+        clock.now += 0.1
         release.set()
         assert renewed.result() == 2
 
-    now += 9.8
+    clock.now += 9.8
     assert snapshot.get() == 2  # loading took 0.1 s, so the copy is kept for ten seconds
     assert len(loads) == 2
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.1, 1), (1, 2)])
-def test_a_change_of_configuration_leaves_statistics_alone(
-    share: float, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loads: list[int] = []
-    snapshot = Snapshot(lambda: loads.append(1), share=share)
-    monkeypatch.setattr(snapshots, "MAX_AGE", 60)
-    snapshot.get()
-
-    snapshots.invalidate()
-    snapshot.get()
-
-    assert len(loads) == count
-
-
-def test_a_copy_of_yesterday_is_not_served_while_a_new_one_loads(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    day = 24 * 60 * 60
-    now = time.monotonic() - day
+def test_a_copy_of_yesterday_is_not_served_while_a_new_one_loads(clock: SimpleNamespace) -> None:
     loads: list[int] = []
     met = threading.Barrier(2)
 
@@ -357,11 +344,9 @@ def test_a_copy_of_yesterday_is_not_served_while_a_new_one_loads(
             met.wait(LATE)
         return len(loads)
 
-    monkeypatch.setattr(snapshots, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(snapshots, "MAX_AGE", 1)
     snapshot = Snapshot(slow, share=0.01)
     assert snapshot.get() == 1
-    now += day
+    clock.now += 24 * 60 * 60
 
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(snapshot.get) for _ in range(2)]
