@@ -29,7 +29,7 @@ alive() { # alive PIDFILE: the process runs, and is not another program that got
 
 wait_for() { # wait_for WHAT COMMAND...
   local what=$1; shift
-  for _ in $(seq 300); do "$@" >/dev/null 2>&1 && { echo "$what is up"; return; }; sleep 0.2; done
+  for _ in $(seq 1200); do "$@" >/dev/null 2>&1 && { echo "$what is up"; return; }; sleep 0.2; done
   echo "$what did not start, see $DIR/*.log" >&2; exit 1
 }
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 from django.utils import translation
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity.discounts import Plan, pay_price, uses_up
@@ -71,6 +71,7 @@ def test_an_expression_that_makes_no_sense_is_refused(
         pay_price(plan, expression, Decimal(100))
 
 
+@settings(deadline=None)
 @given(
     plan=st.sampled_from(Plan), original=MONEY, amount=MONEY, more=MONEY, rate=st.integers(1, 10000)
 )

@@ -53,7 +53,7 @@ def test_callbacks_for_orders_of_another_mall_change_nothing(paid: Order) -> Non
     [
         {"secret": "whsec_b3RoZXItb3RoZXItb3RoZXItb3RoZXI="},
         {"age": 301},
-        {"age": -301},
+        {"age": -310},  # -301 may be 300 seconds ahead by the time it is checked
         {"webhook-signature": ""},
         {"webhook-signature": "v1,AAAA"},
         {"webhook-id": "n2"},
