@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from groupbuy.embedded import loopback_only
+from tests.racing import LATE
 from tests.stack import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +85,7 @@ def test_commands_say_that_the_database_is_away(
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=5).ok
+        return requests.get(url, timeout=LATE).ok
     except requests.ConnectionError:
         return False
 
@@ -143,14 +144,14 @@ def test_the_whole_stack_runs_with_no_variable_set(stack: Stack) -> None:
     code, [key] = manage("create_api_key", "s01", "c01")
     assert (code, key[:4]) == (0, "gbm_")
     demo = json.loads((var_dir / "demo.json").read_text("utf-8"))
-    assert demo["api_key"] in requests.get(f"http://127.0.0.1:{stack.port}/", timeout=5).text
+    assert demo["api_key"] in requests.get(f"http://127.0.0.1:{stack.port}/", timeout=LATE).text
     code, lines = manage("check_invariants")
     assert code == 0
     assert all(line.startswith("ok") for line in lines)
     mall = f"http://127.0.0.1:{stack.mall_port}/"
-    assert f'href="{mall}"' in requests.get(f"http://127.0.0.1:{stack.port}/", timeout=5).text
+    assert f'href="{mall}"' in requests.get(f"http://127.0.0.1:{stack.port}/", timeout=LATE).text
     wait_for(lambda: answers(mall), "the mall")
-    assert "拼团" in requests.get(mall, timeout=5).text
+    assert "拼团" in requests.get(mall, timeout=LATE).text
 
     code, [line] = manage("run")  # it would take the socket away
     assert code == 1
@@ -158,7 +159,7 @@ def test_the_whole_stack_runs_with_no_variable_set(stack: Stack) -> None:
 
     assert stack.stop() == 130
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"http://127.0.0.1:{stack.port}/", timeout=5)
+        requests.get(f"http://127.0.0.1:{stack.port}/", timeout=LATE)
     assert not redis_socket.exists()
     redis_socket.parent.rmdir()  # it was empty
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
@@ -48,6 +49,13 @@ def _callbacks_by_http(settings: Any) -> None:
 def _nothing_kept() -> Iterator[None]:
     yield
     cache.clear()
+
+
+@pytest.fixture
+def _time_stands() -> Iterator[None]:
+    """For tests of what is due in some seconds. Name it before all that takes time."""
+    with time_machine.travel(timezone.now(), tick=False):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,7 @@ def test_missed_notifications_are_fetched(paid: Order, platform: Platform) -> No
     assert [name for name, _ in platform.calls] == ["events"]
 
 
+@pytest.mark.usefixtures("_time_stands")
 def test_a_failed_catch_up_is_repeated_soon(paid: Order, platform: Platform) -> None:
     platform.refusals["events"] = "0001"
     work.daily(now=timezone.now(), at_start=True)

@@ -100,6 +100,7 @@ def test_a_get_is_refused(gateway: Alipay, db: None) -> None:
     assert Client().get(URL).status_code == 405
 
 
+@pytest.mark.usefixtures("_time_stands")
 def test_a_payment_is_found_without_a_notification(place: Place, gateway: Alipay) -> None:
     order = place(ALONE)
     pay(gateway, order)

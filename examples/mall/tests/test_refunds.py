@@ -16,6 +16,7 @@ Status = Order.Status
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.usefixtures("_time_stands")
 def test_a_failed_team_returns_the_money_once(
     paid: Order, gateway: Alipay, platform: Platform
 ) -> None:

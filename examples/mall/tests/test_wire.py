@@ -164,6 +164,7 @@ def test_nobody_gives_back_an_order_of_somebody_else(browser: Client, place: Pla
     assert order.wants_back is False
 
 
+@pytest.mark.usefixtures("_time_stands")
 @pytest.mark.parametrize("encoding", ["form", "query"])
 def test_a_page_that_reports_a_payment_lets_alipay_be_queried(
     browser: Client, place: Place, gateway: Alipay, encoding: str
