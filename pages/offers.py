@@ -52,7 +52,7 @@ class OfferView:
         """Views of the same version differ in nothing but the time left."""
         activity = self.offer.activity
         return (
-            self.state,
+            (self.state, self.bar),
             self.price,
             (activity.start_at, activity.end_at, activity.target_count),
             (activity.valid_minutes, activity.take_limit),

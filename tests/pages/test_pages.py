@@ -335,6 +335,7 @@ def test_members_of_a_team_that_nobody_can_join_are_not_told_to_invite(
     closes: str, look: Look
 ) -> None:
     at = SCENES["my_team_forming"](NOW)
+    tags = {path: browser(ME).get(path)["ETag"] for path in (at.path, OFFER)}
     for path in (at.path, OFFER):
         assert "data-share" in look(Scene(path, ME, ""))
 
@@ -345,6 +346,7 @@ def test_members_of_a_team_that_nobody_can_join_are_not_told_to_invite(
 
     for path in (at.path, OFFER):
         page = look(Scene(path, ME, ""))
+        assert browser(ME).get(path)["ETag"] != tags[path]  # so a page that is watched changes
         assert "data-share" not in page
         assert "obody can join any more" in page
 
