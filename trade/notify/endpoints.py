@@ -31,14 +31,13 @@ def leave_spare(threads: int) -> int:
 def closed() -> set[str]:
     """The endpoints that have no free slot."""
     with _lock:
-        return {name for name in list(_sizes) if not _has_slot(name)}
+        return _without_slot()
 
 
 def pass_over() -> set[str]:
     """The endpoints that are closed(). Their promises are left to whoever frees a slot."""
     with _lock:
-        found = {name for name in list(_sizes) if not _has_slot(name)}
-        if found:
+        if found := _without_slot():
             _passed_over.set()
         return found
 
@@ -77,6 +76,10 @@ def release(endpoint: str, *, sent: int = 0, seconds: float = 0, failed: bool = 
         if sent:
             fit = int(sent * SLICE / max(seconds, 0.001))
             _sizes[endpoint] = 0 if failed else max(1, min(fit, BATCH))
+
+
+def _without_slot() -> set[str]:
+    return {name for name in list(_sizes) if not _has_slot(name)}
 
 
 def _has_slot(endpoint: str) -> bool:
