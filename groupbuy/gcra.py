@@ -38,10 +38,10 @@ REPORT_AFTER, REPORT_AT_MOST = 0.05, 1000  # seconds; clients in one report
 KEEP_AT_MOST = 20_000  # local counts of one scope
 ROUNDING = 1e-5  # tolerance of sums of floats, seconds
 
-_LUA = Path(__file__).with_suffix(".lua").read_text("utf-8")
+LUA = Path(__file__).with_suffix(".lua").read_text("utf-8")
 _BY_PROCESS = metrics.LIMIT_CHECKS.labels("process")  # labels() costs as much as counting
 _BY_REDIS = metrics.LIMIT_CHECKS.labels("redis")
-_ACQUIRE, _REPORT = Script(_LUA + "return acquire()"), Script(_LUA + "return report()")
+ACQUIRE, REPORT = Script(LUA + "return acquire()"), Script(LUA + "return report()")
 
 
 class Limit(NamedTuple):
@@ -250,7 +250,7 @@ class LocalCounts:
 def _acquire_in_redis(scope: str, limits: Sequence[tuple[str, Limit]]) -> float:
     keys = [blocks_key(scope), *(key for key, _limit in limits)]
     arguments = [(*limit.rate, int(limit.may_block)) for _key, limit in limits]
-    wait_ms = try_redis(lambda redis: _ACQUIRE(redis, keys, *chain.from_iterable(arguments)))
+    wait_ms = try_redis(lambda redis: ACQUIRE(redis, keys, *chain.from_iterable(arguments)))
     return (wait_ms or 0) / 1000
 
 
@@ -258,7 +258,7 @@ def _report_to_redis(reports: Sequence[Report]) -> Iterable[Sequence[int] | None
     """The state of each limit after its report; None for each while Redis is away."""
     keys = [report.key for report in reports]
     arguments = [(1000 * each.moved, 1000 * each.age, each.local.period) for each in reports]
-    states = try_redis(lambda redis: _REPORT(redis, keys, *chain.from_iterable(arguments)))
+    states = try_redis(lambda redis: REPORT(redis, keys, *chain.from_iterable(arguments)))
     return states or repeat(None)
 
 

@@ -21,7 +21,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 import groupbuy.redis
-from groupbuy import changes, ids, snapshots, sweeps
+from groupbuy import changes, gcra, ids, snapshots, sweeps
 from groupbuy.gcra import limiter
 from tag import crowd
 from tests import factories
@@ -111,6 +111,17 @@ def redis(_redis_server: str, settings: Any) -> Iterator[redis_py.Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture
+def _still_limits(redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Time stands still at NOW, also for the limits in Redis: no wait and no block runs out."""
+    moment = f"{{{factories.NOW.timestamp():.0f}, 0}}"
+    for name, call in ("ACQUIRE", "acquire()"), ("REPORT", "report()"):
+        text = gcra.LUA.replace("redis.call('TIME')", moment)
+        monkeypatch.setattr(gcra, name, groupbuy.redis.Script(f"{text}return {call}"))
+    with time_machine.travel(factories.NOW, tick=False):
+        yield
 
 
 @pytest.fixture

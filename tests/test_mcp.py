@@ -191,7 +191,8 @@ def test_why_an_order_ended_so(reading: Any, log: LogFile) -> None:
     }
 
 
-def test_which_mall_does_not_take_its_notifications(reading: Any, redis: redis_py.Redis) -> None:
+@pytest.mark.usefixtures("_still_limits")
+def test_which_mall_does_not_take_its_notifications(reading: Any) -> None:
     make_promise("n-1", state=NotifyTask.State.RETRYING, last_error="old", endpoint="mall:80")
     make_promise("n-2", state=NotifyTask.State.GIVEN_UP, last_error="new", endpoint="mall:80")
     make_promise("n-3", endpoint="other:80")
@@ -509,7 +510,8 @@ def test_a_write_needs_a_reason(writing: Any, tool: str, arguments: Any, reason:
     assert NotifyTask.objects.get().state == NotifyTask.State.GIVEN_UP
 
 
-def test_a_block_is_lifted(writing: Any, ada: str, redis: redis_py.Redis, log: LogFile) -> None:
+@pytest.mark.usefixtures("_still_limits")
+def test_a_block_is_lifted(writing: Any, ada: str, log: LogFile) -> None:
     make_channel()
     block("user a")
     who = {"scope": "s01/c01", "client": "user a", "reason": "our own test"}
