@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from redis import Redis, RedisError
 
-from groupbuy import snapshots
+from groupbuy import redis, snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -84,15 +84,17 @@ def _publish() -> None:
     """Publish a change. groupbuy.redis would drop the message in its pause after a failure."""
     snapshots.invalidate()
     try:
-        with _connect() as redis:
-            redis.publish(CHANNEL, "")
+        with _connect() as client:
+            client.publish(CHANNEL, "")
     except RedisError as exc:
         # Processes that lost Redis too reload every second; the others after snapshots.LONGEST.
         logger.debug("a change was not announced: %s", exc)
 
 
 def _connect() -> Redis:
-    return Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5)
+    return Redis.from_url(
+        settings.REDIS_URL, socket_connect_timeout=redis.CONNECT, socket_timeout=redis.ANSWER
+    )
 
 
 def _listen_forever() -> None:
@@ -106,7 +108,7 @@ def _listen_forever() -> None:
 
 def _listen() -> None:
     """Dispatch messages until the connection is lost."""
-    with _connect() as redis, redis.pubsub() as subscription:
+    with _connect() as client, client.pubsub() as subscription:
         subscription.subscribe(*_callbacks)
         while True:
             message = subscription.get_message(timeout=PING)

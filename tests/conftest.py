@@ -25,6 +25,7 @@ from groupbuy import changes, gcra, ids, snapshots, sweeps
 from groupbuy.gcra import limiter
 from tag import crowd
 from tests import factories
+from tests.racing import LATE
 from trade import gate
 from trade import refused as refused_locks
 from trade.notify import nudges
@@ -35,6 +36,8 @@ VARIABLES = re.findall(r"^# ([A-Z_]+)=", ENV_EXAMPLE.read_text("utf-8"), re.M)
 # Threads that a web server or a worker starts, which would act during any test.
 patch.object(changes, "start_listener").start()
 patch.object(sweeps, "start").start()
+# A busy machine's Redis is not away.
+patch.multiple(groupbuy.redis, CONNECT=LATE, ANSWER=LATE).start()
 
 
 @pytest.fixture(autouse=True)

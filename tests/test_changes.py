@@ -23,6 +23,7 @@ from groupbuy.snapshots import Snapshot
 from tag.crowd import add_members, remove_members
 from tag.models import CrowdTag
 from tests.factories import NOW, make_activity, make_channel, set_switch
+from tests.racing import LATE
 from tests.stack import free_port, web
 from trade.expire import expire_activities
 
@@ -99,10 +100,10 @@ def test_a_copy_is_loaded_again_although_its_announcement_was_lost(
 def test_saving_configuration_is_announced(redis: Redis, change: Callable[[], Any]) -> None:
     with redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
         subscription.subscribe(changes.CHANNEL)
-        subscription.get_message(timeout=1)
+        subscription.get_message(timeout=LATE)
         change()
 
-        message = subscription.get_message(timeout=1)
+        message = subscription.get_message(timeout=LATE)
 
     assert message is not None
     assert message["type"] == "message"
@@ -147,12 +148,6 @@ def test_many_changes_in_one_transaction_are_announced_once(
     assert len(published) == 1  # what was rolled back is no change
 
 
-PATIENCE = 120  # seconds until a test fails
-# Seconds for a change that is announced; a process that missed it follows after snapshots.LONGEST.
-# benchmarks/switching.py measures how long it really takes.
-ANNOUNCED = snapshots.LONGEST / 2
-
-
 class Processes:
     """Two servers and a worker, as `make run` starts them, on SQLite and a Redis of their own."""
 
@@ -162,6 +157,7 @@ class Processes:
         redis_url = f"redis://127.0.0.1:{self.redis_port}/0"
         self.environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "DJANGO_SETTINGS_MODULE": "tests.announced",
             "VAR_DIR": str(directory),
             "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
             "REDIS_URL": redis_url,
@@ -185,8 +181,8 @@ class Processes:
             self.processes.append(self.start("sh", "-c", web(port, workers=1)))
         celery = ["celery", "-A", "tests.watching_worker"]
         self.processes.append(self.start(*celery, "worker", "--pool", "threads"))
-        self.start(*celery, "call", "watch", "--args", json.dumps([str(self.seen)])).wait(PATIENCE)
-        wait_for(lambda: self.codes() == ["0000"] * 3, PATIENCE)
+        self.start(*celery, "call", "watch", "--args", json.dumps([str(self.seen)])).wait(LATE)
+        wait_for(lambda: self.codes() == ["0000"] * 3, LATE)
 
     def start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -218,7 +214,7 @@ class Processes:
                 f"http://127.0.0.1:{port}/api/v1/gbm/trade/trial",
                 json=body,
                 headers={"Authorization": f"Bearer {self.mall}"},
-                timeout=PATIENCE,
+                timeout=LATE,
             )
         except requests.ConnectionError:
             return "away"
@@ -230,7 +226,7 @@ class Processes:
             f"http://127.0.0.1:{self.ports[0]}/api/v1/gbm/dcc/update_config",
             {"key": "downgradeSwitch", "value": value},
             headers={"Authorization": f"Bearer {self.operator}"},
-            timeout=PATIENCE,
+            timeout=LATE,
         ).raise_for_status()
 
     def are_subscribed(self) -> bool:
@@ -245,9 +241,9 @@ class Processes:
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            process.wait(PATIENCE)
+            process.wait(LATE)
         self.redis.terminate()
-        self.redis.wait(PATIENCE)
+        self.redis.wait(LATE)
 
 
 @pytest.fixture
@@ -263,21 +259,21 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 @pytest.mark.skipif(connection.vendor == "mysql", reason="has a database of its own: run once")
 def test_every_process_follows_a_change(processes: Processes) -> None:
     processes.turn("1")
-    wait_for(lambda: processes.codes() == ["E0003"] * 3, ANNOUNCED)
+    wait_for(lambda: processes.codes() == ["E0003"] * 3, LATE)
     processes.manage(
         "shell", "-c", "s = Switch.objects.get(key='downgradeSwitch'); s.value = '0'; s.save()"
     )
-    wait_for(lambda: processes.codes() == ["0000"] * 3, ANNOUNCED)
+    wait_for(lambda: processes.codes() == ["0000"] * 3, LATE)
 
     processes.redis.kill()
     processes.redis.wait()
     processes.turn("1")
-    wait_for(lambda: processes.codes() == ["E0003"] * 3, PATIENCE)
+    wait_for(lambda: processes.codes() == ["E0003"] * 3, LATE)
 
     processes.redis = processes.start_redis()
-    wait_for(processes.are_subscribed, PATIENCE)
+    wait_for(processes.are_subscribed, LATE)
     processes.turn("0")
-    wait_for(lambda: processes.codes() == ["0000"] * 3, ANNOUNCED)
+    wait_for(lambda: processes.codes() == ["0000"] * 3, LATE)
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float) -> None:
