@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, ValidationError
+from rest_framework.exceptions import (
+    AuthenticationFailed,
+    MethodNotAllowed,
+    NotAuthenticated,
+    ValidationError,
+)
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
@@ -61,7 +66,9 @@ class IsOwnChannel(BasePermission):
     A POST names it in the body, a GET in the query; with a key, a GET may leave it out.
     """
 
-    def has_permission(self, request: Request, view: object) -> bool:
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if request.method not in view.allowed_methods:
+            raise MethodNotAllowed(str(request.method))  # with or without a key
         fields = request.data if request.method == "POST" else request.query_params
         source, name = (_named(fields, "source"), _named(fields, "channel"))
         caller: Any = request.user
@@ -76,7 +83,7 @@ class IsOwnChannel(BasePermission):
 
 
 class IsOwnChannelOrOperator(IsOwnChannel):
-    def has_permission(self, request: Request, view: object) -> bool:
+    def has_permission(self, request: Request, view: Any) -> bool:
         return is_operator(request) or super().has_permission(request, view)
 
 

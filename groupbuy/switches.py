@@ -120,7 +120,7 @@ SWITCHES: Mapping[Key, Setting] = {
     ),
     Key.CACHE: Setting(
         "0",
-        "[0-9]+",
+        r"\S+",
         lambda text: text != "0",
         _("0: copies in use; anything else: always the database"),
         _("Shoppers see the same. At any value but 0, every answer takes longer."),

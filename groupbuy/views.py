@@ -20,6 +20,7 @@ REASON = "API: dcc/update_config"  # the wire has no field for one
 class SwitchViewSet(viewsets.ViewSet):
     """Calls of operators' tools, with an operator key."""
 
+    http_method_names = ("get", "post", "options")  # a HEAD must not change anything
     permission_classes = (IsOperator,)
 
     @extend_schema(methods=["GET"], operation_id="updateConfigByGet")

@@ -72,6 +72,7 @@ class IndexViewSet(viewsets.ViewSet):
         tags=["shoppers"],
         summary="Index query: price, open teams, statistics",
         request=MarketRequest,
+        auth=[{}, {"ApiKey": []}],  # type: ignore[list-item]
         responses=enveloped("MarketAnswer", MarketResponse(allow_null=True), keyed=False),
     )
     def query(self, request: Request) -> Response:
