@@ -43,6 +43,11 @@ def test_http_leads_to_https(served: Edge) -> None:
 
     assert answer.status_code == 301
     assert answer.headers["Location"] == f"https://{HOST}/t/abc?x=1"
+    call = served.session().post(
+        f"http://127.0.0.1:{served.http}{TRIAL}", json={}, allow_redirects=False, timeout=PATIENCE
+    )
+    assert (call.status_code, call.json()["code"]) == (400, "0002")
+    assert call.headers["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize(
