@@ -250,9 +250,8 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Group buying",
     "DESCRIPTION": "拼团: trial, seat lock, settlement and refund for mall back ends. Requests are "
-    "described in the form to prefer; a number is also accepted for a string, and digits for a "
-    "number. docs/contract.md says what else existing malls may send: validate nothing by this "
-    "file.",
+    "described in the form to prefer. Do not validate by it: a number is also accepted for a "
+    "string, digits for a number, and what else docs/contract.md says.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
