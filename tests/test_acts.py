@@ -288,3 +288,24 @@ def test_a_payment_that_is_faster_than_the_act_is_kept(monkeypatch: pytest.Monke
     assert isinstance(results[0], acts.ChangedError)
     assert states() == {"a": (1, ""), "b": (1, "")}
     assert broken() == []
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+@pytest.mark.django_db(transaction=True)
+def test_an_order_that_its_mall_gives_back_first_is_not_given_back_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of the team shows that an unpaid order has been closed."""
+    team_of("a", "b", paid=1)
+    order = order_of("b")
+    user_id = User.objects.create_superuser("operator").pk
+    seen = acts.Act(user_id, REASON, acts.state_of_order(order))
+    now = timezone.now()
+
+    slow = partial(acts.give_back, order, seen, now=now)
+    results = overtake(monkeypatch, slow, partial(refund, "b", now=now))
+
+    assert isinstance(results[0], acts.ChangedError)
+    assert states() == {"a": (1, ""), "b": (2, "refunded")}
+    assert not LogEntry.objects.exists()
+    assert broken() == []

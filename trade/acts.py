@@ -73,7 +73,8 @@ def _give_back(command: RefundCommand, act: Act, now: datetime) -> None:
         order.team = team
         if state_of_order(order) != act.seen or not may_give_back(order):
             raise ChangedError
-        refund.apply(command, now=now)
+        if refund.apply(command, now=now).outcome is not refund.Outcome.SUCCESS:
+            raise ChangedError  # closed while this transaction waited for the team
         history.log_act(order, "give back", act.reason, user_id=act.user_id)
 
 
