@@ -233,17 +233,21 @@ def _finish(job_id: int, run_id: int, *, now: datetime) -> bool:
 
 
 def _delete_some() -> bool:
-    """Delete a batch of members of a retired part, and with the last batch the part itself."""
+    """Delete a batch of members of a retired part, and with the last batch the part itself.
+
+    False also while other workers do it: their rows would be the same ones.
+    """
     runs = CrowdJob.objects.exclude(run=None).values("run")
-    retired = CrowdPart.objects.filter(is_live=False).exclude(pk__in=runs).first()
-    if retired is None:
-        return False
-    members = list(
-        CrowdMember.objects.filter(part=retired).values_list("pk", flat=True)[:DELETE_BATCH]
-    )
-    CrowdMember.objects.filter(pk__in=members).delete()
-    if len(members) < DELETE_BATCH:
-        retired.delete()
+    retired = CrowdPart.objects.filter(is_live=False).exclude(pk__in=runs)
+    with transaction.atomic(durable=True):
+        part = retired.select_for_update(skip_locked=True).first()
+        if part is None:
+            return False
+        members = CrowdMember.objects.filter(part=part).values_list("pk", flat=True)
+        batch = list(members[:DELETE_BATCH])
+        CrowdMember.objects.filter(pk__in=batch).delete()
+        if len(batch) < DELETE_BATCH:
+            part.delete()
     return True
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import translation
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
@@ -416,6 +417,21 @@ def test_a_run_keeps_the_rule_it_began_with() -> None:
     work(history)
 
     assert seen == [Decimal(1)] * 5
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+@pytest.mark.django_db(transaction=True)
+def test_one_worker_at_a_time_deletes_the_members_of_a_deleted_job() -> None:
+    job = make_job()
+    run(job, History("u01", "u02"))
+    jobs.discard(job)
+
+    with transaction.atomic():
+        CrowdPart.objects.select_for_update().get()  # as a worker that deletes holds it
+        assert race(partial(jobs.work, History(), clock=lambda: NOW)) == [False]
+    assert CrowdMember.objects.count() == 2
+    assert work(History()) == 1
+    assert not CrowdPart.objects.exists()
 
 
 @pytest.mark.django_db
