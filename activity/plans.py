@@ -31,7 +31,7 @@ def copy_activity(
     offers = list(original.offers.select_related("sku", "channel").order_by("pk"))
     for offer in offers:
         offer.refuse_overlap(draft)
-    with transaction.atomic(durable=True):
+    with transaction.atomic():
         draft.save()
         for offer in offers:
             Offer.objects.create(channel=offer.channel, sku=offer.sku, activity=draft)

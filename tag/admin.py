@@ -12,7 +12,7 @@ from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -149,12 +149,13 @@ class CrowdTagAdmin(UsedRowsStay):
         return render(request, "admin/crowd_file.html", context)
 
     def _add_file(self, request: HttpRequest, file: CrowdFile, user_ids: Collection[str]) -> None:
-        """Add the users of the file to its crowd, and log that. A repeat adds nobody."""
-        self._add(request, file.tag, user_ids)
+        """Log that these users are added to the crowd, and add them. A repeat adds nobody."""
+        get_object_or_404(CrowdTag, pk=file.tag_id)  # it may have been deleted meanwhile
         text = ngettext(
             "Added %(count)d user of %(name)s.", "Added %(count)d users of %(name)s.", len(user_ids)
         )
         self.log_change(request, file.tag, text % {"count": len(user_ids), "name": file.name})
+        self._add(request, file.tag, user_ids)
 
     def _add(self, request: HttpRequest, tag: CrowdTag, user_ids: Collection[str]) -> None:
         """Add these users to the crowd. Raises Http404 if it was deleted meanwhile."""

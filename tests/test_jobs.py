@@ -9,6 +9,8 @@ from threading import Event, current_thread
 from typing import Any
 
 import pytest
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import Client
@@ -590,6 +592,26 @@ def test_the_console_counts_runs_stops_and_goes_on(operator: Client) -> None:
     viewer = Client()
     viewer.force_login(User.objects.create_user("viewer", is_staff=True))
     assert viewer.post(page, {"start": "1"}).status_code == 403
+
+
+@pytest.mark.django_db
+def test_a_second_press_is_not_logged_and_none_takes_effect_without_its_log_entry(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job()
+    page = f"/admin/tag/crowdjob/{job.pk}/watch/"
+    for _press in range(2):
+        operator.post(page, {"start": "1"})
+    assert [entry.change_message for entry in LogEntry.objects.all()] == ["start"]
+
+    def die(*_args: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(ModelAdmin, "log_change", die)
+    with pytest.raises(RuntimeError):
+        operator.post(page, {"stop": "1"})
+    job.refresh_from_db()
+    assert job.status == Status.RUNNING
 
 
 @pytest.mark.django_db

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
@@ -182,3 +183,22 @@ def test_the_page_lists_open_teams_that_keep_old_rules(operator: Client) -> None
 @pytest.mark.parametrize("step", ["copy", "extend"])
 def test_an_id_that_is_no_number_is_not_found(operator: Client, step: str) -> None:
     assert operator.get(f"/admin/activity/activity/abc/{step}/").status_code == 404
+
+
+@pytest.mark.parametrize(("step", "log"), [("copy", "log_addition"), ("extend", "log_change")])
+def test_a_process_that_dies_before_the_log_entry_has_changed_nothing(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, step: str, log: str
+) -> None:
+    activity = make_activity()
+
+    def die(*_args: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(ModelAdmin, log, die)
+    start, end = NOW + DAY, NOW + 3 * DAY
+    with pytest.raises(RuntimeError):
+        operator.post(
+            f"{BASE}/{step}/", {"name": "again", "start_at": typed(start), "end_at": typed(end)}
+        )
+
+    assert Activity.objects.get().end_at == activity.end_at

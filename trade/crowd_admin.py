@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
@@ -160,11 +161,13 @@ class CrowdJobAdmin(RefusesStaleForms, KeepsValues):
         return render(request, "admin/why.html", context)
 
     def _press(self, request: HttpRequest, job: CrowdJob) -> None:
-        """Carry out the button that was pressed; a second press changes nothing."""
-        if "start" in request.POST:
-            jobs.start(job.pk, now=timezone.now())
-        elif "stop" in request.POST:
-            jobs.stop(job.pk)
-        elif "resume" in request.POST:
-            jobs.resume(job.pk)
-        self.log_change(request, job, ", ".join(set(request.POST) & {"start", "stop", "resume"}))
+        """Carry out the button that was pressed; a second press changes and logs nothing."""
+        acts = {
+            "start": lambda: jobs.start(job.pk, now=timezone.now()),
+            "stop": lambda: jobs.stop(job.pk),
+            "resume": lambda: jobs.resume(job.pk),
+        }
+        for name in acts.keys() & request.POST.keys():
+            with transaction.atomic(durable=True):
+                if acts[name]():
+                    self.log_change(request, job, name)

@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -49,11 +50,12 @@ class CopiesAndExtends:
         form = CopyForm(request.POST or None, initial=_next(activity, timezone.now()))
         if form.is_valid():
             try:
-                draft = copy_activity(activity, **form.cleaned_data)
+                with transaction.atomic(durable=True):
+                    draft = copy_activity(activity, **form.cleaned_data)
+                    self.log_addition(request, draft, [{"added": {}}])  # type: ignore[attr-defined]
             except ValidationError as exc:
                 _add_errors(form, exc)
             else:
-                self.log_addition(request, draft, [{"added": {}}])  # type: ignore[attr-defined]
                 text = _("%(activity)s is a draft: look at it, then publish it.")
                 self.message_user(request, text % {"activity": draft})  # type: ignore[attr-defined]
                 return redirect("admin:activity_activity_change", draft.pk)
@@ -73,12 +75,13 @@ class CopiesAndExtends:
         form = ExtendForm(request.POST or None, initial={"end_at": later})
         if form.is_valid():
             try:
-                longer = extend(activity, now=now, **form.cleaned_data)
+                with transaction.atomic(durable=True):
+                    longer = extend(activity, now=now, **form.cleaned_data)
+                    changed = {"model": Activity._meta.label, "values": _changes(activity, longer)}
+                    self.log_change(request, longer, [{"changed": changed}])  # type: ignore[attr-defined]
             except ValidationError as exc:
                 _add_errors(form, exc)
             else:
-                changed = {"model": Activity._meta.label, "values": _changes(activity, longer)}
-                self.log_change(request, longer, [{"changed": changed}])  # type: ignore[attr-defined]
                 self.message_user(request, gettext("The activity has a new end."))  # type: ignore[attr-defined]
                 return redirect("admin:activity_activity_change", activity.pk)
         said = _meaning(activity, now)

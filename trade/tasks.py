@@ -63,7 +63,7 @@ def keep_sums() -> None:
     sums.keep(clock=timezone.now)
 
 
-@shared_task
+@shared_task(acks_late=False)  # RabbitMQ closes the connection of a task that takes half an hour
 def check_invariants() -> None:
     invariants.report(now=timezone.now())
 
