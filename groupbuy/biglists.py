@@ -1,7 +1,7 @@
 """Console lists of tables that grow with every order: every page of them is served by an index.
 
-Such a list counts at most MOST rows, searches for exact values only, has one order, and offers only
-combinations of filters that one index serves. benchmarks/console.py measures each combination.
+Such a list counts at most MOST rows, searches for exact values only, has one sort order, and offers
+only combinations of filters that one index serves. benchmarks/console.py measures each of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

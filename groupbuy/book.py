@@ -3,8 +3,8 @@
     book.py LINES BOOK
 
 It keeps one row in memory, and imports nothing of the project. It runs only while no other process
-wants a processor, and after every PIECE rows it rests REST times as long as they took: what it
-leaves in the caches of a machine slows others down, too. A sheet holds ROWS rows; further rows go
+wants a processor. After every PIECE rows it sleeps REST times as long as they took, because it
+evicts what other processes have in the processor's caches. A sheet holds ROWS rows; further rows go
 to further sheets, each with the first row on top.
 """
 

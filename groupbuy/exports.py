@@ -2,7 +2,7 @@
 
 A worker claims an export with a lease and saves its progress after each piece. After a crash
 another worker continues from the saved progress and overwrites whatever the file has beyond it.
-Between two pieces a worker rests REST times as long as the last piece took.
+Between two pieces a worker rests REST times as long as the last piece took, two seconds at most.
 """
 
 import os

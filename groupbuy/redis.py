@@ -1,6 +1,6 @@
 """Redis (缓存) holds copies only: short time-outs, and a pause after a failure.
 
-No request waits for a Redis that is away, and every caller can do without its answer.
+A request waits half a second for Redis at most, and every caller can do without its answer.
 """
 
 import hashlib

@@ -2,8 +2,9 @@
 
 The SQL is written once per model and set of fields; the ORM compiles it every time. Reading
 a team costs 80 µs of processor time this way and 320 µs through objects.get(); see
-docs/performance.md. No signals, no defaults from the database, no inheritance: our models
-have none. Names of tables, columns and fields come from the models, never from callers.
+docs/performance.md. It sends no signals and applies no database defaults: who changes
+configuration calls changes.announce(). Names of tables, columns and fields come from the models,
+never from callers.
 """
 
 import time
@@ -91,7 +92,7 @@ def _is_lost(exc: BaseException | None) -> bool:
 
 
 def _reconnect() -> bool:
-    """Open the lost connection anew; False if the database takes none for RESTART seconds."""
+    """Open the lost connection again; False if the database takes none for RESTART seconds."""
     database, began = connections[DEFAULT_DB_ALIAS], time.monotonic()
     database.close()
     while True:

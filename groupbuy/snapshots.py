@@ -1,8 +1,9 @@
 """In-process copies of configuration and statistics, so that the hot path reads no database.
 
-A copy is immutable and at most MAX_AGE old. A copy of announced data (groupbuy/changes.py) stays
-valid for longer while this process is subscribed to changes, so an operator's change still reaches
-every process within a second. One thread loads; the others wait for its result, a failure
+A copy is immutable and valid for MAX_AGE. A copy of announced data (groupbuy/changes.py) is valid
+for LONGEST while this process is subscribed to changes, unless one is announced, so an operator's
+change reaches every process within a second. A copy that is slow to load may be older, see
+Snapshot. One thread loads; the others wait for its result, a failure
 included, so that a slow database gets one query and not one per request.
 """
 

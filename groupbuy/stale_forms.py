@@ -1,9 +1,9 @@
 """A form of the console is refused, and shown again, if its row has changed since it was opened.
 
 Saving it would take that change back. A form carries a digest of what its row held. The row is
-shared, see rows.share(), before the digests are compared: it does not change before the form is
-saved, and trade, whose new rows refer to it, goes on. Of two such forms at once, one collides, runs
-again and is refused.
+share-locked (rows.share()) before the digests are compared, so that nobody changes it until the
+form is saved, while trade can still insert rows that refer to it. If two such forms are saved at
+once, one collides, runs again and is refused.
 """
 
 from collections.abc import Collection

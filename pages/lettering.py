@@ -1,6 +1,6 @@
 """Text on pictures: fonts, widths, and lines that are broken by Chinese rules (避头尾).
 
-The two Noto Sans SC files (OFL, pages/fonts/) have ASCII and 7,000 Chinese characters. Other
+The two Noto Sans SC files (OFL, pages/fonts/) have ASCII and 7,300 Chinese characters. Other
 characters come from Debian's Noto Sans CJK if it is installed; without it they are boxes.
 """
 

@@ -34,8 +34,8 @@ def crowds_of(user_id: str, tag_ids: Collection[str]) -> frozenset[str]:
     """The subset of tag_ids that the user belongs to.
 
     A crowd that does not exist has no members, so a restriction never opens by mistake. Once this
-    process has the user's number, the call takes no database query. It asks Redis once, and once
-    more for each bitmap that this process has not copied yet.
+    process has the user's number, the call takes no database query. It asks Redis only if a bitmap
+    is not copied: once for the bits, and once for each bitmap to copy.
     """
     if not tag_ids:
         return frozenset()

@@ -1,8 +1,9 @@
 """Team gate (库存闸门): refuses joiners of a full team without the database.
 
 Only the database accepts joiners. For each team, Redis keeps "full" or the number of free seats,
-as read from the database, for LIFE_MS or until a seat is released, and for a minute the order
-numbers that it knows. A known number goes to the database: it may be a repeat. An unknown number:
+as read from the database, for LIFE_MS or until a seat is released. For a minute it also keeps order
+numbers of the team: all those of a full one, and those that took a free seat. A request with one of
+them may be a repeat and goes to the database. With any other number:
 
 - The team is full: it is refused (E0006).
 - Seats are free: a request that has passed all checks takes one before its transaction or is

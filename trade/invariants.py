@@ -164,7 +164,10 @@ INVARIANTS = (
     Invariant(_("1. 0 ≤ paid ≤ taken ≤ target for every team."), seats_within_target),
     Invariant(_("2. A team's counters equal its live and its paid orders."), counters_match_orders),
     Invariant(
-        _("3. A team is complete if and only if it reached its target, or the shop completed it."),
+        _(
+            "3. A team is complete if and only if it reached its target, or the platform completed"
+            " it."
+        ),
         complete_means_target_reached,
     ),
     Invariant(

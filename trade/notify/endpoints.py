@@ -18,7 +18,7 @@ _lock = threading.Lock()
 _slots = 6  # batches on their way from this process, see leave_spare()
 _in_flight: Counter[str] = Counter()
 _sizes = defaultdict[str, int](lambda: 1)  # promises for one SLICE; 0: the last send failed
-_passed_over = threading.Event()  # a look may have left out promises since the last passed_over()
+_passed_over = threading.Event()  # a query may have left out promises since the last passed_over()
 
 
 def leave_spare(threads: int) -> int:
@@ -43,7 +43,7 @@ def pass_over() -> set[str]:
 
 
 def passed_over() -> bool:
-    """May a look have left out promises since the last call? Call after release()."""
+    """May a query have left out promises since the last call? Call after release()."""
     with _lock:
         was_set = _passed_over.is_set()
         _passed_over.clear()

@@ -9,7 +9,7 @@ requeue()      makes promises due again, for operators
 
 One UPDATE claims a batch of promises to one endpoint. One transaction records the outcomes. After
 a failure retry_or_give_up() sets the next attempt by BACKOFF. It gives a promise up after the
-eighth attempt, after a 410, or when there is nowhere to send it.
+eighth attempt, after a 410, or if it has no destination.
 Delivery is at least once. The receiver recognises copies by NotifyTask.key.
 """
 
