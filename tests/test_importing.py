@@ -365,6 +365,11 @@ def test_the_limit_is_raised_to_what_users_have(source: Reference) -> None:
     assert list(turns) == [(1, 1), (2, 2)]
     assert broken() == {}
 
+    Activity.objects.update(take_limit=1)  # an operator's decision, which a repetition respects
+    run(source, "--write")
+    assert Activity.objects.get().take_limit == 1
+    assert broken() == {}
+
 
 def test_an_order_with_a_refund_notification_is_closed(source: Reference) -> None:
     source.add_activity()

@@ -41,9 +41,8 @@ def import_catalog(source: Source, crowds: Mapping[str, CrowdTag], run: Import) 
     plans = {row["discount_id"]: row for row in rows}
     most = source.most_orders()
     for row in source.rows("SELECT * FROM group_buy_activity ORDER BY id"):
-        activity = _activity(row, plans.get(row["discount_id"]), crowds, catalog, run)
-        if activity:
-            _raise_limit(activity, most.get(activity.pk, 0), run)
+        row["most"] = most.get(row["activity_id"], 0)
+        if activity := _activity(row, plans.get(row["discount_id"]), crowds, catalog, run):
             catalog.activities[activity.pk] = activity
     for row in source.rows("SELECT * FROM sc_sku_activity ORDER BY id"):
         _offer(row, catalog, run)
@@ -119,12 +118,14 @@ def _rules(row: Row, where: str, run: Import) -> dict[str, Any]:
         run.found(Finding.SHOP_COMPLETES, where)
     if min(target, limit, minutes) < 1:
         run.found(Finding.BAD_RULES, where)
+    if row["most"] > limit:
+        run.found(Finding.LIMIT_EXCEEDED, where, f"{row['most']} of {limit}")
     if row["end_time"] <= row["start_time"]:
         run.found(Finding.BAD_WINDOW, where)
     return {
         "group_type": row["group_type"],
         "target_count": max(target, 1),
-        "take_limit": max(limit, 1),
+        "take_limit": max(limit, row["most"], 1),
         "valid_minutes": max(minutes, 1),
         "start_at": row["start_time"],
         "end_at": max(row["end_time"], row["start_time"] + timedelta(seconds=1)),
@@ -153,18 +154,6 @@ def _discount(row: Row, crowds: Mapping[str, CrowdTag], run: Import) -> Discount
     except ValueError:
         run.found(Finding.BAD_PLAN, where, f"{plan} {row['market_expr']}")
     return run.find_or_add("discounts", Discount, {}, **terms)
-
-
-def _raise_limit(activity: Activity, most: int, run: Import) -> None:
-    if most > activity.take_limit:
-        run.found(
-            Finding.LIMIT_EXCEEDED,
-            f"activity {activity.pk}",
-            f"{most} of {activity.take_limit}",
-        )
-        activity.take_limit = most
-        if run.writes:
-            activity.save(update_fields=["take_limit"])
 
 
 def _offer(row: Row, catalog: Catalog, run: Import) -> None:

@@ -157,6 +157,7 @@ def _number(orders: list[Order]) -> None:
             held[each.channel_id, each.user_id].add(each.hold_no)
     for order in orders:
         order.take_no = _take_free(taken[order.activity_id, order.user_id])
+        order.take_limit = order.take_no  # it was allowed there, whatever the activity says here
         if order.status == Order.Status.LOCKED:
             order.hold_no = _take_free(held[order.channel_id, order.user_id])
 
