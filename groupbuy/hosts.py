@@ -61,19 +61,21 @@ def is_allowed(url: str, callback_hosts: str) -> bool:
     return False
 
 
-def allowed_address(host: str, port: int) -> str:
-    """Resolve the host and return an address that may be called, or raise OSError.
+def allowed_addresses(host: str, port: int) -> list[str]:
+    """Resolve the host and return the addresses that may be called; raises OSError without one.
 
     Public addresses may be called; private, loopback and link-local ones only if they are inside
     CALLBACK_NETWORKS.
     """
-    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    for *_family, sockaddr in found:
+    allowed = []
+    for *_family, sockaddr in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
         address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         tunnel = any(address in network for network in TUNNELS)
         public = address.is_global and not address.is_multicast and not tunnel
         if public or any(address in network for network in settings.CALLBACK_NETWORKS):
-            return str(address)
-    raise OSError(f"{host} resolves to no address that may be called")
+            allowed.append(str(address))
+    if not allowed:
+        raise OSError(f"{host} resolves to no address that may be called")
+    return allowed

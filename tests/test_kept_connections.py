@@ -292,7 +292,7 @@ def trusted(opened: Mall, monkeypatch: pytest.MonkeyPatch, host: str = "mall.exa
     """The mall's https URL; its certificate counts as that of a public authority."""
     monkeypatch.setattr(certifi, "where", lambda: str(CERTIFICATE))
     connections.tls_context.cache_clear()
-    monkeypatch.setattr(connections, "allowed_address", lambda host, port: "127.0.0.1")
+    monkeypatch.setattr(connections, "allowed_addresses", lambda host, port: ["127.0.0.1"])
     return f"https://{host}:{opened.port}/"
 
 
@@ -329,7 +329,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(
     opened = mall(answer_all, tls=True)
     url = trusted(opened, monkeypatch)
     monkeypatch.undo()
-    monkeypatch.setattr(connections, "allowed_address", lambda host, port: "127.0.0.1")
+    monkeypatch.setattr(connections, "allowed_addresses", lambda host, port: ["127.0.0.1"])
     connections.tls_context.cache_clear()
 
     assert "self-signed certificate" in failure(url).error

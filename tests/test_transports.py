@@ -13,7 +13,7 @@ import time_machine
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from groupbuy.hosts import allowed_address, is_allowed
+from groupbuy.hosts import allowed_addresses, is_allowed
 from groupbuy.models import Channel, new_webhook_secret
 from tests import checks
 from tests.factories import make_channel, make_promise
@@ -220,7 +220,7 @@ def test_private_addresses_are_not_called(
     resolve_to(monkeypatch, address)
 
     with pytest.raises(OSError, match="no address that may be called"):
-        allowed_address("mall.example.com", 443)
+        allowed_addresses("mall.example.com", 443)
 
 
 def test_a_private_network_may_be_opened_by_setting(
@@ -229,7 +229,17 @@ def test_a_private_network_may_be_opened_by_setting(
     settings.CALLBACK_NETWORKS = [ip_network("10.1.0.0/16")]
     resolve_to(monkeypatch, "192.168.0.1", PRIVATE)
 
-    assert allowed_address("mall.internal", 80) == PRIVATE
+    assert allowed_addresses("mall.internal", 80) == [PRIVATE]
+
+
+def test_a_mall_whose_first_address_is_down_is_called_at_the_next(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1")  # nothing listens at the first one
+    url = endpoint.url.replace("127.0.0.1", "mall.example.com")
+
+    assert send(url, channel=make_channel(callback_hosts="http://mall.example.com")) == 200
+    assert len(endpoint.received) == 1
 
 
 def test_the_checked_address_is_the_one_connected_to(

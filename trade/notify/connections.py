@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import certifi
 
-from groupbuy.hosts import allowed_address
+from groupbuy.hosts import allowed_addresses
 
 KEEP = 10  # seconds after its opening in which a connection may be reused
 LONGEST_ANSWER = 1024  # bytes; an honest one has seven
@@ -116,11 +116,20 @@ class _Connection(HTTPConnection):
         return answer, text
 
     def _open(self, deadline: float) -> None:
-        address = allowed_address(self.host, self.port)
-        self.sock = _Socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        self.sock.deadline = deadline
-        self.sock.limit()
-        self.sock.connect((address, self.port))
+        addresses = allowed_addresses(self.host, self.port)
+        while self.sock is None:
+            left, address = len(addresses), addresses.pop(0)
+            sock = _Socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+            sock.deadline = deadline - (deadline - time.monotonic()) * (left - 1) / left
+            try:
+                sock.limit()
+                sock.connect((address, self.port))
+            except OSError:
+                sock.close()
+                if not addresses:
+                    raise
+            else:
+                self.sock, sock.deadline = sock, deadline
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.default_port == 443:
             self.sock.limit()
