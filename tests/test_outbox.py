@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tests.factories import NOW, lock, make_activity, make_channel, make_promise, settle
@@ -284,6 +284,21 @@ def test_requeue_leaves_out_what_is_promised_meanwhile() -> None:
 
     with connection.execute_wrapper(promise):
         assert outbox.requeue(NotifyTask.objects.all(), now=NOW) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requeue_repeats_a_piece_that_deadlocks_with_a_worker() -> None:
+    make_promise(state=State.GIVEN_UP, next_attempt_at=None)
+    collisions = iter([OperationalError(1213, "Deadlock found")])
+
+    def collide(execute: Any, sql: str, *args: Any) -> Any:
+        if sql.startswith("UPDATE") and (collision := next(collisions, None)):
+            raise collision
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(collide):
+        assert outbox.requeue(NotifyTask.objects.all(), now=NOW) == 1
+    assert NotifyTask.objects.get().state == State.NEW
 
 
 def test_requeue_gives_a_full_set_of_attempts(clock: Clock, outcome: Any) -> None:

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -90,14 +91,17 @@ def deliver_due(*, clock: Clock, new: bool = False, send: Send | None = None) ->
 def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
     """Make promises due again, with all attempts left; return how many. New ones are due anyway.
 
-    It updates them in small pieces, so that workers that send these promises do not wait.
+    It updates them in small pieces, so that workers that send these promises do not wait. Outside a
+    transaction a piece that collides with one is repeated.
     """
+    inside = transaction.get_connection().in_atomic_block
     newest = tasks.order_by().aggregate(pk=Max("pk"))["pk"] or 0  # later ones would have no end
     again = tasks.exclude(state=State.NEW).filter(pk__lte=newest).order_by("pk")
     last, count = 0, 0
     due = {"state": State.NEW, "attempts": 0, "next_attempt_at": now}
     while keys := list(again.filter(pk__gt=last).values_list("pk", flat=True)[:PIECE]):
-        count += again.order_by().filter(pk__in=keys).update(**due)
+        update = partial(again.order_by().filter(pk__in=keys).update, **due)
+        count += update() if inside else rows.retry(update)
         last = keys[-1]
     return count
 
