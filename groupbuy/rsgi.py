@@ -72,14 +72,16 @@ class Application:
         request = Request(scope, protocol, self._loop)
         self._requests.add(request)
         try:
-            await self._read(request)
-        except BodyError as error:
-            request.body, request.fault = b"", error
-        request.deadline, request.complete_at = inf, monotonic()
-        (self._faulty if request.fault else self._complete).put(request)
-        self._end_answered()
-        await request.answered  # granian answers 500 for an application that returns before
-        self._requests.remove(request)
+            try:
+                await self._read(request)
+            except BodyError as error:
+                request.body, request.fault = b"", error
+            request.deadline, request.complete_at = inf, monotonic()
+            (self._faulty if request.fault else self._complete).put(request)
+            self._end_answered()
+            await request.answered  # granian answers 500 for an application that returns before
+        finally:
+            self._requests.remove(request)
 
     async def _read(self, request: Request) -> None:
         """Read the body; raise BodyError."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -192,6 +193,26 @@ def test_closing_with_the_money_back_fails_every_forming_team(operator: Client) 
     ):
         assert "closed with the money back: “sold out”" in [each.what for each in events]
     assert broken_invariants() == {}
+
+
+def test_one_sweep_has_its_time_once_for_all_closed_activities(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for pk, goods in ((1, "g-1"), (2, "g-2")):
+        make_activity(pk, goods_id=goods)
+        lock(f"u{pk}", activity_id=pk, goods_id=goods)
+    Activity.objects.update(status=Status.ABANDONED, gives_back=True)
+    now = [0.0]
+    monkeypatch.setattr(expire, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    end = expire.close_order
+
+    def slowly(*args: Any, **kwargs: Any) -> None:
+        now[0] += expire.SWEEP
+        end(*args, **kwargs)
+
+    monkeypatch.setattr(expire, "close_order", slowly)
+
+    assert [sweep(), sweep(), sweep()] == [1, 1, 0]
 
 
 def test_a_sweep_that_is_cut_off_goes_on_later(

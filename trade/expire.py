@@ -61,7 +61,7 @@ def end_overdue_teams(*, clock: Callable[[], datetime]) -> int:
     def next_team(but_not: set[int]) -> Team | None:
         return lock_next_team(ended_before=clock() - GRACE, but_not=but_not)
 
-    return _sweep(next_team, _end_team, clock)
+    return _sweep(next_team, _end_team, clock, stop=time.monotonic() + SWEEP)
 
 
 def fail_teams_of_closed(*, clock: Callable[[], datetime]) -> int:
@@ -73,8 +73,9 @@ def fail_teams_of_closed(*, clock: Callable[[], datetime]) -> int:
     closed = Activity.objects.filter(
         Exists(forming), status=Activity.Status.ABANDONED, gives_back=True
     )
+    fail, stop = partial(end_team, completes=False), time.monotonic() + SWEEP
     return sum(
-        _sweep(partial(_next_forming, activity_id), partial(end_team, completes=False), clock)
+        _sweep(partial(_next_forming, activity_id), fail, clock, stop=stop)
         for activity_id in closed.values_list("pk", flat=True)
     )
 
@@ -87,10 +88,14 @@ def _sweep(
     next_team: Callable[[set[int]], Team | None],
     end: Callable[..., None],
     clock: Callable[[], datetime],
+    *,
+    stop: float,
 ) -> int:
-    """End one team after the other, each in a transaction of its own; return how many."""
+    """End one team after the other, each in a transaction of its own; return how many.
+
+    It stops when time.monotonic() reaches `stop`.
+    """
     ended, failed, collided = 0, set[int](), set[int]()
-    stop = time.monotonic() + SWEEP
     while time.monotonic() < stop:
         team_id = 0
         try:

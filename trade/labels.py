@@ -83,8 +83,9 @@ def event_of(promise: NotifyTask) -> str:
 
 
 def with_payers(teams: QuerySet[Team]) -> QuerySet[Team]:
-    """Prefetch the orders that had a paid seat: a failed team's counters no longer show them."""
-    paid = Order.objects.filter(paid_at__isnull=False).exclude(close_reason__in=NEVER_SEATED)
+    """Prefetch the orders of failed teams that had a paid seat: their counters do not show them."""
+    failed = Order.objects.filter(team__status=Team.Status.FAILED, paid_at__isnull=False)
+    paid = failed.exclude(close_reason__in=NEVER_SEATED)
     return teams.prefetch_related(Prefetch("orders", paid, to_attr="payers"))
 
 

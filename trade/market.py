@@ -22,6 +22,7 @@ from trade.turns import live_seats
 OTHERS = 2  # teams of other shoppers in an answer
 LOAD_SHARE = 0.05  # upper bound of the time spent on counting the teams of a huge activity
 POOL = 200  # open teams that OTHERS are picked from: teams with a payment, then the soonest to end
+OFFERS = 16_384  # whose copies a process keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def _card(team: Team, user_id: str, now: datetime, out_trade_no: str | None = No
     )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=OFFERS)
 def _pool(activity_id: int, channel_id: int, goods_id: str) -> Snapshot[list[OpenTeam]]:
     load = partial(_load_pool, activity_id, channel_id, goods_id)
     return Snapshot(load, bypass=switches.caches_off, share=LOAD_SHARE)
@@ -186,7 +187,7 @@ def _counts(channel_id: int) -> Snapshot[dict[tuple[int, str], int]]:
     return Snapshot(load, bypass=switches.caches_off, share=LOAD_SHARE)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=OFFERS)
 def _statistic(activity_id: int) -> Snapshot[Statistic]:
     load = partial(_load_statistic, activity_id)
     return Snapshot(load, bypass=switches.caches_off, share=LOAD_SHARE)
