@@ -1,4 +1,7 @@
-"""Console pages of goods, discounts, activities and offers."""
+"""Console pages of goods, discounts, activities and offers.
+
+trade/activity_admin.py adds to the first three what they show of trade, and registers them.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -26,7 +29,7 @@ from unfold.widgets import (
 from activity import calendar, helps, pictures
 from activity.explain import explain
 from activity.import_admin import ImportsGoods
-from activity.models import Activity, Discount, Offer, Sku
+from activity.models import Activity, Offer, Sku
 from activity.offer_rows import OfferInline, prices
 from activity.trial import Trial, TrialQuery
 from groupbuy.deletion import UsedRowsStay
@@ -75,7 +78,6 @@ class SkuForm(forms.ModelForm):
                 self.add_error("upload", message % {"reason": exc.strerror})
 
 
-@admin.register(Sku)
 class SkuAdmin(ImportsGoods, UsedRowsStay):
     instead = _("Remove its offers first.")
     form = SkuForm
@@ -111,7 +113,6 @@ def _shown(sku: Sku, side: int) -> SafeString | str:
     return format_html(image, pictures.address(sku.picture), side, side)
 
 
-@admin.register(Discount)
 class DiscountAdmin(UsedRowsStay):
     instead = _("Give its activities another discount first.")
     fields = ["name", "plan", "expression", "crowd"]
@@ -153,7 +154,6 @@ class TrialForm(forms.Form):
         )
 
 
-@admin.register(Activity)
 class ActivityAdmin(UsedRowsStay):
     instead = _("To end it, close it.")
     helps = helps.ACTIVITY

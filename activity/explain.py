@@ -15,7 +15,7 @@ from activity import catalog
 from activity.catalog import LiveOffer
 from activity.models import LIVE
 from activity.trial import Trial, TrialQuery, activity_bucket, run_trial
-from groupbuy import switch_words, switches
+from groupbuy import switches
 from groupbuy.errors import ErrorCode
 from groupbuy.models import Switch
 
@@ -44,7 +44,7 @@ def _step(rule: str, saw: str, refused: bool, advice: str) -> Step:
 
 
 def _switches(query: TrialQuery, trial: Trial) -> Iterator[Step]:
-    name, value = switch_words.label(Key.DOWNGRADE), switches.text(Key.DOWNGRADE)
+    name, value = str(Key.DOWNGRADE.label), switches.text(Key.DOWNGRADE)
     yield _step(
         _("Group buying is switched on"),
         _("%(name)s: %(value)s") % {"name": name, "value": value},
@@ -52,7 +52,7 @@ def _switches(query: TrialQuery, trial: Trial) -> Iterator[Step]:
         _("Set the switch “%(name)s” to 0.") % {"name": name},
     )
     bucket = switches.bucket(query.user_id)
-    said = {"name": switch_words.label(Key.CUT_RANGE), "bucket": bucket}
+    said = {"name": str(Key.CUT_RANGE.label), "bucket": bucket}
     said["range"] = switches.text(Key.CUT_RANGE)
     yield _step(
         _("The switch “%(name)s” admits this user") % said,

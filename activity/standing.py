@@ -2,15 +2,14 @@
 
 from datetime import datetime
 
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 from activity.models import Activity
+from groupbuy.moments import to_minute
 
 
 def standing(activity: Activity, now: datetime) -> str:
-    moments = {"start": _moment(activity.start_at), "end": _moment(activity.end_at)}
+    moments = {"start": to_minute(activity.start_at), "end": to_minute(activity.end_at)}
     match Activity.Status(activity.status):
         case Activity.Status.CREATED:
             return _draft(activity, now) % moments
@@ -42,7 +41,3 @@ def _in_effect(activity: Activity, now: datetime) -> str:
     if now < activity.end_at:
         return _("Selling: shoppers can open and join teams until %(end)s.")
     return _("Its end, %(end)s, has passed: nobody can open a team any more.")
-
-
-def _moment(moment: datetime) -> str:
-    return date_format(localtime(moment), "Y-m-d H:i")

@@ -62,9 +62,6 @@ class IdNumberField(serializers.Field):
             self.fail("invalid")
         return number
 
-    def to_representation(self, value: int) -> int:
-        return value
-
 
 class CursorField(IdNumberField):
     """The number that an earlier answer ended with; 0 or nothing for the beginning."""
@@ -90,9 +87,6 @@ class MomentField(serializers.Field):
         if not EARLIEST <= moment < LATEST:
             self.fail("range")
         return moment
-
-    def to_representation(self, value: datetime) -> str:
-        return iso(value)
 
 
 def _read_moment(data: Any) -> datetime | None:
@@ -156,9 +150,6 @@ class MoneyField(serializers.Field):
         if not amount:
             self.fail("invalid")
         return amount
-
-    def to_representation(self, value: Decimal) -> float:
-        return float(value)
 
 
 class MoneyOut(serializers.Field):

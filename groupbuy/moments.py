@@ -1,4 +1,4 @@
-"""Moments (时刻) that operators enter into the console."""
+"""Moments (时刻) that operators enter into the console, and read there."""
 
 import re
 from datetime import datetime
@@ -8,11 +8,23 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.dateparse import parse_datetime
+from django.utils.formats import date_format
 from django.utils.text import capfirst
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 YEARS = range(2000, 2100)  # in which a moment may lie
+
+
+def to_minute(moment: datetime) -> str:
+    """2026-01-31 16:15, in the console's time zone."""
+    return date_format(localtime(moment), "Y-m-d H:i")
+
+
+def to_second(moment: datetime) -> str:
+    """2026-01-31 16:15:30, in the console's time zone."""
+    return date_format(localtime(moment), "Y-m-d H:i:s")
 
 
 class MomentInput(UnfoldAdminTextInputWidget):

@@ -8,10 +8,6 @@ from groupbuy.models import Switch
 from groupbuy.switches import SWITCHES
 
 
-def label(key: Switch.Key) -> str:
-    return str(key.label)
-
-
 def shown(key: str, value: str) -> str:
     """A rate such as 60/10 as "60 per 10 s", any other value as it is entered."""
     rate = re.fullmatch(r"(\d+)/(\d+)", value)

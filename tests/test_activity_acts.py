@@ -204,7 +204,7 @@ def test_one_sweep_has_its_time_once_for_all_closed_activities(
     Activity.objects.update(status=Status.ABANDONED, gives_back=True)
     now = [0.0]
     monkeypatch.setattr(expire, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    end = expire.close_order
+    end = endings.close_order
 
     def slowly(*args: Any, **kwargs: Any) -> None:
         now[0] += expire.SWEEP

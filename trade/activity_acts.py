@@ -7,19 +7,19 @@ no request has to wait for a thousand of them. The next sweep continues where on
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, Q, Sum
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from activity.models import Activity
 from activity.warnings import warnings
 from groupbuy import changes, history, rows
+from groupbuy.moments import to_minute
 from trade.acts import Act, ChangedError
 from trade.models import Order, Team
 from trade.rowlocks import lock_activity
@@ -41,13 +41,9 @@ def _resume_means(activity: Activity) -> list[str]:
 
 def _opens(activity: Activity) -> str:
     return _("Shoppers can open and join teams from %(start)s until %(end)s.") % {
-        "start": _moment(activity.start_at),
-        "end": _moment(activity.end_at),
+        "start": to_minute(activity.start_at),
+        "end": to_minute(activity.end_at),
     }
-
-
-def _moment(at: datetime) -> str:
-    return formats.date_format(timezone.localtime(at), "Y-m-d H:i")
 
 
 def _pause_means(activity: Activity) -> list[str]:

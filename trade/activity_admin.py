@@ -1,7 +1,6 @@
 """The page of an activity: teams, orders and figures, and warnings about open teams.
 
-Replaces the pages of activities, goods and discounts that activity/ registers: activity/ cannot
-import trade/.
+It adds to the pages of activity/, which cannot import trade/, and registers them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -75,9 +74,6 @@ def open_teams(row: Model, now: datetime) -> QuerySet[Team]:
 
 def _keys(rows: Any) -> list[int]:
     return list(rows.values_list("pk", flat=True))
-
-
-admin.site.unregister([Activity, Discount, Sku])
 
 
 @admin.register(Discount)

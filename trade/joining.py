@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from django.db.models import Max, Q, QuerySet
-from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from activity.catalog import LiveOffer
@@ -20,6 +19,7 @@ from activity.trial import Trial, TrialQuery
 from groupbuy import switches
 from groupbuy.errors import ErrorCode
 from groupbuy.fields import read_id
+from groupbuy.moments import to_second
 from trade.models import Order, Team
 
 
@@ -78,7 +78,8 @@ def _of_team(query: TrialQuery, team: Team, at: datetime) -> Iterator[Check]:
     yield _check(
         ErrorCode.TEAM_NOT_JOINABLE,
         _("The team is forming"),
-        _("from %(start)s to %(end)s") % {"start": _moment(team.created_at), "end": _moment(ended)},
+        _("from %(start)s to %(end)s")
+        % {"start": to_second(team.created_at), "end": to_second(ended)},
         not team.created_at <= at < ended,
         _("A team that is complete, failed or past its end takes nobody in: open another one."),
     )
@@ -134,7 +135,3 @@ def _ended(team: Team) -> datetime:
 
 def _check(error: ErrorCode, rule: str, saw: str, refused: bool, advice: str) -> Check:
     return Check(error, Step(rule, saw, refused, advice if refused else ""))
-
-
-def _moment(at: datetime) -> str:
-    return formats.date_format(timezone.localtime(at), "Y-m-d H:i:s")

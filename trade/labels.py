@@ -11,7 +11,6 @@ from trade.expire import GRACE
 from trade.models import NotifyTask, Order, RefundType, Team
 
 TONES = {tone: tone for tone in ("success", "info", "warning", "danger", "")}
-NEVER_SEATED = (Order.CloseReason.LATE_PAYMENT, Order.CloseReason.BLACKLISTED)
 
 
 class Labelled(NamedTuple):
@@ -85,7 +84,7 @@ def event_of(promise: NotifyTask) -> str:
 def with_payers(teams: QuerySet[Team]) -> QuerySet[Team]:
     """Prefetch the orders of failed teams that had a paid seat: their counters do not show them."""
     failed = Order.objects.filter(team__status=Team.Status.FAILED, paid_at__isnull=False)
-    paid = failed.exclude(close_reason__in=NEVER_SEATED)
+    paid = failed.exclude(close_reason__in=Order.WITHOUT_A_SEAT)
     return teams.prefetch_related(Prefetch("orders", paid, to_attr="payers"))
 
 

@@ -11,12 +11,12 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.urls import reverse
-from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from activity.models import Activity
 from groupbuy import history
 from groupbuy.fields import read_id
+from groupbuy.moments import to_second
 from trade import failures
 from trade.expire import GRACE
 from trade.labels import event_of, of_promise
@@ -178,7 +178,7 @@ def next_of_order(order: Order, now: datetime) -> str:
     match Order.Status(order.status):
         case Order.Status.LOCKED if now < order.pay_deadline:
             return _("To be paid until %(until)s; after that the seat is released.") % {
-                "until": _moment(order.pay_deadline)
+                "until": to_second(order.pay_deadline)
             }
         case Order.Status.LOCKED:
             return _("The time to pay is over; the seat is about to be released.")
@@ -187,7 +187,7 @@ def next_of_order(order: Order, now: datetime) -> str:
         case Order.Status.CLOSED if order.refund_at:
             return _("The mall has confirmed that it refunded %(amount)s at %(at)s.") % {
                 "amount": order.refund_amount,
-                "at": _moment(order.refund_at),
+                "at": to_second(order.refund_at),
             }
         case Order.Status.CLOSED:
             return _("The money goes back. %(told)s") % {"told": _notified(order)}
@@ -202,9 +202,9 @@ def next_of_team(team: Team, now: datetime) -> str:
         return ""
     if now >= team.expires_at:
         return _("Time is up; payments made in time are awaited until %(until)s.") % {
-            "until": _moment(team.expires_at + GRACE)
+            "until": to_second(team.expires_at + GRACE)
         }
-    missing = {"n": team.target_count - team.paid_count, "until": _moment(team.expires_at)}
+    missing = {"n": team.target_count - team.paid_count, "until": to_second(team.expires_at)}
     if team.group_type == team.activity.GroupType.SHOP_COMPLETES:
         return _("%(n)d payments are missing; at %(until)s the platform completes it anyway.") % (
             missing
@@ -219,10 +219,10 @@ def next_of_promise(promise: NotifyTask) -> str:
         case NotifyTask.State.RETRYING if promise.next_attempt_at:
             return _("Attempts so far: %(count)d; the next is at %(at)s.") % {
                 "count": promise.attempts,
-                "at": _moment(promise.next_attempt_at),
+                "at": to_second(promise.next_attempt_at),
             }
         case NotifyTask.State.DELIVERED if promise.delivered_at:
-            return _("The mall accepted it at %(at)s.") % {"at": _moment(promise.delivered_at)}
+            return _("The mall accepted it at %(at)s.") % {"at": to_second(promise.delivered_at)}
         case NotifyTask.State.GIVEN_UP:
             return _("Given up: send it again as soon as the mall answers.")
         case _:
@@ -245,7 +245,3 @@ def _notified(order: Order) -> str:
     if not promise:
         return ""
     return _("Notification to the mall: %(state)s.") % {"state": of_promise(promise[0])[1]}
-
-
-def _moment(at: datetime) -> str:
-    return formats.date_format(timezone.localtime(at), "Y-m-d H:i:s")

@@ -19,7 +19,6 @@ from groupbuy.ids import first_id
 from trade.models import Order, Team
 
 APART = timedelta(minutes=10)  # at most between the moment of a row and that of its id
-UNSEATED = (Order.CloseReason.LATE_PAYMENT, Order.CloseReason.BLACKLISTED)
 STAGES = ("locked", "paid", "complete", "kept")
 
 
@@ -75,7 +74,7 @@ class OrderRow(NamedTuple):
     @property
     def is_seated(self) -> bool:
         """Whether the payment got a seat: it was neither late nor blacklisted."""
-        return self.settled_at is not None and self.close_reason not in UNSEATED
+        return self.settled_at is not None and self.close_reason not in Order.WITHOUT_A_SEAT
 
     @property
     def is_kept(self) -> bool:
@@ -173,7 +172,7 @@ def _sum_stalled(sums: DaySums, teams: list[TeamRow]) -> None:
     filled: Counter[int] = Counter()
     for team_id, reason, closed_at in paid.values_list("team_id", "close_reason", "closed_at"):
         team = stalled.get(team_id)
-        if team is None or reason in UNSEATED:
+        if team is None or reason in Order.WITHOUT_A_SEAT:
             continue
         if team.completed_at:
             filled[team_id] += closed_at is None or closed_at >= team.completed_at

@@ -28,7 +28,6 @@ MOST_SEATS = 10_000  # of one simulated campaign; a hundred of them take about t
 MOST_ORDERS = 100_000  # that a page reads to compare a forecast with
 HISTORY = timedelta(days=30)
 MINUTE = timedelta(minutes=1)
-UNSEATED = (Order.CloseReason.LATE_PAYMENT, Order.CloseReason.BLACKLISTED)
 
 
 class Campaign(NamedTuple):
@@ -144,7 +143,7 @@ def fact(forecast: Forecast, now: datetime) -> Campaign | None:
     if len(found) > MOST_ORDERS:
         return None
     orders = [order for order in found if order.team_id in by_pk]
-    paid = [o for o in orders if o.settled_at and o.close_reason not in UNSEATED]
+    paid = [o for o in orders if o.settled_at and o.close_reason not in Order.WITHOUT_A_SEAT]
     kept = [o for o in paid if o.status == Order.Status.PAID]
     back = sum((o.pay_price for o in paid if o.status == Order.Status.CLOSED), Decimal(0))
     margin = sum((o.pay_price - forecast.unit_cost for o in kept), -forecast.fixed_cost)
@@ -202,7 +201,7 @@ def guesses(offer: Offer, now: datetime) -> dict[str, object]:
     teams = Team.objects.filter(pk__gte=first_id(since), created_at__gte=since, **rows)
     orders = Order.objects.filter(pk__gte=first_id(since), created_at__gte=since, **rows)
     opened, locked = teams.count(), orders.count()
-    paid = orders.exclude(settled_at=None).exclude(close_reason__in=UNSEATED).count()
+    paid = orders.exclude(settled_at=None).exclude(close_reason__in=Order.WITHOUT_A_SEAT).count()
     if not opened or not paid:
         return {}
     given_back = orders.filter(close_reason=Order.CloseReason.REFUNDED).exclude(paid_at=None)

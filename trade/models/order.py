@@ -46,6 +46,8 @@ class Order(models.Model):
         REFUNDED = "refunded", _("given back")
         TEAM_ENDED = "team_ended", _("the team's time was up")
 
+    WITHOUT_A_SEAT = (CloseReason.LATE_PAYMENT, CloseReason.BLACKLISTED)  # of refused payments
+
     id = models.BigIntegerField(_("order id"), primary_key=True, default=new_id)
     team = models.ForeignKey(
         Team,
