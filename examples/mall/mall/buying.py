@@ -25,12 +25,16 @@ AGAIN = ""  # the code of a refusal that may be temporary
 
 
 class RefusedError(Exception):
-    """The order is refused. `code` is the platform's or one of ours; `text` is for the shopper."""
+    """The order is refused. `code` is the platform's or one of ours; `text` is for the shopper.
 
-    def __init__(self, code: str, text: str) -> None:
+    price: the new price, if the refusal is that it has changed.
+    """
+
+    def __init__(self, code: str, text: str, price: Decimal | None = None) -> None:
         super().__init__(f"{code} {text}")
         self.code = code
         self.text = text
+        self.price = price
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ def _hold(order: Order, wish: Wish, now: datetime) -> None:
     if wish.shown is not None and held["amount"] > wish.shown:
         returning.give_up(order, "price", now=now)
         text = _("The price has changed to ¥%(price)s. Check it before you buy.")
-        raise RefusedError("PRICE", text % {"price": held["amount"]})
+        raise RefusedError("PRICE", text % {"price": held["amount"]}, held["amount"])
     if orders.take(orders.AWAIT_PAYMENT, order, due_at=now + FIRST_LOOK, **held):
         return
     order.refresh_from_db()  # another request of the shopper was faster, or the loop closed it

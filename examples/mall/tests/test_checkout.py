@@ -50,8 +50,29 @@ def test_a_price_that_has_changed_is_not_charged(
     platform.prices["payPrice"] = 85.0
     answer = browser.post("/checkout", OPEN | {"price": "80.00"})
     assert answer.status_code == 409
-    assert "has changed to ¥85.00" in answer.content.decode()
+    page = answer.content.decode()
+    assert "has changed to ¥85.00" in page
+    assert "<dt>To pay</dt><dd>¥85.00</dd>" in page
     assert Order.objects.get().status == Status.CLOSE
+    assert ('name="price" value="85.00"' in page, "Order for ¥85.00" in page) == (True, True)
+    assert browser.post("/checkout", OPEN | {"price": "85.00"}).status_code == 303
+
+
+def test_alone_an_order_can_be_placed_at_the_changed_price(
+    browser: Client, goods: Goods, platform: Platform
+) -> None:
+    alone = OPEN | {"action": "alone"}
+    page = browser.post("/checkout", alone | {"price": "90.00"}).content.decode()
+    assert ("has changed to ¥100.00" in page, "Order for ¥100.00" in page) == (True, True)
+    assert browser.post("/checkout", alone | {"price": "100.00"}).status_code == 303
+
+
+def test_alone_a_refusal_leads_to_the_shop(
+    browser: Client, goods: Goods, platform: Platform
+) -> None:
+    Goods.objects.update(on_sale=False)
+    page = browser.post("/checkout", OPEN | {"action": "alone"}).content.decode()
+    assert ("This is sold out." in page, 'href="/">To the shop</a>' in page) == (True, True)
 
 
 @pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "x", "1e999999"])

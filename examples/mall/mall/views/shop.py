@@ -1,7 +1,6 @@
 """The shop: its front page, the page of goods, and the checkout for the platform's pages."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -72,55 +71,55 @@ def checkout(request: HttpRequest) -> HttpResponse:
         return to_login(reverse("front") if is_form else request.get_full_path())
     if request.method == "POST":
         return _place(request, asked, shopper, _price(given.get("price", "")))
-    return _show(request, asked, shopper, None, now=timezone.now())
+    try:
+        price, asked = _trial(asked, shopper)
+    except RefusedError as refused:
+        return _show(request, asked, None, refused)
+    return _show(request, asked, price)
 
 
 def _place(
     request: HttpRequest, asked: Asked, shopper: Shopper, shown: Decimal | None
 ) -> HttpResponse:
-    now = timezone.now()
     wish = Wish(shopper, asked.goods, asked.kind, asked.activity_id, asked.team_id, shown)
     try:
-        order = buying.place(wish, now=now)
+        order = buying.place(wish, now=timezone.now())
     except RefusedError as refused:
-        return _show(request, asked, shopper, refused, now=now)
+        return _show(request, asked, refused.price, refused)
     return HttpResponseRedirect(reverse("order", args=[order.number]), status=303)
 
 
+def _trial(asked: Asked, shopper: Shopper) -> tuple[Decimal, Asked]:
+    """The price by the platform's trial, and the checkout in that activity. Raises RefusedError."""
+    if asked.kind == Order.Kind.ALONE:
+        return asked.goods.price, asked
+    try:
+        trial = market.client().trial(
+            user_id=shopper.user_id,
+            goods_id=asked.goods.goods_id,
+            activity_id=asked.activity_id,
+        )
+    except GroupBuyError as error:
+        raise buying.reason(error) from error
+    # A team outlives its offer's window, so only the lock knows whether it can be joined.
+    if trial.refusals and not asked.team_id:
+        first = trial.refusals[0]
+        raise buying.reason(GroupBuyError(first.code, first.info, status=200))
+    if trial.goods is None:
+        return asked.goods.price, asked
+    return trial.goods.pay_price, replace(asked, activity_id=trial.activity_id)
+
+
 def _show(
-    request: HttpRequest,
-    asked: Asked,
-    shopper: Shopper,
-    refused: RefusedError | None,
-    *,
-    now: datetime,
+    request: HttpRequest, asked: Asked, price: Decimal | None, refused: RefusedError | None = None
 ) -> HttpResponse:
-    """Show the price by the platform's trial, or the reason of a refusal beside "buy alone"."""
-    price, activity_id = asked.goods.price, asked.activity_id
-    if asked.kind == Order.Kind.TEAM:
-        try:
-            trial = market.client().trial(
-                user_id=shopper.user_id,
-                goods_id=asked.goods.goods_id,
-                activity_id=asked.activity_id,
-            )
-            if trial.goods:
-                price, activity_id = trial.goods.pay_price, trial.activity_id
-            # A team outlives its offer's window, so only the lock knows whether it can be joined.
-            if trial.refusals and not asked.team_id:
-                first = trial.refusals[0]
-                error = GroupBuyError(first.code, first.info, status=200)
-                refused = refused or buying.reason(error)
-        except GroupBuyError as error:
-            refused = refused or buying.reason(error)
+    """Show the order's form if there is a price, and the reason of a refusal."""
     context = {
         "asked": asked,
         "price": price,
-        "saved": asked.goods.price - price,
-        "activity_id": activity_id,
+        "saved": None if price is None else asked.goods.price - price,
         "in_team": asked.kind == Order.Kind.TEAM,
         "refused": refused,
-        "now": now,
     }
     return render(request, "checkout.html", context, status=409 if refused else 200)
 
