@@ -1,9 +1,13 @@
 """The checkout: its price, its refusals, and where it leads."""
 
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
 import pytest
+from django.http import HttpResponse
 from django.test import Client
 
-from mall.models import Goods, Order
+from mall import login
+from mall.models import Goods, Order, Shopper
 from pretend_alipay.__main__ import Alipay
 from tests.conftest import Place, text
 from tests.platform import ACTIVITY, Platform
@@ -99,11 +103,22 @@ def test_an_invalid_order_number_is_not_found(visitor: Client) -> None:
     assert visitor.get("/checkout?action=view&outTradeNo=a/b").status_code == 404
 
 
-def test_a_checkout_leads_to_the_login_and_back(visitor: Client, goods: Goods) -> None:
-    answer = visitor.get("/checkout", OPEN)
-    assert answer["Location"].startswith("/login?next=%2Fcheckout%3Faction%3Dopen%26goodsId")
-    assert visitor.post("/checkout", OPEN)["Location"] == "/login?next=%2F"
+@pytest.mark.parametrize("asked", [OPEN, OPEN | {"action": "join", "teamId": "7"},
+                                   {"action": "alone", "goodsId": "9890001"}])  # fmt: skip
+def test_a_checkout_leads_to_the_login_and_back(
+    visitor: Client, shopper: Shopper, goods: Goods, platform: Platform, asked: dict[str, str]
+) -> None:
+    back = f"/checkout?{urlencode(asked)}"
+    extra = {"price": "80.00", "next": "https://elsewhere.example/"}
+    for ask in (visitor.get, visitor.post):
+        [(name, path)] = parse_qsl(urlsplit(ask("/checkout", asked | extra)["Location"]).query)
+        assert (name, path) == ("next", back)
     assert Order.objects.count() == 0
+
+    login.remember(remembered := HttpResponse(), shopper)
+    visitor.cookies.update(remembered.cookies)
+    assert visitor.post("/login/again", {"next": back})["Location"] == back
+    assert "Order for ¥" in visitor.get(back).content.decode()
 
 
 @pytest.mark.parametrize("action", ["pay", "return", "view"])

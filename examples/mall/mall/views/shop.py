@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.core.cache import cache
@@ -31,6 +32,22 @@ class Asked:
     kind: Order.Kind
     activity_id: int | None
     team_id: str
+
+    @property
+    def action(self) -> str:
+        if self.kind == Order.Kind.ALONE:
+            return "alone"
+        return "join" if self.team_id else "open"
+
+    @property
+    def path(self) -> str:
+        """The path of this checkout, made of checked parameters only."""
+        query = {"action": self.action, "goodsId": self.goods.pk}
+        if self.activity_id is not None:
+            query["activityId"] = str(self.activity_id)
+        if self.team_id:
+            query["teamId"] = self.team_id
+        return f"{reverse('checkout')}?{urlencode(query)}"
 
 
 @require_safe
@@ -67,8 +84,7 @@ def checkout(request: HttpRequest) -> HttpResponse:
     asked = _asked(given.dict())
     shopper = login.shopper_of(request)
     if shopper is None:
-        is_form = request.method == "POST"
-        return to_login(reverse("front") if is_form else request.get_full_path())
+        return to_login(asked.path)
     if request.method == "POST":
         return _place(request, asked, shopper, _price(given.get("price", "")))
     try:
