@@ -22,6 +22,7 @@ from mall.models import Goods, Order, Shopper
 log = logging.getLogger(__name__)
 FIRST_LOOK = timedelta(seconds=30)  # until the loop queries Alipay, or closes a half-placed order
 AGAIN = ""  # the code of a refusal that may be temporary
+SEAT_FREE, TEAM_FULL = "E0005", ("E0006", "E0008")
 
 
 class RefusedError(Exception):
@@ -35,6 +36,15 @@ class RefusedError(Exception):
         self.code = code
         self.text = text
         self.price = price
+
+    @property
+    def is_passing(self) -> bool:
+        """May the same order succeed a moment later?"""
+        return self.code in (AGAIN, SEAT_FREE)
+
+    @property
+    def is_full(self) -> bool:
+        return self.code in TEAM_FULL
 
 
 @dataclass(frozen=True, slots=True)

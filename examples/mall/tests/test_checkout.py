@@ -1,5 +1,6 @@
 """The checkout: its price, its refusals, and where it leads."""
 
+import re
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
@@ -15,6 +16,12 @@ from tests.platform import ACTIVITY, Platform
 Status = Order.Status
 OPEN = {"action": "open", "goodsId": "9890001", "activityId": str(ACTIVITY)}
 pytestmark = pytest.mark.django_db
+
+
+def links(page: str) -> dict[str, tuple[str, str]]:
+    """The buttons that are links: their texts, classes and addresses."""
+    found = re.findall(r'<a class="(main|second)" href="(.*?)">(.*?)</a>', page)
+    return {name: (look, path) for look, path, name in found}
 
 
 def test_checkout_shows_the_trials_price_and_places_an_order(
@@ -42,10 +49,37 @@ def test_a_refusal_offers_to_buy_alone(
     answer = browser.post("/checkout", OPEN | {"price": "80.00"})
     page = answer.content.decode()
     assert answer.status_code == 409
-    assert ("This team is full." in page, "Buy alone for ¥100.00" in page) == (True, True)
+    assert "This team is full." in page
+    assert links(page) == {
+        "Open a team of your own": ("main", "/checkout?action=open&amp;goodsId=9890001"),
+        "Buy alone for ¥100.00": ("second", "/checkout?action=alone&amp;goodsId=9890001"),
+    }
     platform.refusals["trial"] = "E0002"
     assert "There is no group offer for this." in text(browser, "/checkout", 409, **OPEN)
     assert "Order for ¥100.00" in text(browser, "/checkout", **(OPEN | {"action": "alone"}))
+
+
+@pytest.mark.parametrize("code", ["0001", "E0005"])
+def test_an_order_that_a_passing_fault_stopped_can_be_tried_again(
+    browser: Client, goods: Goods, platform: Platform, code: str
+) -> None:
+    join = OPEN | {"action": "join", "teamId": "7", "price": "80.00"}
+    platform.refusals["lock"] = code
+    page = browser.post("/checkout", join).content.decode()
+    assert '<button class="main">Try again</button>' in page
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="(.*?)"', page))
+    assert fields.items() >= join.items()
+    assert links(page)["Buy alone for ¥100.00"][0] == "second"
+
+
+def test_a_price_that_a_passing_fault_hides_can_be_asked_for_again(
+    browser: Client, goods: Goods, platform: Platform
+) -> None:
+    platform.refusals["trial"] = "0001"
+    page = text(browser, "/checkout", 409, **OPEN)
+    path = f"/checkout?{urlencode(OPEN)}".replace("&", "&amp;")
+    assert links(page)["Try again"] == ("main", path)
+    assert 'name="price"' not in page
 
 
 def test_a_price_that_has_changed_is_not_charged(

@@ -101,7 +101,8 @@ def _place(
     try:
         order = buying.place(wish, now=timezone.now())
     except RefusedError as refused:
-        return _show(request, asked, refused.price, refused)
+        price = shown if refused.is_passing else refused.price
+        return _show(request, asked, price, refused)
     return HttpResponseRedirect(reverse("order", args=[order.number]), status=303)
 
 
