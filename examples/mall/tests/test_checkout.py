@@ -30,6 +30,9 @@ def test_checkout_shows_the_trials_price_and_places_an_order(
     page = text(browser, "/checkout", **OPEN)
     assert ('name="price" value="80.00"' in page, "Order for ¥80.00" in page) == (True, True)
     assert "<dt>Saved in the team</dt><dd>−¥20.00</dd>" in page
+    # Whether a team that is not full in time fails is the platform's to say.
+    assert 'href="/go/offer/9890001">What if the team is not full in time?</a>' in page
+    assert "your money comes back" not in page
     assert "Saved" not in text(browser, "/checkout", **(OPEN | {"action": "alone"}))
     assert platform.called("lock") == []  # looking holds nothing
     join = OPEN | {"action": "join", "teamId": "7", "price": "80.00"}
