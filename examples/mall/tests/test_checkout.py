@@ -158,11 +158,18 @@ def test_a_checkout_leads_to_the_login_and_back(
     assert "Order for ¥" in visitor.get(back).content.decode()
 
 
-@pytest.mark.parametrize("action", ["pay", "return", "view"])
-def test_the_checkout_url_leads_to_an_order(browser: Client, place: Place, action: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "part"), [("pay", ""), ("return", "?cancel=1#cancel"), ("view", "")]
+)
+def test_the_checkout_url_leads_to_an_order(
+    browser: Client, place: Place, action: str, part: str
+) -> None:
     order = place()
     asked = OPEN | {"action": action, "outTradeNo": order.number}
-    assert browser.get("/checkout", asked)["Location"] == f"/orders/{order.number}"
+    path = browser.get("/checkout", asked)["Location"]
+    assert path == f"/orders/{order.number}{part}"
+    is_open = '<details class="card" id="cancel" open>' in browser.get(path).content.decode()
+    assert is_open == (action == "return")
 
 
 def test_the_language_can_be_changed_after_a_refusal(

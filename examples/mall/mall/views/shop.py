@@ -80,7 +80,8 @@ def checkout(request: HttpRequest) -> HttpResponse:
     """GET shows the price. POST places the order and redirects to its page, to pay there."""
     given = request.POST if request.method == "POST" else request.GET
     if given.get("action") in OWN_ORDER and _is_number(given.get("outTradeNo", "")):
-        return redirect("order", given["outTradeNo"])
+        path = reverse("order", args=[given["outTradeNo"]])
+        return redirect(f"{path}?cancel=1#cancel" if given["action"] == "return" else path)
     asked = _asked(given.dict())
     shopper = login.shopper_of(request)
     if shopper is None:
