@@ -61,12 +61,16 @@ class Wish:
 
 def place(wish: Wish, *, now: datetime) -> Order:
     """Place an order that waits for its payment. A repeat returns the open one. RefusedError."""
-    if not wish.goods.on_sale:
-        raise RefusedError("SOLD_OUT", _("This is sold out."))
+    require_on_sale(wish.goods)
     order = _open_order(wish, now)
     if order.status == Order.Status.CREATE:
         _hold(order, wish, now)
     return order
+
+
+def require_on_sale(goods: Goods) -> None:
+    if not goods.on_sale:
+        raise RefusedError("SOLD_OUT", _("This is sold out."))
 
 
 def pay_form(order: Order, *, now: datetime) -> Form:

@@ -112,8 +112,12 @@ def test_alone_a_refusal_leads_to_the_shop(
     browser: Client, goods: Goods, platform: Platform
 ) -> None:
     Goods.objects.update(on_sale=False)
-    page = browser.post("/checkout", OPEN | {"action": "alone"}).content.decode()
-    assert ("This is sold out." in page, 'href="/">To the shop</a>' in page) == (True, True)
+    for ask in (browser.get, browser.post):
+        answer = ask("/checkout", OPEN | {"action": "alone"})
+        page = answer.content.decode()
+        assert (answer.status_code, "This is sold out." in page) == (409, True)
+        assert links(page) == {"To the shop": ("second", "/")}
+        assert 'name="price"' not in page
 
 
 @pytest.mark.parametrize("price", ["NaN", "sNaN", "Infinity", "x", "1e999999"])

@@ -91,9 +91,17 @@ def test_goods_are_sold_alone_while_the_platform_is_down(
             page = text(visitor, "/goods/9890001")
             assert [each in page for each in ("¥100.00", "Open a team", problem)] == [
                 True, False, is_said]  # fmt: skip
+            assert ('href="/goods/9890001">Try again</a>' in page) == is_said
         assert len(platform.called("index")) == 1  # guests share a refusal, too
         platform.calls.clear()
         cache.clear()
+
+
+def test_goods_that_are_sold_out_lead_on(visitor: Client, goods: Goods, platform: Platform) -> None:
+    Goods.objects.update(on_sale=False)
+    page = text(visitor, "/goods/9890001")
+    assert ("¥100.00" in page, "/checkout" in page) == (True, False)
+    assert '<a class="second" href="/">To the shop</a>' in page
 
 
 def test_every_page_has_its_headers(visitor: Client, goods: Goods) -> None:

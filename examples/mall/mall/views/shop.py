@@ -109,6 +109,7 @@ def _place(
 
 def _trial(asked: Asked, shopper: Shopper) -> tuple[Decimal, Asked]:
     """The price by the platform's trial, and the checkout in that activity. Raises RefusedError."""
+    buying.require_on_sale(asked.goods)
     if asked.kind == Order.Kind.ALONE:
         return asked.goods.price, asked
     try:
