@@ -35,6 +35,7 @@ class Platform(ThreadingHTTPServer):
         self.prices = dict(PRICES)
         self.pay_deadline = datetime.now(UTC) + timedelta(minutes=15)
         self.close_reason = ""
+        self.refund_code = "success"  # the inner code of a refund's answer
         self.order: dict[str, Any] = {}  # fields in which GET trade/orders differs
         self.team: dict[str, Any] = {}  # fields in which the team of the index query differs
         self.events: list[dict[str, Any]] = []
@@ -58,7 +59,7 @@ class Platform(ThreadingHTTPServer):
                         "outTradeNo": fields["outTradeNo"]}  # fmt: skip
             case "refund":
                 return {"userId": fields["userId"], "orderId": "9001", "teamId": TEAM,
-                        "code": "success", "info": "成功"}  # fmt: skip
+                        "code": self.refund_code, "info": "成功"}  # fmt: skip
             case "confirm":
                 return {"userId": fields["userId"], "orderId": "9001", "teamId": TEAM,
                         "outTradeNo": fields["outTradeNo"], "refundAmount": fields["refundAmount"],

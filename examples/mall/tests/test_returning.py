@@ -51,6 +51,25 @@ def test_given_back_unpaid_it_is_closed_at_once(place: Place, platform: Platform
     assert (len(platform.called("refund")), Refund.objects.count()) == (1, 0)
 
 
+@pytest.mark.usefixtures("_time_stands")
+def test_a_seat_that_the_platform_does_not_release_is_given_back_later(
+    place: Place, platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    order = place()
+    platform.refund_code = "fail"
+    returning.give_back(order, now=timezone.now())
+    now = run_loop()
+    order.refresh_from_db()
+    assert (order.status, order.due_at) == (Status.PAY_WAIT, now + work.PAUSES[0])
+    assert len(platform.called("refund")) == 1
+    assert f"{order}: fail the seat is not released" in caplog.text
+
+    platform.refund_code = "repeat"  # its hold has ended meanwhile
+    run_loop(work.PAUSES[0])
+    order.refresh_from_db()
+    assert (order.status, order.close_reason) == (Status.CLOSE, "refunded")
+
+
 @pytest.mark.parametrize("delivered", [False, True])
 def test_bought_alone_and_given_back(
     place: Place, gateway: Alipay, platform: Platform, delivered: bool
