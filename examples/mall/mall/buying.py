@@ -20,7 +20,8 @@ from mall.alipay import AlipayError, Form
 from mall.models import Goods, Order, Shopper
 
 log = logging.getLogger(__name__)
-FIRST_LOOK = timedelta(seconds=30)  # until the loop queries Alipay, or closes a half-placed order
+PLACE_WITHIN = timedelta(minutes=1)  # then the loop closes it; longer than our three calls take
+FIRST_LOOK = timedelta(seconds=30)  # until the loop queries Alipay
 AGAIN = ""  # the code of a refusal that may be temporary
 SEAT_FREE, TEAM_FULL = "E0005", ("E0006", "E0008")
 
@@ -138,7 +139,7 @@ def _open_order(wish: Wish, now: datetime) -> Order:
                 goods_name=wish.goods.name,
                 price=wish.goods.price,
                 created_at=now,
-                due_at=now + FIRST_LOOK,
+                due_at=now + PLACE_WITHIN,
             )
     except IntegrityError:
         order = Order.objects.filter(**key).first()

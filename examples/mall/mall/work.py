@@ -18,7 +18,7 @@ from mall.alipay import AlipayError
 from mall.models import Message, Order, Refund
 
 log = logging.getLogger(__name__)
-LEASE = timedelta(minutes=1)
+LEASE = timedelta(minutes=1)  # longer than the calls of a step take
 PAUSES = [timedelta(seconds=each) for each in (5, 15, 30, 60, 120, 300, 600)]
 BATCH = 50
 Status = Order.Status

@@ -10,7 +10,7 @@ import requests
 from django.db import connection
 from django.utils import timezone, translation
 
-from mall import buying, orders
+from mall import alipay, buying, market, orders, work
 from mall.buying import RefusedError, Wish
 from mall.models import Goods, Order, Shopper
 from pretend_alipay.__main__ import Alipay
@@ -135,11 +135,19 @@ def test_while_the_platform_is_down_an_order_is_refused_and_closed_by_the_loop(
     assert refused.value.code == ""
     assert Order.objects.get().status == Status.CREATE
 
-    run_loop(timedelta(seconds=31))
+    run_loop(buying.PLACE_WITHIN + timedelta(seconds=1))
 
     order = Order.objects.get()
     assert (order.status, order.close_reason, order.due_at) == (Status.CLOSE, "not_placed", None)
     assert len(platform.called("refund")) == 1  # it may have been locked after all
+
+
+def test_a_slow_platform_is_waited_for() -> None:
+    """By its guide for 15 seconds; nothing of ours may end sooner than the calls that it makes."""
+    slowest, step = timedelta(seconds=market.TIMEOUT), timedelta(seconds=2 * alipay.TIMEOUT)
+    assert slowest >= timedelta(seconds=15)
+    assert 3 * slowest < buying.PLACE_WITHIN  # trial, lock, order
+    assert step + slowest < work.LEASE  # closing an order, or sending a refund
 
 
 def test_a_second_try_continues_with_the_same_order(place: Place, platform: Platform) -> None:

@@ -60,7 +60,7 @@ def test_nobody_pays_for_a_seat_that_the_loop_released_during_a_retry(
     with pytest.raises(RefusedError):
         place()
     platform.refusals.clear()
-    now = timezone.now() + timedelta(seconds=31)
+    now = timezone.now() + buying.PLACE_WITHIN
 
     def retry() -> None:
         pay_by = now + timedelta(minutes=5)

@@ -113,7 +113,7 @@ def _trial(asked: Asked, shopper: Shopper) -> tuple[Decimal, Asked]:
     if asked.kind == Order.Kind.ALONE:
         return asked.goods.price, asked
     try:
-        trial = market.client().trial(
+        trial = market.client(timeout=market.LOOK).trial(
             user_id=shopper.user_id,
             goods_id=asked.goods.goods_id,
             activity_id=asked.activity_id,
@@ -177,7 +177,8 @@ def _offer(goods: Goods, shopper: Shopper | None) -> tuple[Market | None, bool]:
 
 def _ask(user_id: str, goods: Goods) -> tuple[Market | None, bool]:
     try:
-        offer = market.client().query_market(user_id=user_id, goods_id=goods.goods_id)
+        client = market.client(timeout=market.LOOK)
+        offer = client.query_market(user_id=user_id, goods_id=goods.goods_id)
     except GroupBuyError as error:
         return None, buying.reason(error).code != buying.AGAIN
     return offer if offer.visible else None, True
