@@ -84,6 +84,6 @@ def _let_go(order: Order, refund: TeamRefund, now: datetime) -> None:
 
 
 def mark_seat_gone(order: Order, *, now: datetime) -> None:
-    """Let the loop close an order that waits for its payment. It queries Alipay before."""
+    """Let the loop close an order that waits for its payment. The loop queries Alipay first."""
     waiting = Order.objects.filter(pk=order.pk, status=Order.Status.PAY_WAIT)
     waiting.update(seat_gone=True, due_at=now, tries=0)
