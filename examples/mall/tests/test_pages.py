@@ -1,5 +1,6 @@
 """The shop's other pages: what they show to whom, their headers, errors and ways to the login."""
 
+import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,10 +13,11 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from mall import returning
+from mall import orders, returning
 from mall.management.commands import prepare
 from mall.middleware import loopback_only
 from mall.models import Goods, Message, Order, Refund, Shopper
+from mall.views import own
 from mall.views.problems import server_error
 from pretend_alipay.__main__ import Alipay
 from tests.conftest import Place, pay, run_loop, text
@@ -151,6 +153,27 @@ def test_a_message_is_marked_as_new_once(browser: Client, place: Place, gateway:
     assert "You have opened a team" in text(browser, "/messages")
     assert 'class="count"' not in text(browser, "/")
     assert Message.objects.get().read_at is not None
+
+
+def test_older_orders_and_messages_follow_on_further_pages(
+    browser: Client, goods: Goods, shopper: Shopper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "NEWEST", 2)
+    for number in range(3):
+        order = Order.objects.create(
+            shopper=shopper, goods=goods, kind=0, number=f"n{number}", is_open=None,
+            price=goods.price, created_at=timezone.now())  # fmt: skip
+        orders.send_message(order, Message.Kind.RETURNED, now=timezone.now())
+    for path in ("/orders", "/messages"):
+        seen = [text(browser, path)]
+        while link := re.search(r'href="(\?before=\d+)">Older</a>', seen[-1]):
+            seen.append(text(browser, f"{path}{link[1]}"))
+        numbers = [re.findall(r'href="/orders/(n\d)"', page) for page in seen]
+        assert numbers == [["n2", "n1"], ["n0"]]
+    assert 'Messages <span class="count">1</span>' in seen[0]  # the one that is not shown
+    assert Message.objects.filter(read_at=None).count() == 0
+    for before in ("x", "9" * 30, "-1", "²"):
+        assert 'href="/orders/n2"' in text(browser, "/orders", before=before)
 
 
 def test_a_shopper_is_handed_over_to_the_platform(

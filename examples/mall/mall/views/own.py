@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -14,12 +15,13 @@ from mall import buying, login, market, returning
 from mall.buying import RefusedError
 from mall.models import Message, Order, Refund, Shopper
 from mall.views.entry import to_login
-from mall.views.shop import platform_link
+from mall.views.shop import is_number, platform_link
 from mall.views.wire import ask_again
 
-NEWEST = 50
+NEWEST = 50  # rows on a page of a list
 Status = Order.Status
 OVER = (Status.WAIT_REFUND, Status.CLOSE)
+Row = TypeVar("Row", Order, Message)
 
 
 def own(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -40,8 +42,9 @@ def own(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 @require_safe
 @own
 def orders(request: HttpRequest, shopper: Shopper) -> HttpResponse:
-    found = Order.objects.filter(shopper=shopper).select_related("goods").order_by("-pk")
-    return render(request, "orders.html", {"orders": found[:NEWEST]})
+    found = Order.objects.filter(shopper=shopper).select_related("goods")
+    page, older = _page(request, found)
+    return render(request, "orders.html", {"orders": page, "older": older})
 
 
 @require_safe
@@ -92,13 +95,12 @@ def give_back(request: HttpRequest, shopper: Shopper, number: str) -> HttpRespon
 @own
 def messages(request: HttpRequest, shopper: Shopper) -> HttpResponse:
     """Show the newest messages, and mark them as read."""
-    found = Message.objects.filter(shopper=shopper).select_related("order").order_by("-pk")
-    box = list(found[:NEWEST])
-    response = render(request, "messages.html", {"box": box, "unread": 0})
+    found = Message.objects.filter(shopper=shopper).select_related("order")
+    box, older = _page(request, found)
     Message.objects.filter(pk__in=[each.pk for each in box], read_at=None).update(
         read_at=timezone.now()
     )
-    return response
+    return render(request, "messages.html", {"box": box, "older": older})
 
 
 @require_safe
@@ -122,6 +124,15 @@ def paid(request: HttpRequest) -> HttpResponse:
 @require_safe
 def paid_state(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"state": _paid_state(_returned(request))})
+
+
+def _page(request: HttpRequest, found: QuerySet[Row]) -> tuple[list[Row], int | None]:
+    """The newest rows, or those ?before= a row; and the row before which there are more."""
+    before = request.GET.get("before", "")
+    if is_number(before) and len(before) < 19:  # the database's numbers end there
+        found = found.filter(pk__lt=int(before))
+    rows = list(found.order_by("-pk")[: NEWEST + 1])
+    return rows[:NEWEST], rows[NEWEST - 1].pk if len(rows) > NEWEST else None
 
 
 def _returned(request: HttpRequest) -> Order:

@@ -79,7 +79,7 @@ def goods_page(request: HttpRequest, goods_id: str) -> HttpResponse:
 def checkout(request: HttpRequest) -> HttpResponse:
     """GET shows the price. POST places the order and redirects to its page, to pay there."""
     given = request.POST if request.method == "POST" else request.GET
-    if given.get("action") in OWN_ORDER and _is_number(given.get("outTradeNo", "")):
+    if given.get("action") in OWN_ORDER and is_number(given.get("outTradeNo", "")):
         path = reverse("order", args=[given["outTradeNo"]])
         return redirect(f"{path}?cancel=1#cancel" if given["action"] == "return" else path)
     asked = _asked(given.dict())
@@ -146,7 +146,7 @@ def _show(
 def _asked(given: dict[str, str]) -> Asked:
     goods = _goods(given.get("goodsId", ""))
     activity, team = given.get("activityId", ""), given.get("teamId", "")
-    numbers = all(len(each) <= 19 and (not each or _is_number(each)) for each in (activity, team))
+    numbers = all(len(each) <= 19 and (not each or is_number(each)) for each in (activity, team))
     if given.get("action") not in ("alone", "open", "join") or not numbers:
         raise Http404
     kind = Order.Kind.ALONE if given["action"] == "alone" else Order.Kind.TEAM
@@ -192,7 +192,7 @@ def _price(text: str) -> Decimal | None:
     return price if price.is_finite() else None
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
