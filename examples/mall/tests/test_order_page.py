@@ -38,6 +38,8 @@ def test_an_order_page_in_each_state(browser: Client, place: Place, gateway: Ali
               "Your money is on its way back", "Your money is back")  # fmt: skip
     assert [title in page for title, page in zip(titles, seen, strict=True)] == [True] * 6
     assert [page.count("/go/order/") for page in seen] == [1] * 6  # one way to the team
+    for sign in (f'data-poll="{path}/state"', '<noscript><meta http-equiv="refresh" content="15">'):
+        assert [sign in page for page in seen] == [True, True, True, False, True, False]
     assert "the team needs one more person" in seen[1]  # before it is given back
     assert "The other members of your team keep their price" in seen[3]
     assert ("Cancel the order" in seen[4], "Money back · confirmed" in seen[5]) == (False, True)
@@ -89,6 +91,7 @@ def test_a_payment_after_closing_is_not_called_unpaid(
     page = text(browser, f"/orders/{order.number}")
     assert (late in page, "It was not paid" in page) == (True, False)
     assert "<dt>Paid</dt><dd>¥80.00</dd>" in page
+    assert "data-poll" in page  # until the refund is confirmed
     assert "<dt>Money back · to be sent</dt><dd>¥80.00</dd>" in page
 
 
@@ -142,7 +145,19 @@ def test_given_back_by_its_page(browser: Client, place: Place) -> None:
     state = browser.get(f"/orders/{order.number}/state").json()
     assert state == {"state": "PAY_WAIT..True."}
     run_loop()
-    assert "It was not paid" in text(browser, f"/orders/{order.number}")
+    page = text(browser, f"/orders/{order.number}")
+    assert ("It was not paid" in page, "data-poll" in page) == (True, False)
+
+
+def test_an_order_given_back_after_delivery_is_polled_again(
+    browser: Client, place: Place, gateway: Alipay
+) -> None:
+    order = place(Order.Kind.ALONE)
+    pay(gateway, order)
+    run_loop(timedelta(seconds=31))
+    assert "data-poll" not in text(browser, f"/orders/{order.number}")
+    browser.post(f"/orders/{order.number}/back")
+    assert "data-poll" in text(browser, f"/orders/{order.number}")
 
 
 def test_inside_wechat_the_page_says_what_to_do(browser: Client, place: Place) -> None:

@@ -65,6 +65,7 @@ def order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
         "refund": refund,
         "saved": found.price - (found.price if found.amount is None else found.amount),
         "state": _state(found, refund),
+        "moves": _moves(found, refund),
         "in_wechat": "MicroMessenger" in request.headers.get("User-Agent", ""),
         "may_give_back": not (found.wants_back or found.status in (Status.CREATE, *OVER)),
         "invites": found.status == Status.PAY_SUCCESS
@@ -156,6 +157,15 @@ def _own(shopper: Shopper, number: str) -> Order:
     if found is None:
         raise Http404
     return found
+
+
+def _moves(order: Order, refund: Refund | None) -> bool:
+    """May the order still change without its shopper?"""
+    if refund is not None and refund.state != Refund.State.CONFIRMED:
+        return True
+    if order.status == Status.DEAL_DONE:
+        return order.wants_back
+    return order.status != Status.CLOSE
 
 
 def _state(order: Order, refund: Refund | None) -> str:
