@@ -56,7 +56,8 @@
       const left = Math.max(0, Math.floor((ends - Date.now() - ahead) / 1000));
       const two = (n) => String(n).padStart(2, "0");
       const hours = left < 3600 ? "" : `${two(Math.floor(left / 3600))}:`;
-      each.textContent = `${hours}${two(Math.floor(left / 60) % 60)}:${two(left % 60)}`;
+      const text = `${hours}${two(Math.floor(left / 60) % 60)}:${two(left % 60)}`;
+      if (each.textContent !== text) each.textContent = text;
     }
   }
 

@@ -37,6 +37,9 @@ def test_an_order_page_in_each_state(browser: Client, place: Place, gateway: Ali
     titles = ("Your seat is held", "<h1>Paid</h1>", "Your team is complete", "Sent to you",
               "Your money is on its way back", "Your money is back")  # fmt: skip
     assert [title in page for title, page in zip(titles, seen, strict=True)] == [True] * 6
+    heads = [re.search("<title>(.*) · Order</title>.*<h1>(.*)</h1>", each, re.S) for each in seen]
+    assert [each and each[1] == each[2] for each in heads] == [True] * 6  # read after a reload
+    assert ["aria-live" in page for page in seen] == [False] * 6  # the clock ticks
     assert [page.count("/go/order/") for page in seen] == [1] * 6  # one way to the team
     for sign in (f'data-poll="{path}/state"', '<noscript><meta http-equiv="refresh" content="15">'):
         assert [sign in page for page in seen] == [True, True, True, False, True, False]
@@ -59,7 +62,8 @@ def test_back_from_alipay_without_a_session(visitor: Client, place: Place, gatew
     order = place()
     page = text(visitor, "/paid", out_trade_no=order.number)
     reload = '<noscript><meta http-equiv="refresh" content="15"></noscript>'
-    assert ("We are waiting for Alipay" in page, reload in page) == (True, True)
+    assert ("<title>We are waiting for Alipay</title>" in page, reload in page) == (True, True)
+    assert "aria-live" not in page
     state = {"out_trade_no": order.number}
     assert visitor.get("/paid/state", state).json() == {"state": "waiting"}
     pay(gateway, order)
@@ -69,7 +73,7 @@ def test_back_from_alipay_without_a_session(visitor: Client, place: Place, gatew
     run_loop()  # and Alipay is asked at once
     assert visitor.get("/paid/state", state).json() == {"state": "paid"}
     page = text(visitor, "/paid", out_trade_no=order.number)
-    assert "Your payment has arrived" in page
+    assert "<title>Your payment has arrived</title>" in page
     assert ("¥" in page, "a book" in page) == (False, False)
     assert f'<a class="main" href="/go/order/{order.number}">To your team</a>' in page
 

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
 from mall import buying, login, market, returning
@@ -21,6 +22,15 @@ from mall.views.wire import ask_again
 NEWEST = 50  # rows on a page of a list
 Status = Order.Status
 OVER = (Status.WAIT_REFUND, Status.CLOSE)
+HEADLINES = {
+    Status.CREATE: _("Your order is being placed"),
+    Status.PAY_WAIT: _("Your seat is held"),
+    Status.PAY_SUCCESS: _("Paid"),
+    Status.MARKET: _("Your team is complete"),
+    Status.DEAL_DONE: _("Sent to you"),
+    Status.WAIT_REFUND: _("Your money is on its way back"),
+    Status.CLOSE: _("Your money is back"),
+}
 Row = TypeVar("Row", Order, Message)
 
 
@@ -64,6 +74,7 @@ def order(request: HttpRequest, shopper: Shopper, number: str) -> HttpResponse:
         "refused": refused,
         "refund": refund,
         "saved": found.price - (found.price if found.amount is None else found.amount),
+        "headline": _headline(found),
         "state": _state(found, refund),
         "moves": _moves(found, refund),
         "in_wechat": "MicroMessenger" in request.headers.get("User-Agent", ""),
@@ -157,6 +168,16 @@ def _own(shopper: Shopper, number: str) -> Order:
     if found is None:
         raise Http404
     return found
+
+
+def _headline(order: Order) -> Any:
+    if order.wants_back and order.status not in OVER:
+        return _("Being cancelled")
+    if order.status == Status.PAY_WAIT and not order.in_team:
+        return _("Your order is waiting for payment")
+    if order.status == Status.CLOSE and not order.trade_no:
+        return _("Closed")
+    return HEADLINES[Status(order.status)]
 
 
 def _moves(order: Order, refund: Refund | None) -> bool:

@@ -1,0 +1,69 @@
+"""mall.js in a browser: pages as they are rendered, with answers and a clock of the test's own."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+
+from tests.conftest import Place
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+STATIC = Path(__file__).parent.parent / "static"
+pytestmark = pytest.mark.django_db
+Show = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")  # its event loop must not outlive these tests
+def chromium() -> Iterator[Any]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as started:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright has a loop in this thread
+        flags = ["--no-sandbox", "--disable-gpu"]
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(chromium: Any) -> Iterator[Show]:
+    """Opens an answer of the mall; every request of its script gets the given JSON."""
+    page = chromium.new_page()
+
+    def open_page(answer: HttpResponse, polled: Any = None) -> Any:
+        def serve(route: Any) -> None:
+            path = route.request.url.removeprefix("http://mall.test/")
+            if path.startswith("static/"):
+                route.fulfill(path=STATIC / path.removeprefix("static/"))
+            elif path == "page":
+                route.fulfill(body=answer.content, headers=dict(answer.items()))
+            elif polled is not None:
+                page.polls.append(path)
+                route.fulfill(json=polled)
+
+        page.polls = []
+        page.clock.install()
+        page.route("**/*", serve)
+        page.goto("http://mall.test/page")
+        return page
+
+    yield open_page
+    page.close()
+
+
+def test_the_time_left_is_written_once_a_second(browser: Client, place: Place, show: Show) -> None:
+    page = show(browser.get(f"/orders/{place().number}"))
+    page.evaluate(
+        """() => {
+            window.writes = 0;
+            const watch = new MutationObserver((list) => { window.writes += list.length; });
+            watch.observe(document.querySelector("[data-until]"), { childList: true });
+        }"""
+    )
+    page.clock.run_for(4000)
+    assert 3 <= page.evaluate("window.writes") <= 5  # the script looks twice a second
