@@ -26,6 +26,7 @@
       busy = false;
     }
     soon(PAUSES[Math.min(tries++, PAUSES.length - 1)]);
+    if (tries >= PAUSES.length) for (const each of document.querySelectorAll("[data-late]")) each.hidden = false;
   }
 
   async function changed(signal) {

@@ -12,6 +12,7 @@ from django.test import Client
 from tests.conftest import Place
 
 playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 STATIC = Path(__file__).parent.parent / "static"
 pytestmark = pytest.mark.django_db
@@ -67,3 +68,14 @@ def test_the_time_left_is_written_once_a_second(browser: Client, place: Place, s
     )
     page.clock.run_for(4000)
     assert 3 <= page.evaluate("window.writes") <= 5  # the script looks twice a second
+
+
+def test_a_long_wait_for_alipay_says_so(visitor: Client, place: Place, show: Show) -> None:
+    answer = visitor.get("/paid", {"out_trade_no": place().number})
+    page = show(answer, {"state": "waiting"})
+    late = page.get_by_role("status").get_by_text("This takes longer than usual.")
+    for pause in (2, 3, 5, 8, 10):
+        expect(late).to_be_hidden()
+        with page.expect_response("**/paid/state**"):
+            page.clock.run_for(pause * 1000)
+    expect(late).to_be_visible()
