@@ -62,13 +62,24 @@
     }
   }
 
+  function release(form) {
+    delete form.dataset.sent;
+    for (const each of form.querySelectorAll("[aria-busy]")) each.removeAttribute("aria-busy");
+  }
+
   document.addEventListener("submit", (event) => {
-    if (event.target.dataset.sent) event.preventDefault();
-    event.target.dataset.sent = "1";
+    const form = event.target;
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "1";
+    event.submitter?.setAttribute("aria-busy", "true");
+    setTimeout(() => release(form), 15000); // nothing reports that loading was stopped
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) { tries = 0; soon(0); } });
   addEventListener("pageshow", (event) => {
-    for (const form of document.forms) delete form.dataset.sent;
+    for (const form of document.forms) release(form);
     if (event.persisted) location.reload(); // restored by the back button: it may be out of date
   });
 

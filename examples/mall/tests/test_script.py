@@ -9,6 +9,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 
+from mall.models import Goods
 from tests.conftest import Place
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -79,3 +80,23 @@ def test_a_long_wait_for_alipay_says_so(visitor: Client, place: Place, show: Sho
         with page.expect_response("**/paid/state**"):
             page.clock.run_for(pause * 1000)
     expect(late).to_be_visible()
+
+
+def test_a_form_is_sent_once_until_it_may_be_sent_again(
+    browser: Client, goods: Goods, show: Show
+) -> None:
+    page = show(browser.get("/checkout", {"action": "alone", "goodsId": goods.pk}))
+    page.evaluate(
+        """() => document.addEventListener("submit", (event) => {
+            window.sent = (window.sent || 0) + !event.defaultPrevented;
+            event.preventDefault();  // loading is stopped
+        })"""
+    )
+    order = page.get_by_role("button", name="Order for ¥100.00")
+    for sent in (1, 2):
+        order.click()
+        expect(order).to_have_attribute("aria-busy", "true")
+        order.click()
+        assert page.evaluate("window.sent") == sent
+        page.clock.run_for(15_000)
+        expect(order).not_to_have_attribute("aria-busy", "true")
