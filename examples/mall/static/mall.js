@@ -1,8 +1,9 @@
-/* Reloads the page when its state changes, counts down, logs in after a scan, and submits a form
-   only once. */
+/* Reloads the page when its state changes or says that it takes long, counts down, logs in after a
+   scan, and submits a form only once. */
 "use strict";
 (() => {
   const PAUSES = [2000, 3000, 5000, 8000, 10000];
+  const SCAN = 3000; // between two looks while a code is valid, which is minutes
   const polled = document.querySelector("[data-poll]");
   const login = document.querySelector("[data-login]");
   const ahead = Number(document.body.dataset.now) * 1000 - Date.now(); // the server's clock
@@ -20,12 +21,13 @@
     try {
       if (login ? await scanned(limit.signal) : await changed(limit.signal)) return;
     } catch {
-      /* the shop does not respond: poll again, more slowly */
+      /* the shop does not respond: poll again */
     } finally {
       clearTimeout(late);
       busy = false;
     }
-    soon(PAUSES[Math.min(tries++, PAUSES.length - 1)]);
+    soon(login ? SCAN : PAUSES[Math.min(tries, PAUSES.length - 1)]);
+    tries++;
     if (tries >= PAUSES.length) for (const each of document.querySelectorAll("[data-late]")) each.hidden = false;
   }
 
@@ -46,7 +48,7 @@
     if (state === "done") location.assign(next);
     if (state === "expired") {
       login.querySelector("[data-expired]").hidden = false;
-      form.hidden = true;
+      login.querySelector("[data-valid]").hidden = true;
     }
     return state !== "waiting";
   }

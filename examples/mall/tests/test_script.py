@@ -9,6 +9,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 
+from mall import wechat
 from mall.models import Goods
 from tests.conftest import Place
 
@@ -35,19 +36,23 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def show(chromium: Any) -> Iterator[Show]:
     """Opens an answer of the mall; every request of its script gets the given JSON."""
-    page = chromium.new_page()
+    opened = []
 
-    def open_page(answer: HttpResponse, polled: Any = None) -> Any:
+    def open_page(answer: HttpResponse, polled: Any = None, **options: Any) -> Any:
         def serve(route: Any) -> None:
             path = route.request.url.removeprefix("http://mall.test/")
             if path.startswith("static/"):
                 route.fulfill(path=STATIC / path.removeprefix("static/"))
             elif path == "page":
                 route.fulfill(body=answer.content, headers=dict(answer.items()))
+            elif route.request.resource_type == "image":
+                route.fulfill(path=STATIC / "mall.svg")
             elif polled is not None:
                 page.polls.append(path)
                 route.fulfill(json=polled)
 
+        page = chromium.new_page(**options)
+        opened.append(page)
         page.polls = []
         page.clock.install()
         page.route("**/*", serve)
@@ -55,7 +60,8 @@ def show(chromium: Any) -> Iterator[Show]:
         return page
 
     yield open_page
-    page.close()
+    for page in opened:
+        page.close()
 
 
 def test_the_time_left_is_written_once_a_second(browser: Client, place: Place, show: Show) -> None:
@@ -100,3 +106,27 @@ def test_a_form_is_sent_once_until_it_may_be_sent_again(
         assert page.evaluate("window.sent") == sent
         page.clock.run_for(15_000)
         expect(order).not_to_have_attribute("aria-busy", "true")
+
+
+def test_a_code_is_polled_at_a_steady_pace_and_hidden_when_it_has_expired(
+    visitor: Client, show: Show, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WECHAT_APP_ID = "wx"
+    monkeypatch.setattr(wechat, "draw", lambda *_: "drawn")
+    answered = {"state": "waiting", "next": "/"}
+    page = show(visitor.get("/login"), answered)
+    for _ in range(6):
+        with page.expect_response("**/login/check"):
+            page.clock.run_for(3000)
+    expect(page.locator(".code")).to_be_visible()
+    expect(page.get_by_text("press and hold")).to_be_hidden()
+    phone = show(visitor.get("/login"), has_touch=True, is_mobile=True)
+    expect(phone.get_by_text("press and hold")).to_be_visible()
+
+    answered["state"] = "expired"
+    page.clock.run_for(3000)
+
+    expect(page.get_by_role("link", name="A new code")).to_be_visible()
+    expect(page.locator(".code")).to_be_hidden()
+    page.clock.run_for(30_000)
+    assert len(page.polls) == 7
