@@ -1,4 +1,4 @@
-"""mall.js in a browser: pages as they are rendered, with answers and a clock of the test's own."""
+"""mall.js and mall.css in a browser: rendered pages, with answers and a clock of the test's."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -130,3 +130,17 @@ def test_a_code_is_polled_at_a_steady_pace_and_hidden_when_it_has_expired(
     expect(page.locator(".code")).to_be_hidden()
     page.clock.run_for(30_000)
     assert len(page.polls) == 7
+
+
+def test_nothing_lies_below_a_notch(visitor: Client, goods: Goods, show: Show) -> None:
+    page = show(visitor.get("/"), viewport={"width": 844, "height": 390})
+    insets = {"left": 47, "right": 47, "bottom": 21}
+    page.context.new_cdp_session(page).send(
+        "Emulation.setSafeAreaInsetsOverride", {"insets": insets}
+    )
+    for part in (".top", "main", ".foot"):
+        style = page.locator(part).evaluate(
+            "(each) => [getComputedStyle(each).paddingLeft, getComputedStyle(each).paddingRight]"
+        )
+        assert style == ["47px", "47px"]
+    assert page.locator(".foot").evaluate("(it) => getComputedStyle(it).paddingBottom") == "37px"
