@@ -1,5 +1,6 @@
 """mall.js and mall.css in a browser: rendered pages, with answers and a clock of the test's."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from django.test import Client
 from mall import wechat
 from mall.models import Goods
 from tests.conftest import Place
+from tests.platform import Platform
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -144,3 +146,14 @@ def test_nothing_lies_below_a_notch(visitor: Client, goods: Goods, show: Show) -
         )
         assert style == ["47px", "47px"]
     assert page.locator(".foot").evaluate("(it) => getComputedStyle(it).paddingBottom") == "37px"
+
+
+def test_a_picture_is_rounded_as_its_frame(
+    visitor: Client, goods: Goods, platform: Platform, show: Show
+) -> None:
+    svg = (STATIC.parent / "../../static/goods/9890001.svg").read_text("utf-8")
+    corner = re.search(r'<rect width="400" height="400" rx="(\d+)"', svg)
+    frame = show(visitor.get("/goods/9890001")).locator(".two .picture")
+    radius = frame.evaluate("(each) => getComputedStyle(each).borderRadius")
+    assert corner is not None
+    assert radius == f"{int(corner[1]) / 4:g}%"
