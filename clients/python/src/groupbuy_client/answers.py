@@ -114,7 +114,10 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """The order is closed. Return money on TeamRefund, not on this answer."""
+    """The order is closed, unless code is "fail": then nothing has changed.
+
+    Return money on TeamRefund, not on this answer.
+    """
 
     user_id: str
     order_id: str

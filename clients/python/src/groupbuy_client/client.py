@@ -51,7 +51,7 @@ class Client:
         *,
         source: str,
         channel: str,
-        timeout: float = 10,
+        timeout: float = 15,
         pauses: Sequence[float] = PAUSES,
         session: Callable[[], requests.Session] = requests.Session,
     ) -> None:
