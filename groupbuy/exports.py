@@ -36,6 +36,7 @@ GIVE_UP = timedelta(hours=6)
 MOST = 5  # files of a user that are kept, and exports that wait or are being written
 IS_BOOK = Q(is_read=True, kind="xlsx")
 BOOKS = 2  # workbooks that are being made: each holds a thread of a worker, for minutes
+READERS = 2  # exports whose rows are being read: each holds a thread that mostly rests
 
 
 class TakenOverError(Exception):
@@ -123,9 +124,15 @@ def _write_for_some_time(export: Export, clock: Clock) -> None:
 
 
 def _free(now: datetime) -> QuerySet[Export]:
-    """The exports that no worker holds, but no workbook while others make BOOKS."""
+    """The exports that no worker holds, as far as BOOKS and READERS leave room.
+
+    Of workers that start together one more may read, for SECONDS.
+    """
     free = Export.objects.filter(leased_until__lte=now)
-    return free.exclude(IS_BOOK) if _made(now).count() >= BOOKS else free
+    held = Export.objects.filter(leased_until__gt=now)
+    if held.filter(IS_BOOK).count() >= BOOKS:
+        free = free.exclude(IS_BOOK)
+    return free.filter(IS_BOOK) if held.exclude(IS_BOOK).count() >= READERS else free
 
 
 def _may_finish(export: Export, now: datetime) -> bool:

@@ -324,6 +324,24 @@ def test_a_second_worker_leaves_an_export_to_the_first(user: User, pieces: Any) 
 
 
 @pytest.mark.usefixtures("_long")
+def test_two_lists_are_read_at_once(user: User) -> None:
+    """Each reader holds a thread, as a workbook does."""
+    some_orders()
+    first, second, third = (begin(user, query=f"q={n}") for n in range(3))
+    read = Export.objects.filter(pk__in=[first.pk, second.pk])
+    read.update(leased_until=LATER)
+
+    assert work() is False
+    third.refresh_from_db()
+    assert (third.leased_until, third.finished_at) == (NOW, None)
+
+    Export.objects.filter(pk=first.pk).update(leased_until=None, finished_at=NOW)
+    work()
+    third.refresh_from_db()
+    assert third.finished_at == NOW
+
+
+@pytest.mark.usefixtures("_long")
 def test_workers_make_two_workbooks_at_once(user: User) -> None:
     """Else workbooks could take all threads, and nothing would end teams or holds."""
     some_orders()
