@@ -9,8 +9,8 @@
   const stale = document.getElementById("stale");
   const served = document.querySelector("[data-now]");
   let ahead = served ? Number(served.dataset.now) - Date.now() : 0; // server's clock minus ours, ms
-  let seenAt = Date.now(), failures = 0, waited = 0, busy = false, timer = 0;
-  const reached = new Set(); // moments that have passed and caused a poll
+  let seenAt = Date.now(), failures = 0, waited = 0, busy = false, timer = 0, hiddenAt = 0;
+  const reached = new Set(); // moments that have passed and caused a poll or a reload
 
   const two = (n) => String(n).padStart(2, "0");
   const days = document.documentElement.lang === "en" ? " d " : " 天 ";
@@ -29,7 +29,8 @@
       if (each.textContent !== text) each.textContent = text;
       if (until <= now && !reached.has(until)) {
         reached.add(until);
-        soon(300);
+        if (live) soon(300);
+        else renew(1000);
       }
     }
   }
@@ -47,6 +48,12 @@
   function soon(wait) {
     clearTimeout(timer);
     timer = setTimeout(poll, wait);
+  }
+
+  /* Reload the list of orders, which does not poll, unless the browser is offline. */
+  function renew(wait) {
+    if (!served || live) return;
+    setTimeout(() => { if (!document.hidden && navigator.onLine) location.reload(); }, wait);
   }
 
   async function poll() {
@@ -139,7 +146,15 @@
     if (event.target.dataset.sent) event.preventDefault();
     event.target.dataset.sent = "1";
   });
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) { tick(); soon(0); } });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      hiddenAt = Date.now();
+      return;
+    }
+    tick();
+    soon(0);
+    if (Date.now() - hiddenAt > LONGEST) renew(0);
+  });
   addEventListener("online", () => soon(0));
   addEventListener("pageshow", (event) => {
     for (const form of document.forms) delete form.dataset.sent;

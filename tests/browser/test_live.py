@@ -22,7 +22,7 @@ from tests.pages.scenes import (
     team_at,
     wall,
 )
-from trade.models import Team
+from trade.models import Order, Team
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Phone = Callable[..., Page]
@@ -165,6 +165,47 @@ def test_a_hidden_page_does_not_poll_and_is_fresh_when_shown_again(phone: Phone)
     hide(page, hidden=False)
     page.clock.run_for(100)
     expect(page.locator(HEADLINE)).to_have_text("1 more person needed")
+
+
+def test_the_list_of_orders_is_loaded_again_when_a_time_to_pay_is_over(phone: Phone) -> None:
+    now = timezone.now()
+    offer_at(now, hold_minutes=5)
+    team_at(now - timedelta(minutes=4, seconds=30), NAMES[1], ME, paid=1)
+    page = phone(ME)
+    stop_clock(page)
+    page.goto("/my/s01/c01")
+    expect(page.locator(".how")).to_contain_text("To be paid")
+    Order.objects.update(pay_deadline=now - MINUTE)  # the server's clock moves, too
+
+    page.clock.run_for(33_000)
+
+    expect(page.locator(".how")).to_have_text("Not paid, seat free again")
+    loads = count_loads(page)
+    page.clock.run_for(60_000)
+    assert loads == []
+
+
+@pytest.mark.parametrize(("away", "words"), [(20, "To be paid"), (40, "Waiting for the team")])
+def test_the_list_of_orders_is_loaded_again_after_a_while_in_the_background(
+    phone: Phone, away: int, words: str
+) -> None:
+    now = timezone.now()
+    offer_at(now)
+    team_at(now, ME)
+    page = phone(ME)
+    stop_clock(page)
+    page.goto("/my/s01/c01")
+    expect(page.locator(".how")).to_contain_text("To be paid")
+    pay(ME)
+    hide(page, hidden=True)
+    page.clock.run_for(1000 * away)
+    loads = count_loads(page)
+
+    hide(page, hidden=False)
+    page.clock.run_for(100)
+
+    expect(page.locator(".how")).to_contain_text(words)
+    assert len(loads) == (1 if away > 30 else 0)
 
 
 def test_a_picture_that_does_not_load_leaves_a_letter(phone: Phone) -> None:
@@ -327,6 +368,15 @@ def stop_clock(page: Page, wrong: timedelta = timedelta()) -> None:
     now = timezone.now() + wrong
     page.clock.install(time=now - MINUTE)
     page.clock.pause_at(now)
+
+
+def count_loads(page: Page) -> list[str]:
+    """A list to which each request of a page is added from now on."""
+    loads: list[str] = []
+    page.on(
+        "request", lambda each: loads.append(each.url) if each.is_navigation_request() else None
+    )
+    return loads
 
 
 def seconds(page: Page) -> int:
