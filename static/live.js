@@ -103,6 +103,7 @@
     live.innerHTML = html;
     live.dataset.etag = etag;
     if (key) live.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+    if (state() !== before && [state(), before].includes("HIDDEN")) location.reload(); // title, rules
     if (state() !== before) said.textContent = live.querySelector("[data-headline]").textContent;
     offer();
     tick();

@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, Response, Route, expect
 
+from activity.models import Activity, Sku
 from tests import factories
 from tests.browser.conftest import cookies_of
 from tests.pages.scenes import (
@@ -206,6 +207,41 @@ def test_the_list_of_orders_is_loaded_again_after_a_while_in_the_background(
 
     expect(page.locator(".how")).to_contain_text(words)
     assert len(loads) == (1 if away > 30 else 0)
+
+
+@pytest.mark.parametrize("name", ["offer_open", "team_joinable"])
+def test_a_page_that_is_watched_turns_grey_when_the_goods_are_sold_out(
+    phone: Phone, name: str
+) -> None:
+    page = phone()
+    page.goto(SCENES[name](timezone.now()).path)
+    picture, price = page.locator(".picture img"), page.locator(".price strong")
+    red = price.evaluate("each => getComputedStyle(each).color")
+    expect(picture).to_have_css("filter", "none")
+
+    Sku.objects.update(sold_out=True)
+
+    expect(page.locator(HEADLINE)).to_have_text("Sold out")
+    expect(picture).to_have_css("filter", "grayscale(1)")
+    expect(price).not_to_have_css("color", red)
+
+
+@pytest.mark.parametrize("name", ["offer_open", "team_joinable"])
+def test_a_page_that_is_watched_loses_all_traces_of_an_offer_that_is_hidden(
+    phone: Phone, name: str
+) -> None:
+    page = phone()
+    page.goto(SCENES[name](timezone.now()).path)
+    rules = page.get_by_role("heading", name="The rules")
+    expect(rules).to_be_visible()
+
+    Activity.objects.update(restrict_visible=True)
+
+    expect(page.locator(HEADLINE)).to_have_text("Sold by 小书店")
+    expect(rules).to_have_count(0)
+    assert "team" not in page.title()
+    Activity.objects.update(restrict_visible=False)
+    expect(rules).to_be_visible()
 
 
 def test_a_picture_that_does_not_load_leaves_a_letter(phone: Phone) -> None:
