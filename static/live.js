@@ -99,13 +99,17 @@
 
   function show(html, etag) {
     const state = () => live.querySelector("[data-state]")?.dataset.state;
-    const before = state(), key = document.activeElement?.dataset?.key;
+    const before = state(), focused = document.activeElement, key = focused?.dataset.key;
+    const had = live.contains(focused);
     live.innerHTML = html;
     live.dataset.etag = etag;
-    if (key) live.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+    offer();
+    if (had) {
+      const same = key && live.querySelector(`[data-key="${CSS.escape(key)}"]:not([hidden])`);
+      (same || live.querySelector("[data-headline]")).focus({ preventScroll: true });
+    }
     if (state() !== before && [state(), before].includes("HIDDEN")) location.reload(); // title, rules
     if (state() !== before) said.textContent = live.querySelector("[data-headline]").textContent;
-    offer();
     tick();
   }
 

@@ -399,6 +399,39 @@ def test_focus_stays_where_it_was_when_the_page_changes(phone: Phone) -> None:
     expect(page.get_by_role("link", name="Join: ¥80")).to_be_focused()
 
 
+def test_focus_falls_on_the_headline_when_its_control_is_gone(phone: Phone) -> None:
+    now = timezone.now()
+    offer_at(now)
+    team = team_at(now - MINUTE, NAMES[1], paid=1)
+    page = phone()
+    page.goto(OFFER)
+    page.locator(".join").focus()
+
+    for name in NAMES[2:4]:
+        factories.lock(name, now=timezone.now(), team_id=str(team.pk))
+
+    expect(page.locator(".join")).to_have_count(0)
+    expect(page.locator(HEADLINE)).to_be_focused()
+
+
+def test_focus_stays_on_a_button_that_needs_scripts_and_the_page_does_not_scroll(
+    phone: Phone,
+) -> None:
+    at = SCENES["my_team_forming"](timezone.now())
+    page = phone(ME)
+    page.goto(at.path)
+    button = page.get_by_role("button", name="Copy the link")
+    button.focus()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    before = page.evaluate("scrollY")
+
+    pay(NAMES[1])
+
+    expect(page.locator(".tally")).to_have_text("2 of 3 paid")
+    expect(button).to_be_focused()
+    assert page.evaluate("scrollY") == before > 0
+
+
 def stop_clock(page: Page, wrong: timedelta = timedelta()) -> None:
     """Let the page's time stand still, so that only run_for() and fast_forward() move it."""
     now = timezone.now() + wrong
