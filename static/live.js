@@ -13,6 +13,8 @@
   const reached = new Set(); // moments that have passed and caused a poll or a reload
 
   const two = (n) => String(n).padStart(2, "0");
+  const shanghai = new Intl.DateTimeFormat( // as all moments on the pages
+    "en-GB", { timeZone: "Asia/Shanghai", hour: "2-digit", minute: "2-digit" });
   const days = document.documentElement.lang === "en" ? " d " : " 天 ";
 
   function clock(ms) {
@@ -74,7 +76,7 @@
         if (answer.status === 200) show(await answer.text(), answer.headers.get("ETag"));
         seenAt = Date.now();
         failures = 0;
-        stale.hidden = true;
+        stale.textContent = "";
         wait = pause();
       } else if (answer.status < 500) {
         location.reload(); // gone, signed out or (0) elsewhere: the whole page says which
@@ -86,9 +88,8 @@
       failures += 1;
       wait = Math.min(LONGEST, EVERY * 2 ** Math.min(failures, 4));
       if (failures > 1) {
-        const at = new Date(seenAt);
-        stale.querySelector("span").textContent = two(at.getHours()) + ":" + two(at.getMinutes());
-        stale.hidden = false;
+        const at = shanghai.format(seenAt + ahead);
+        stale.textContent = stale.dataset.text.replace("{time}", at);
       }
     } finally {
       clearTimeout(late);
@@ -108,8 +109,9 @@
       const same = key && live.querySelector(`[data-key="${CSS.escape(key)}"]:not([hidden])`);
       (same || live.querySelector("[data-headline]")).focus({ preventScroll: true });
     }
-    if (state() !== before && [state(), before].includes("HIDDEN")) location.reload(); // title, rules
     if (state() !== before) said.textContent = live.querySelector("[data-headline]").textContent;
+    // Title and rules are not in the live part.
+    if (state() !== before && [state(), before].includes("HIDDEN")) location.reload();
     tick();
   }
 

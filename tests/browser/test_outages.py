@@ -190,7 +190,7 @@ def test_without_the_database_pages_are_503_until_it_is_back(
     other.goto(page.url)
 
     with away(platform, "mariadb"):
-        expect(page.locator("#stale")).to_contain_text("No connection. This page shows the state")
+        expect(page.locator("#stale")).to_contain_text("Not up to date: this is how it stood at")
         headline(page, "2 more people needed")
         answer = other.reload()
         assert answer is not None
