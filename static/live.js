@@ -132,7 +132,7 @@
       await navigator.clipboard.writeText(input.value);
     } catch {
       input.select();
-      document.execCommand("copy");
+      if (!document.execCommand("copy")) return; // it stays selected, to be copied by hand
     }
     const label = (button.dataset.label ??= button.textContent); // a second tap finds "done" there
     button.textContent = button.dataset.done;
@@ -145,8 +145,10 @@
     if (!button) return;
     if (button.matches("[data-copy]")) copy(button);
     else {
-      const url = button.parentElement.querySelector("input").value;
-      navigator.share({ title: document.title, url }).catch(() => {}); // the user cancelled it
+      const box = button.parentElement, url = box.querySelector("input").value;
+      navigator.share({ title: document.title, url }).catch((error) => {
+        if (error.name !== "AbortError") copy(box.querySelector("[data-copy]")); // not cancelled
+      });
     }
   });
   document.addEventListener("submit", (event) => {

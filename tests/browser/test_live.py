@@ -388,6 +388,40 @@ def test_the_link_of_the_team_is_copied(phone: Phone) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == page.url
 
 
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_link_that_cannot_be_copied_is_selected_instead(phone: Phone, copies: bool) -> None:
+    at = SCENES["my_team_forming"](timezone.now())
+    page = phone(ME)
+    page.add_init_script(
+        "navigator.clipboard.writeText = async () => { throw new Error(); };"
+        f"document.execCommand = () => {'true' if copies else 'false'};"
+    )
+    page.goto(at.path)
+    button = page.locator("button[data-copy]")
+
+    button.click()
+
+    page.wait_for_function("getSelection().toString() === link.value")
+    expect(button).to_have_text("Copied" if copies else "Copy the link")
+
+
+@pytest.mark.parametrize(
+    ("error", "label"), [("AbortError", "Copy the link"), ("NotAllowedError", "Copied")]
+)
+def test_a_link_that_cannot_be_shared_is_copied(phone: Phone, error: str, label: str) -> None:
+    at = SCENES["my_team_forming"](timezone.now())
+    page = phone(ME, permissions=["clipboard-read", "clipboard-write"])
+    page.add_init_script(
+        f"navigator.share = async () => {{ throw new DOMException('', '{error}'); }};"
+    )
+    page.goto(at.path)
+
+    page.get_by_role("button", name="Invite").click()
+
+    page.wait_for_timeout(300)
+    expect(page.locator("button[data-copy]")).to_have_text(label)
+
+
 def test_the_label_returns_after_two_taps(phone: Phone) -> None:
     at = SCENES["my_team_forming"](timezone.now())
     page = phone(ME, permissions=["clipboard-read", "clipboard-write"])
