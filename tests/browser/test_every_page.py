@@ -56,6 +56,20 @@ def test_a_page_fits_and_is_accessible(name: str, phone: Callable[..., Page]) ->
     assert errors == []
 
 
+def test_a_page_keeps_clear_of_a_notch(phone: Callable[..., Page]) -> None:
+    at = SCENES["offer_open"](timezone.now())
+    page = phone(viewport={"width": 844, "height": 390})
+    page.goto(at.path)
+    insets = {"insets": {"left": 47, "leftMax": 47, "right": 47, "rightMax": 47}}
+
+    page.context.new_cdp_session(page).send("Emulation.setSafeAreaInsetsOverride", insets)
+
+    for each in page.locator(".brand, .picture, .main, .foot p").all():
+        box = each.bounding_box()
+        assert box is not None
+        assert 47 < box["x"] < box["x"] + box["width"] < 844 - 47
+
+
 @pytest.mark.parametrize("name", ["offer_open", "my_order_given_back", "order_my_seat_unpaid"])
 def test_long_words_fit_a_phone(name: str, phone: Callable[..., Page]) -> None:
     at = SCENES[name](timezone.now())
