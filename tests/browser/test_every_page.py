@@ -70,6 +70,17 @@ def test_a_page_keeps_clear_of_a_notch(phone: Callable[..., Page]) -> None:
         assert 47 < box["x"] < box["x"] + box["width"] < 844 - 47
 
 
+@pytest.mark.parametrize(("height", "position"), [(720, "static"), (900, "sticky")])
+def test_a_column_stays_only_on_a_screen_that_can_show_all_of_it(
+    height: int, position: str, phone: Callable[..., Page]
+) -> None:
+    at = SCENES["offer_open_with_teams"](timezone.now())
+    page = phone(at.user_id, viewport={"width": 1280, "height": height})
+    page.goto(at.path)
+
+    expect(page.locator(".right")).to_have_css("position", position)
+
+
 @pytest.mark.parametrize("name", ["offer_open", "my_order_given_back", "order_my_seat_unpaid"])
 def test_long_words_fit_a_phone(name: str, phone: Callable[..., Page]) -> None:
     at = SCENES[name](timezone.now())
