@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Tone(Enum):
-    """What kind of news a panel has; each value is a class in static/pages.css."""
+    """What kind of news a panel has; all but CALM are classes in static/pages.css."""
 
     CALM = "calm"
     GOOD = "good"

@@ -81,6 +81,19 @@ def test_a_column_stays_only_on_a_screen_that_can_show_all_of_it(
     expect(page.locator(".right")).to_have_css("position", position)
 
 
+def test_a_panel_shows_that_it_is_over(phone: Callable[..., Page]) -> None:
+    at = SCENES["team_failed"](timezone.now())
+    page = phone()
+    look = (
+        "each => [getComputedStyle(each).backgroundColor, getComputedStyle(each.children[0]).color]"
+    )
+    page.goto(at.path)
+    over = page.eval_on_selector(".panel", look)
+    page.goto("/o/s01/c01/9890001")
+
+    assert set(over).isdisjoint(page.eval_on_selector(".panel", look))
+
+
 @pytest.mark.parametrize("name", ["offer_open", "my_order_given_back", "order_my_seat_unpaid"])
 def test_long_words_fit_a_phone(name: str, phone: Callable[..., Page]) -> None:
     at = SCENES[name](timezone.now())
