@@ -79,7 +79,7 @@ def _image(request: HttpRequest, path: str, banner: Banner) -> str:
 
 
 def reminder(view: OfferView, url: str) -> str:
-    """A calendar entry (RFC 5545) for the start of an offer."""
+    """A calendar entry (RFC 5545) for the start of an offer, with an alarm five minutes before."""
     start = view.offer.activity.start_at
     lines = [
         "BEGIN:VCALENDAR",
@@ -93,6 +93,11 @@ def reminder(view: OfferView, url: str) -> str:
         f"SUMMARY:{_escape(view.offer.goods_name)}",
         f"DESCRIPTION:{_escape(view.channel.name)}",
         f"URL:{url}",
+        "BEGIN:VALARM",
+        "ACTION:DISPLAY",
+        f"DESCRIPTION:{_escape(view.offer.goods_name)}",
+        "TRIGGER:-PT5M",
+        "END:VALARM",
         "END:VEVENT",
         "END:VCALENDAR",
     ]

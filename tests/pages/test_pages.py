@@ -479,6 +479,9 @@ def test_a_start_can_be_put_into_the_calendar() -> None:
     assert "DTSTART:20360501T053000Z" in lines
     assert f"URL:http://testserver{OFFER}" in lines
     assert max(len(line.encode()) for line in lines) <= 75
+    alarm = lines[lines.index("BEGIN:VALARM") : lines.index("END:VALARM")]
+    assert {"ACTION:DISPLAY", "TRIGGER:-PT5M"} < set(alarm)
+    assert lines.index("END:VALARM") < lines.index("END:VEVENT")
 
 
 def test_the_reminder_and_the_card_are_of_the_named_activity(look: Look) -> None:
