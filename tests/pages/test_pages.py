@@ -25,6 +25,7 @@ from tests.pages.scenes import (
     MINUTE,
     NAMES,
     OFFER,
+    OTHERS,
     SCENES,
     Scene,
     code_of,
@@ -283,6 +284,13 @@ def test_a_plus_marks_the_seats_that_somebody_can_take(
 
     assert page.count('class="dot free"') == free
     assert page.count('class="dot free" aria-hidden="true">+<') == open_to_somebody
+
+
+@pytest.mark.parametrize("name", ["wall", "offer_open", "team_joinable"])
+def test_a_space_separates_the_single_price_from_the_words_before_it(name: str, look: Look) -> None:
+    page = look((SCENES | OTHERS)[name](NOW))
+
+    assert '<s><span class="unseen">instead of </span>¥100</s>' in page
 
 
 def test_the_wall_shows_what_this_visitor_may_see(look: Look) -> None:
