@@ -81,6 +81,17 @@ def test_a_column_stays_only_on_a_screen_that_can_show_all_of_it(
     expect(page.locator(".right")).to_have_css("position", position)
 
 
+@pytest.mark.parametrize("touch", [False, True])
+def test_a_poster_is_pressed_only_where_fingers_do_it(
+    touch: bool, phone: Callable[..., Page]
+) -> None:
+    at = OTHERS["poster"](timezone.now())
+    page = phone(at.user_id, is_mobile=touch, has_touch=touch)
+    page.goto(at.path)
+
+    assert page.get_by_text("Press and hold the picture").is_visible() is touch
+
+
 def test_a_panel_shows_that_it_is_over(phone: Callable[..., Page]) -> None:
     at = SCENES["team_failed"](timezone.now())
     page = phone()
