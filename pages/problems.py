@@ -24,7 +24,10 @@ RETRY = 10  # seconds after which a page that needs the database may be tried ag
 
 
 class ProblemError(Exception):
-    """Raised by a view to show an error page instead."""
+    """Raised by a view to show an error page instead.
+
+    A page without actions links to the shops that have handed this browser over.
+    """
 
     def __init__(
         self,
@@ -43,21 +46,16 @@ class ProblemError(Exception):
 
 
 def answer(request: HttpRequest, problem: ProblemError) -> HttpResponse:
-    context = {"problem": problem, "channel": problem.channel}
+    actions = problem.actions or _to_shops(request)
+    context = {"problem": problem, "actions": actions, "channel": problem.channel}
     return dress(render(request, "pages/problem.html", context, status=problem.status))
 
 
-def no_such_team(request: HttpRequest) -> ProblemError:
-    """The page for an unknown team; it links to the shops that have handed this browser over."""
-    shops = [channel for channel in channels.known() if looking(request, channel)]
-    ways = [
-        Action(_("Offers of %(shop)s") % {"shop": shop.name}, links.wall(shop)) for shop in shops
-    ]
+def no_such_team() -> ProblemError:
     return ProblemError(
         404,
         _("There is no such team"),
         _("The link may have been cut off or mistyped. Ask its sender for the whole link."),
-        ways or [Action(_("To the start page"), "/")],
     )
 
 
@@ -67,7 +65,7 @@ def no_such_offer(channel: KnownChannel | None) -> ProblemError:
         404,
         _("There is no such offer"),
         _("It may have been taken down, or the link was cut off."),
-        ways or [Action(_("To the start page"), "/")],
+        ways,
         channel,
     )
 
@@ -77,7 +75,6 @@ def old_link() -> ProblemError:
         403,
         _("This link has expired"),
         _("Go back to the offer or the team, and choose again."),
-        [Action(_("To the start page"), "/")],
     )
 
 
@@ -139,6 +136,15 @@ def too_many(request: HttpRequest, seconds: int) -> HttpResponse:
     return response
 
 
+def _to_shops(request: HttpRequest) -> list[Action]:
+    """Links to the offers of the shops that have handed this browser over."""
+    return [
+        Action(_("Offers of %(shop)s") % {"shop": channel.name}, links.wall(channel))
+        for channel in channels.known()
+        if looking(request, channel)
+    ]
+
+
 def _from_the_shop(channel: KnownChannel) -> list[Action]:
     shop = links.shop(channel)
     to_shop = [Action(_("To %(shop)s") % {"shop": channel.name}, shop)] if shop else []
@@ -149,12 +155,7 @@ def _from_the_shop(channel: KnownChannel) -> list[Action]:
 
 
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    problem = ProblemError(
-        404,
-        _("Page not found"),
-        _("The link may be old or mistyped."),
-        [Action(_("To the start page"), "/")],
-    )
+    problem = ProblemError(404, _("Page not found"), _("The link may be old or mistyped."))
     return answer(request, problem)
 
 
@@ -191,14 +192,13 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
             "This form is protected by a cookie. Allow cookies for this site, go back, load the "
             "page again and send the form once more. Nothing has been changed."
         ),
-        [_form(request)],
+        _form(request),
     )
     return answer(request, problem)
 
 
-def _form(request: HttpRequest) -> Action:
-    """A link to the form's page, or to the start page if the Referer does not name it."""
+def _form(request: HttpRequest) -> list[Action]:
+    """A link to the form's page if the Referer names it."""
     page = request.headers.get("Referer", "")
-    if url_has_allowed_host_and_scheme(page, {request.get_host()}):
-        return Action(_("Load the form again"), page)
-    return Action(_("To the start page"), "/")
+    is_ours = url_has_allowed_host_and_scheme(page, {request.get_host()})
+    return [Action(_("Load the form again"), page)] if is_ours else []

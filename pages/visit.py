@@ -45,7 +45,7 @@ def team_asked(request: HttpRequest, code: str, *, fresh: bool) -> TeamView:
         code, lambda channel: looking(request, channel), fresh=fresh, now=timezone.now()
     )
     if view is None:
-        raise problems.no_such_team(request)
+        raise problems.no_such_team()
     return view
 
 
@@ -55,11 +55,11 @@ def own_order(
     """The channel, the team and the visitor's own order; None for an order of somebody else."""
     team_id = watch.team_of(code)
     if team_id is None:
-        raise problems.no_such_team(request)
+        raise problems.no_such_team()
     watched = watch.read(team_id) if fresh else watch.watch(team_id)
     order, known = watched.order_with(code), channels.get(watched.team.channel_id)
     if order is None or known is None:
-        raise problems.no_such_team(request)
+        raise problems.no_such_team()
     return known, watched, order if order.user_id == own_id(request, known) else None
 
 

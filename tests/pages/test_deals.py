@@ -195,7 +195,7 @@ def test_the_order_of_another_shopper_leads_to_its_team() -> None:
 def test_a_404_page_links_to_another_page(path: str) -> None:
     offer_at(NOW)
 
-    response = browser().get(path)
+    response = browser(ME).get(path)
 
     assert response.status_code == 404
     assert 'class="main"' in response.content.decode()
