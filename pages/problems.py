@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from groupbuy import channels
 from groupbuy.channels import KnownChannel
@@ -129,8 +130,13 @@ def refused_link(channel: KnownChannel, refusal: Refusal) -> ProblemError:
 
 
 def too_many(request: HttpRequest, seconds: int) -> HttpResponse:
-    text = _("Your connection requested too many pages. Try again in %(n)d seconds.")
-    problem = ProblemError(429, _("A moment, please"), text % {"n": seconds})
+    text = ngettext(
+        "Your connection requested too many pages. Try again in %(n)d second.",
+        "Your connection requested too many pages. Try again in %(n)d seconds.",
+        seconds,
+    ) % {"n": seconds}
+    again = [Action(_("Try again"), request.get_full_path())] if request.method == "GET" else []
+    problem = ProblemError(429, _("A moment, please"), text, again)
     response = answer(request, problem)
     response["Retry-After"] = str(seconds)
     return response

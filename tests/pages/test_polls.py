@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.template.loader import render_to_string
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 
 from activity.models import Activity, Sku
 from groupbuy import snapshots
-from pages import frame
+from pages import frame, problems
 from tests import factories
 from tests.factories import NOW, set_switch
 from tests.pages.conftest import browser
@@ -230,11 +231,23 @@ def test_a_limited_visitor_sees_how_long_to_wait() -> None:
     client = browser()
     assert [poll(client, at.path).status_code for _ in range(2)] == [200, 200]
 
-    refused = client.get(at.path)
+    refused = client.get(at.path, {"x": 1})
+    posted = client.post("/h/s01/c01/leave", {"x": 1})
 
     assert (refused.status_code, refused["Retry-After"]) == (429, "30")
     assert "Try again in 30 seconds" in refused.content.decode()
+    again = f'<a class="main" href="{at.path}?x=1">Try again</a>'
+    assert (posted.status_code, again in refused.content.decode()) == (429, True)
+    assert 'class="main"' not in posted.content.decode()
     assert browser(REMOTE_ADDR="10.0.0.9").get(at.path).status_code == 200
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(1, "in 1 second."), (2, "in 2 seconds.")])
+def test_a_limited_visitor_waits_seconds_or_one(seconds: int, words: str) -> None:
+    request = RequestFactory().get("/")
+
+    with translation.override("en"):
+        assert words in problems.too_many(request, seconds).content.decode()
 
 
 # --- Pages for guests -------------------------------------------------------------------------
