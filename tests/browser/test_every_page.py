@@ -139,6 +139,7 @@ def test_the_highest_price_fits_its_tile_on_a_phone(phone: Callable[..., Page]) 
         ("/h/s01/c01?userId=x", 403, "This link is not complete"),
         ("/o/s01/c01/9890001/buy/open", 409, "No team can be opened here now"),
         ("/o/s01/c01/9890001/buy/alone", 200, "How to buy"),
+        ("/static/errors/429.html", 200, "A moment, please"),
         ("/static/errors/500.html", 200, "Something went wrong"),
         ("/static/errors/503.html", 200, "Back in a moment"),
     ],

@@ -213,6 +213,8 @@ def test_files_for_the_console_may_be_long(served: Edge) -> None:
 def test_one_address_gets_so_many_answers(lonely: Edge) -> None:
     with lonely.nginx(**{"rate=50r/s": "rate=1r/m", "burst=200": "burst=4"}):
         statuses = [lonely.get("/mall/").status_code for _ in range(6)]
+        page = lonely.get("/mall/")
+        form = lonely.session().post(f"{lonely.url}/mall/", timeout=PATIENCE)
         refused = lonely.session().post(lonely.url + QUERY, json={}, timeout=PATIENCE)
         calls = [
             lonely.session().post(lonely.url + path, headers=headers, timeout=PATIENCE).status_code
@@ -223,8 +225,12 @@ def test_one_address_gets_so_many_answers(lonely: Edge) -> None:
 
     assert statuses == [503] * 5 + [429]
     assert (refused.status_code, refused.json()["code"]) == (429, "0006")
-    assert refused.headers["Retry-After"] == "1"
-    assert refused.headers["Strict-Transport-Security"] == HSTS
+    assert (page.status_code, form.status_code) == (429, 429)
+    assert page.headers["Content-Type"] == "text/html"
+    assert "请稍等" in page.content.decode()
+    for answer in (page, refused):
+        assert answer.headers["Retry-After"] == "1"
+        assert answer.headers["Strict-Transport-Security"] == HSTS
     assert calls == [503] * 6 * len(CALLS)
     assert file.status_code == 404
 
