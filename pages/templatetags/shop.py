@@ -4,9 +4,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from django import template
+from django.utils.html import format_html
 
 from activity import pictures
-from pages import words
+from groupbuy.channels import KnownChannel
+from pages import links, words
 
 register = template.Library()
 
@@ -42,3 +44,10 @@ def letter(name: str) -> str:
 def picture(path: str) -> str:
     """The URL of a picture of goods."""
     return pictures.address(path)
+
+
+@register.filter
+def linked(channel: KnownChannel) -> str:
+    """The shop's name, as a link to its site if it has a checkout URL."""
+    url = links.shop(channel)
+    return format_html('<a href="{}">{}</a>', url, channel.name) if url else channel.name

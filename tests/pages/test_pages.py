@@ -582,6 +582,17 @@ def test_an_old_link_leads_to_the_new_team_of_its_sender_among_very_many(
     assert f"/t/{code_of(new, NAMES[1])}" in page
 
 
+@pytest.mark.parametrize(
+    ("name", "shop"),
+    [
+        ("offer_open", '<a href="https://mall.example.com/">小书店</a>'),
+        ("offer_without_checkout", "小书店"),
+    ],
+)
+def test_a_guest_is_led_to_the_shop(name: str, shop: str, look: Look) -> None:
+    assert f"as a guest. Come from {shop} to see your own orders." in look(SCENES[name](NOW))
+
+
 # --- Stored text ------------------------------------------------------------------------------
 
 
