@@ -59,6 +59,15 @@ class TeamView:
         return self.offer.goods_name if self.offer else self.team.goods_id
 
     @property
+    def invited_by(self) -> str:
+        """The inviter, for a visitor who can join the team or wait for a seat in it."""
+        return self.inviter if self.state in (Seen.JOINABLE, Seen.FULL) else ""
+
+    @property
+    def saved(self) -> Decimal:
+        return self.team.original_price - self.pay_price
+
+    @property
     def may_join(self) -> bool:
         free = seen_state(self.team, now=self.now) is Seen.JOINABLE
         return free and self.bar is None and not self.is_in
@@ -87,7 +96,7 @@ class TeamView:
         """Views of the same version differ in nothing but the time left."""
         own, team = self.own, self.team
         return (
-            self.state,
+            (self.state, self.invited_by),
             (team.status, team.locked_count, team.paid_count, team.completed_by_shop),
             (own.code, *own.state.values(), own.pay_deadline, own.refund_at) if own else (),
             (self.may_open, self.may_join, self.bar, self.pay_price),

@@ -16,7 +16,7 @@ from django.test import Client
 from activity.models import Activity, Offer, Sku
 from groupbuy.errors import GroupBuyError
 from groupbuy.models import Channel
-from pages import start, views
+from pages import start, teams, views
 from tests import factories
 from tests.factories import GOODS, NOW, confirm
 from tests.pages.conftest import browser
@@ -523,6 +523,43 @@ def test_a_shared_team_describes_itself_without_personal_data(look: Look) -> Non
     assert og(page, "description") == "《手写MyBatis：渐进式源码实践》, until 12:13"
     assert og(page, "url") == f"http://testserver{at.path}"
     assert f'value="http://testserver{at.path}"' in page
+
+
+@pytest.mark.parametrize(
+    ("name", "invited"),
+    [
+        ("team_joinable", True),
+        ("team_full_but_unpaid", True),
+        ("team_sold_out", False),
+        ("team_hidden", False),
+        ("team_complete", False),
+        ("my_team_forming", False),
+        ("my_seat_given_back", False),
+    ],
+)
+def test_a_friend_sees_who_invites_and_what_is_saved(name: str, invited: bool, look: Look) -> None:
+    at = SCENES[name](NOW)
+
+    page = look(at)
+
+    assert (f"<p>{mask(NAMES[1])} invites you</p>" in page) is invited
+    assert ('<span class="saved">¥20 less</span>' in page) is (name != "team_hidden")
+
+
+def test_a_team_page_that_is_watched_changes_when_the_inviter_leaves_a_large_team(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another member replaces the inviter, whose seat is not among those drawn."""
+    monkeypatch.setattr(teams, "SEATS", 1)
+    offer_at(NOW)
+    team = team_at(NOW - MINUTE, ME, NAMES[1])
+    path = f"/t/{code_of(team, NAMES[1])}"
+    etag = browser().get(path)["ETag"]
+
+    factories.refund(NAMES[1], now=NOW)
+    factories.lock(NAMES[2], now=NOW, team_id=str(team.pk))
+
+    assert browser().get(path)["ETag"] != etag
 
 
 def test_every_member_invites_by_a_link_of_their_own(look: Look) -> None:
