@@ -14,7 +14,7 @@ from trade import market, watch
 from trade.market import OpenTeam, Statistic
 from trade.models import Order
 
-TEAMS = 4  # open teams shown on the page of an offer
+TEAMS, MORE_TEAMS = 4, 20  # open teams that an offer's page shows at once, and unfolds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class OfferView:
     bar: Bar | None  # also where the visitor's own order decides the state
     own: Sequence[Order]  # the visitor's live orders of this offer
     teams: Sequence[TeamRow]
-    more_teams: int
+    more_teams: Sequence[TeamRow]
     statistic: Statistic
     now: datetime
 
@@ -58,8 +58,8 @@ class OfferView:
             (activity.valid_minutes, activity.take_limit),
             self.may_open,
             [(o.code, o.status, o.pay_deadline, o.team.paid_count) for o in self.own],
-            self.teams,
-            (self.more_teams, self.statistic) if self.is_shown else (),
+            (self.teams, self.more_teams),
+            self.statistic if self.is_shown else (),
         )
 
 
@@ -107,7 +107,7 @@ def view_of(
         bar=bar,
         own=own,
         teams=[row_of(each) for each in teams[:TEAMS]],
-        more_teams=len(teams[TEAMS:]),
+        more_teams=[row_of(each) for each in teams[TEAMS : TEAMS + MORE_TEAMS]],
         statistic=market.statistic(offer.activity.pk),
         now=now,
     )

@@ -101,8 +101,9 @@
   function show(html, etag) {
     const state = () => live.querySelector("[data-state]")?.dataset.state;
     const before = state(), focused = document.activeElement, key = focused?.dataset.key;
-    const had = live.contains(focused);
+    const had = live.contains(focused), unfolded = live.querySelector("details[open]");
     live.innerHTML = html;
+    if (unfolded) live.querySelector("details")?.setAttribute("open", "");
     live.dataset.etag = etag;
     offer();
     if (had) {

@@ -485,6 +485,24 @@ def test_focus_stays_on_a_button_that_needs_scripts_and_the_page_does_not_scroll
     assert page.evaluate("scrollY") == before > 0
 
 
+def test_unfolded_teams_stay_unfolded_when_the_page_changes(phone: Phone) -> None:
+    now = timezone.now()
+    offer_at(now)
+    teams = [team_at(now - MINUTE, f"shopper{n}") for n in range(5)]
+    page = phone()
+    page.goto(OFFER)
+    last = page.locator("details .join")
+    expect(last).to_be_hidden()
+    page.locator("summary").click()
+    expect(last).to_be_visible()
+
+    factories.lock(ME, now=timezone.now(), team_id=str(teams[4].pk))
+
+    expect(page.get_by_text("1 more needed")).to_be_visible()
+    expect(last).to_be_visible()
+    expect(page.locator("summary")).to_be_focused()
+
+
 def stop_clock(page: Page, wrong: timedelta = timedelta()) -> None:
     """Let the page's time stand still, so that only run_for() and fast_forward() move it."""
     now = timezone.now() + wrong

@@ -440,6 +440,18 @@ def test_the_offer_of_an_overdue_seat_claims_no_complete_team(
     assert "Your team is complete" not in page
 
 
+@pytest.mark.parametrize(("count", "more"), [(4, 0), (5, 1), (26, 20)])
+def test_the_teams_beyond_the_first_are_unfolded(count: int, more: int, look: Look) -> None:
+    offer_at(NOW)
+    for n in range(count):
+        team_at(NOW - MINUTE, f"shopper{n}")
+
+    first, _, rest = look(Scene(OFFER, "", "")).partition("<details>")
+
+    assert (first.count('class="join"'), rest.count('class="join"')) == (4, more)
+    assert (f"and {more} more team" in rest) is (more > 0)
+
+
 def second_activity(start_at: datetime) -> None:
     """Activity 100124 of the same goods."""
     channel, end_at = Channel.objects.get(source="s01"), NOW + 90 * MINUTE
