@@ -13,6 +13,7 @@ from django.db import OperationalError
 from django.db.models import F
 from django.test import Client
 
+from activity.discounts import Plan
 from activity.models import Activity, Offer, Sku
 from groupbuy.errors import GroupBuyError
 from groupbuy.models import Channel
@@ -305,6 +306,23 @@ def test_the_wall_shows_what_this_visitor_may_see(look: Look) -> None:
     Activity.objects.update(restrict_visible=True)
 
     assert "No offers now" in look(at)
+
+
+def test_the_wall_marks_what_saves_and_what_is_for_invited_customers(look: Look) -> None:
+    offer_at(NOW)
+    from_1000 = factories.make_discount(Plan.THRESHOLD, "1000,10")
+    channel = Channel.objects.get()
+    more: dict[str, Any] = {"g2": {"restrict_join": True}, "g3": {"discount": from_1000}}
+    for number, (goods_id, fields) in enumerate(more.items()):
+        factories.make_activity(
+            pk=100124 + number, channel=channel, goods_id=goods_id, start_at=NOW - MINUTE, **fields
+        )
+
+    tiles = look(Scene("/o/s01/c01", "", "")).split("<li><a ")[1:]
+
+    assert [re.findall(r"/(\w+)\">", tile)[0] for tile in tiles] == ["g2", GOODS, "g3"]
+    assert ["Save ¥20" in tile for tile in tiles] == [True, True, False]
+    assert ["invited customers only" in tile for tile in tiles] == [True, False, False]
 
 
 @pytest.mark.parametrize(
