@@ -44,7 +44,14 @@ def _open(view: OfferView) -> Panel:
         lead = _("Join a team below, or open one of your own with %(time)s to fill it.") % {
             "time": time
         }
-    return Panel(headline, [lead], _open_team(view), [_alone(view)])
+    return Panel(
+        headline,
+        [lead],
+        _open_team(view),
+        [_alone(view)],
+        until=activity.end_at if view.ends_soon else None,
+        until_label=_("Ends in"),
+    )
 
 
 def _mine_unpaid(view: OfferView) -> Panel:

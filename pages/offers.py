@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from activity.catalog import LiveOffer, Price, offers_of, open_offers
 from activity.models import Activity
@@ -15,6 +15,7 @@ from trade.market import OpenTeam, Statistic
 from trade.models import Order
 
 TEAMS, MORE_TEAMS = 4, 20  # open teams that an offer's page shows at once, and unfolds
+SOON = timedelta(hours=48)  # before its end an open offer counts down
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class OfferView:
         return self.state is not Bar.HIDDEN
 
     @property
+    def ends_soon(self) -> bool:
+        return self.offer.activity.end_at - self.now < SOON
+
+    @property
     def may_open(self) -> bool:
         """May this visitor open a team, or another one?"""
         return (
@@ -56,7 +61,7 @@ class OfferView:
             self.price,
             (activity.start_at, activity.end_at, activity.target_count),
             (activity.valid_minutes, activity.take_limit),
-            self.may_open,
+            (self.may_open, self.ends_soon),
             [(o.code, o.status, o.pay_deadline, o.team.paid_count) for o in self.own],
             (self.teams, self.more_teams),
             self.statistic if self.is_shown else (),

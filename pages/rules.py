@@ -27,6 +27,7 @@ class Terms:
     hold_minutes: int
     team_has: timedelta
     take_limit: int
+    until: str = ""  # a sentence; "" if no team can be opened
 
 
 def of_offer(view: OfferView) -> list[tuple[str, str]]:
@@ -43,6 +44,7 @@ def of_offer(view: OfferView) -> list[tuple[str, str]]:
             hold_minutes=activity.hold_minutes,
             team_has=timedelta(minutes=activity.valid_minutes),
             take_limit=activity.take_limit,
+            until=_until(view),
         )
     )
 
@@ -68,10 +70,18 @@ def rules(terms: Terms) -> list[tuple[str, str]]:
     return [
         (_("How does it work?"), _how(terms)),
         (_("How long does it take?"), both(terms.team_time, _hold(terms))),
+        *([(_("Until when?"), terms.until)] if terms.until else []),
         (_("What happens if the team is not full in time?"), _not_full(terms)),
         (_("Can I change my mind?"), _change_of_mind()),
         (_("Where do I pay?"), _where(terms)),
     ]
+
+
+def _until(view: OfferView) -> str:
+    if view.bar or view.offer.activity.end_at <= view.now:
+        return ""
+    end = moment(view.offer.activity.end_at, view.now)
+    return _("Teams can be opened until %(end)s.") % {"end": end}
 
 
 def _how(terms: Terms) -> str:

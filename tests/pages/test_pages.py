@@ -340,6 +340,41 @@ def test_the_rules_name_how_long_a_seat_is_held(hold: int, words: str, look: Loo
         assert words in html.unescape(look(Scene(path, "", "")))
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("offer_not_started", "Teams can be opened until 15:20."),
+        ("offer_open", "Teams can be opened until 12:30."),
+        ("offer_sold_out", ""),
+        ("offer_ended", ""),
+        ("offer_abandoned", ""),
+        ("team_joinable", ""),
+    ],
+)
+def test_the_rules_say_when_an_offer_ends(name: str, sentence: str, look: Look) -> None:
+    answers = re.findall(r"<dt>Until when\?</dt><dd>([^<]+)</dd>", look(SCENES[name](NOW)))
+
+    assert answers == ([sentence] if sentence else [])
+
+
+@pytest.mark.parametrize(("hours", "counts"), [(49, False), (47, True)])
+def test_an_open_offer_counts_down_its_last_two_days(hours: int, counts: bool, look: Look) -> None:
+    offer_at(NOW, end_at=NOW + timedelta(hours=hours))
+
+    assert ("<span>Ends in</span>" in look(Scene(OFFER, "", ""))) is counts
+
+
+def test_a_page_that_is_watched_begins_to_count_down(
+    time_goes: Callable[[timedelta], None],
+) -> None:
+    offer_at(NOW, end_at=NOW + timedelta(hours=48, seconds=1))
+    etag = browser().get(OFFER)["ETag"]
+
+    time_goes(timedelta(seconds=2))
+
+    assert browser().get(OFFER)["ETag"] != etag
+
+
 @pytest.mark.parametrize(("take_limit", "state"), [(2, "OPEN"), (1, "LIMIT")])
 def test_an_order_of_other_goods_is_not_shown_as_one_of_this_offer(
     take_limit: int, state: str, look: Look
