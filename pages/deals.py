@@ -1,4 +1,4 @@
-"""Redirects to the mall's checkout URL if the deed is still possible; else a page with the reason.
+"""Redirects to the mall's checkout URL while an action is possible, else a page with the reason.
 
 The checkout URL gets action and goodsId, and activityId, teamId and outTradeNo where they are known
 (docs/integration.md). Nothing is locked here: the mall does that.
@@ -22,7 +22,7 @@ from pages.teams import TeamView
 from pages.visit import frame, in_wechat, offer_asked, own_order, team_asked
 from pages.words import moment
 
-PAID = (Deed.ALONE, Deed.OPEN, Deed.JOIN, Deed.PAY)  # deeds that end with a payment
+PAID = (Deed.ALONE, Deed.OPEN, Deed.JOIN, Deed.PAY)  # those that end with a payment
 
 
 @page

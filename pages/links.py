@@ -1,8 +1,8 @@
 """The addresses of the pages, and of the mall's checkout.
 
 A page never trades. Its buttons to buy, join, pay or give back lead to a path of this site, which
-checks that the deed is still possible and redirects to the channel's checkout URL (pages/deals.py).
-So a page contains no id that is not public anyway.
+checks that the action is still possible and redirects to the channel's checkout URL
+(pages/deals.py). So a page contains no id that is not public anyway.
 """
 
 from enum import StrEnum
@@ -118,7 +118,7 @@ def read_outside(signed: str) -> tuple[int, str, str]:
 
 
 def checkout(channel: KnownChannel, deed: Deed, **named: Any) -> str:
-    """The channel's checkout URL with the deed and these parameters; "" without a checkout URL."""
+    """The checkout URL with the action and these parameters; "" without a checkout URL."""
     if not channel.checkout_url:
         return ""
     parts = urlsplit(channel.checkout_url)
