@@ -102,6 +102,14 @@ def test_each_state_has_its_buttons(operator: Client) -> None:
     assert not activity.gives_back
 
 
+@pytest.mark.parametrize(("name", "is_red"), [("pause", False), ("close", True)])
+def test_the_button_of_a_final_step_is_red(name: str, is_red: bool, operator: Client) -> None:
+    make_activity()
+    page = operator.get(f"{BASE}/{name}/").content.decode()
+
+    assert ("bg-red-600" in page) is is_red
+
+
 def test_a_paused_activity_sells_nothing_and_its_seats_can_be_paid(operator: Client) -> None:
     make_activity(target_count=2)
     team = make_team("a", "b", paid=1)

@@ -43,6 +43,7 @@ class Plan:
     do: Callable[[Act], None] | None
     seen: str = ""
     needs_reason: bool = True
+    variant: str = ""  # of its button
 
     @property
     def is_possible(self) -> bool:
@@ -110,6 +111,7 @@ class OrderActs(Acts):
             done=_("The order is given back."),
             do=(lambda act: acts.give_back(order, act, now=timezone.now())) if kind else None,
             seen=acts.state_of_order(order),
+            variant="danger",
         )
         return self._page(request, order, plan)
 
@@ -149,6 +151,7 @@ class TeamActs(Acts):
             done=_("The team has ended."),
             may=acts.may_fail,
             do=acts.fail_team,
+            variant="danger",
         )
         return self._page(request, team, plan)
 
@@ -161,6 +164,7 @@ def _ending(
     done: str,
     may: Callable[[Team], bool],
     do: Callable[..., None],
+    variant: str = "",
 ) -> Plan:
     """The plan of an act that ends the team before its time."""
     is_possible = may(team)
@@ -170,6 +174,7 @@ def _ending(
         done=done,
         do=(lambda act: do(team, act, now=timezone.now())) if is_possible else None,
         seen=acts.state_of_team(team),
+        variant=variant,
     )
 
 

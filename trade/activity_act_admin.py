@@ -80,6 +80,7 @@ class ActivityActs(Acts):
             do=None if refused else lambda act: steps.carry_out(step, activity.pk, act),
             seen=steps.state(step, activity),
             needs_reason=step.needs_reason,
+            variant="danger" if step.to == Activity.Status.ABANDONED else "",
         )
         return self._page(request, activity, plan)
 
