@@ -129,9 +129,7 @@ def day_axis(drawing: Drawing, days: Sequence[date], y: float) -> Axis:
     step = max(1, math.ceil(len(days) / 6))
     for n, day in enumerate(days):
         if (len(days) - 1 - n) % step == 0:
-            last = n == len(days) - 1 and len(days) > 12
-            x = WIDTH - RIGHT if last else axis(n + 0.5)
-            drawing.text(x, y, f"{day:%m-%d}", anchor="end" if last else "middle")
+            drawing.text(axis(n + 0.5), y, f"{day:%m-%d}", anchor="middle")
     return axis
 
 
@@ -198,7 +196,7 @@ def percent(part: Value, whole: Value) -> str:
     return f"{100 * float(part) / float(whole):.0f} %" if whole else "–"
 
 
-def shortened(name: str, room: int = 22) -> str:
+def shortened(name: str, room: int = 20) -> str:
     """Cut to this many letters; Chinese characters are twice as wide."""
     width = 0
     for n, letter in enumerate(name):
