@@ -39,6 +39,7 @@ UNFOLD = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("logo.svg")}
     ],
     "SHOW_LANGUAGES": True,
+    "SHOW_BACK_BUTTON": True,
     "DASHBOARD_CALLBACK": "trade.admin.dashboard",
     "STYLES": [
         lambda request: static("console.css"),

@@ -187,6 +187,14 @@ def test_a_long_name_is_whole_beside_the_buttons(signed_in: Open) -> None:
     assert page.get_by_role("link", name="Pause").is_visible()
 
 
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+def test_the_name_of_a_row_has_the_title_bar_of_a_phone(signed_in: Open, language: str) -> None:
+    page = signed_in(f"/admin/{trade()['activity']}", language=language)
+
+    assert page.locator("h1 > :visible").count() == 1
+    assert page.locator("#header-inner a:has-text('arrow_back')").is_visible()
+
+
 def test_save_comes_before_delete_on_a_phone(signed_in: Open) -> None:
     page = signed_in(f"/admin/{trade()['activity']}")
     [save, delete] = (
