@@ -187,6 +187,17 @@ def test_a_long_name_is_whole_beside_the_buttons(signed_in: Open) -> None:
     assert page.get_by_role("link", name="Pause").is_visible()
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("", ".business nav a"), ("activity", ".campaign a"), ("orders", ".export button")],
+)
+def test_targets_are_large_on_a_phone(name: str, part: str, signed_in: Open) -> None:
+    page = signed_in(f"/admin/{({'': ''} | trade())[name]}")
+
+    heights = "all => all.map(each => each.getBoundingClientRect().height)"
+    assert min(page.locator(part).evaluate_all(heights)) >= 44
+
+
 @pytest.mark.parametrize("language", ["zh-CN", "en"])
 def test_the_name_of_a_row_has_the_title_bar_of_a_phone(signed_in: Open, language: str) -> None:
     page = signed_in(f"/admin/{trade()['activity']}", language=language)
