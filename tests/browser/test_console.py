@@ -221,7 +221,7 @@ def test_save_comes_before_delete_on_a_phone(signed_in: Open) -> None:
 def test_the_search_box_leads_to_the_order(signed_in: Open) -> None:
     trade()
     page = signed_in("/admin/trade/team/", viewport=DESKTOP)
-    box = page.get_by_placeholder("Order, team, shopper, goods, notification")
+    box = page.get_by_label("Order, team, shopper, goods, notification")
     box.fill(Order.objects.get().out_trade_no)
     box.press("Enter")
     page.wait_for_url(f"**/trade/order/{Order.objects.get().pk}/change/")
