@@ -148,10 +148,14 @@ def _row(forecast: Forecast, name: str, fact: report.Campaign | None) -> dict[st
     }
     if simulated and happened is not None:
         low, _median, high = simulated
-        row["compared"] = (
-            gettext("below") if happened < low else gettext("above") if happened > high else "="
-        )
+        row["compared"] = _compared(happened, low, high)
     return row
+
+
+def _compared(happened: int | Decimal, low: Decimal, high: Decimal) -> str:
+    if happened < low:
+        return gettext("below")
+    return gettext("above") if happened > high else gettext("within")
 
 
 def _shown(name: str, value: int | Decimal) -> str:
