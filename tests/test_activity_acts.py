@@ -118,7 +118,7 @@ def test_a_paused_activity_sells_nothing_and_its_seats_can_be_paid(operator: Cli
     assert said(operator, "pause") == [
         *CLOSED,
         "2 teams are forming now.",
-        "1 shopper in them has paid, ¥80.00 waiting together.",
+        "1 shopper in them has paid ¥80.00.",
         "2 seats in them are held and not paid for.",
         "A team that is not full when its time is up fails, and its money goes back.",
         "It can be resumed. A team that could fill only with new members runs out of time.",
@@ -177,7 +177,7 @@ def test_closing_with_the_money_back_fails_every_forming_team(operator: Client) 
     assert said(operator, "close-now") == [
         CLOSED[0],
         "2 teams are forming now.",
-        "2 shoppers in them have paid, ¥160.00 waiting together.",
+        "2 shoppers in them have paid ¥160.00 together.",
         "1 seat in them is held and not paid for.",
         "All these teams fail within minutes, and everybody's money goes back.",
         "The mall gets one notification for each of these shoppers and pays the money back.",

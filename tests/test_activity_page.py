@@ -38,9 +38,9 @@ def test_the_page_shows_figures_prices_and_teams(operator: Client) -> None:
         ("Money given back", "¥80"),
         ("Seats paid", "3"),
         ("Teams opened", "2"),
-        ("Full", "1"),
+        ("Teams full", "1"),
         ("Completion rate", "100 %"),
-        ("Open now", "1"),
+        ("Teams open", "1"),
     ):
         assert f"<dt>{name}</dt><dd>{value}</dd>" in page
     assert "<strong>100.00 → 80.00</strong>" in page

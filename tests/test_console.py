@@ -229,7 +229,7 @@ def test_a_team_is_found_by_its_id(operator: Client) -> None:
 
     page = operator.get(reverse("admin:trade_team_changelist"), {"q": str(team.pk)})
 
-    assert "1 / 2 / 3" in page.content.decode()
+    assert "1 paid, 2 taken of 3" in page.content.decode()
 
 
 def test_an_activity_added_with_an_offer_that_overlaps_is_refused(operator: Client) -> None:

@@ -27,6 +27,7 @@ from trade.figures.period import Business
 from trade.figures.pictures import PICTURES
 from trade.figures.rows import day_of
 from trade.figures.teams import Life, median, survival
+from trade.figures.tiles import points
 from trade.models import DailySum, NotifyAttempt, NotifyTask, Order, Team
 from trade.refused import refused
 
@@ -347,6 +348,10 @@ def test_the_numbers_of_the_page(business: Business, operator: Client) -> None:
     assert page.context["waiting"]["seats"] == waiting.count() > 0
 
 
+def test_shares_are_compared_in_percentage_points() -> None:
+    assert [points(0.684, 0.636), points(0.5, 0.5), points(0.5, None)] == ["+4 pp", "+0 pp", ""]
+
+
 @pytest.mark.parametrize(
     ("days", "span"), [(1, "today"), (7, "7 days including today"), (30, "30 days including today")]
 )
@@ -358,7 +363,7 @@ def test_every_number_names_its_days(
     page = answer.content.decode()
     facts = {picture.name: picture.fact for picture in answer.context["pictures"]}
     [today] = [tile.cells for tile in answer.context["tiles"] if tile.title == "GMV settled"]
-    assert f"<h2>Pictures: {span}</h2>" in page
+    assert f"<h2>Charts: {span}</h2>" in page
     assert "30 days before today" in page
     assert facts["gmv"].endswith(f" · {span}")
     assert facts["completion"].endswith(f" · {span}")

@@ -93,8 +93,8 @@ def _running(activity: Activity) -> list[str]:
         "count": teams
     }
     payers = ngettext(
-        "%(count)d shopper in them has paid, %(money)s waiting together.",
-        "%(count)d shoppers in them have paid, %(money)s waiting together.",
+        "%(count)d shopper in them has paid %(money)s.",
+        "%(count)d shoppers in them have paid %(money)s together.",
         sums["payers"],
     ) % {"count": sums["payers"], "money": f"¥{sums['money'] or 0:.2f}"}
     holds = ngettext(

@@ -131,7 +131,7 @@ class TeamAdmin(TeamActs, ReadOnly, BigListAdmin):
     def time_to_pay(self, team: Team) -> str:
         return duration(team.hold_minutes)
 
-    @admin.display(description=_("paid / taken / of"))
+    @admin.display(description=_("seats"))
     def seats(self, team: Team) -> str:
         return labels.seats(team)
 

@@ -93,4 +93,5 @@ def seats(team: Team) -> str:
     if team.status == Team.Status.FAILED:
         had_paid = {"paid": len(team.payers), "target": team.target_count}  # type: ignore[attr-defined]
         return _("%(paid)d of %(target)d had paid") % had_paid
-    return f"{team.paid_count} / {team.locked_count} / {team.target_count}"
+    counts = {"paid": team.paid_count, "taken": team.locked_count, "target": team.target_count}
+    return _("%(paid)d paid, %(taken)d taken of %(target)d") % counts

@@ -20,12 +20,13 @@ DAY = timedelta(days=1)
 Value = Decimal | float | None
 Measure = Callable[[Period], Value]
 Write = Callable[[float], str]
+Compare = Callable[[Value, Value], str]
 
 
 class Cell(NamedTuple):
     value: str
     before: str
-    change: str  # "+12 %"
+    change: str  # "+12 %", of a share "+4 pp"
 
 
 class Tile(NamedTuple):
@@ -34,14 +35,17 @@ class Tile(NamedTuple):
 
 
 def tiles(business: Business) -> list[Tile]:
-    measures: list[tuple[str, Measure, Write]] = [
-        (_("GMV settled"), _money("settled"), draw.money),
-        (_("Teams opened"), _count("teams"), draw.number),
-        (_("Teams completed"), _count("completed"), draw.number),
-        (_("Completion rate"), _rate, lambda share: f"{100 * share:.0f} %"),
-        (_("Money given back"), _money("returned"), draw.money),
+    measures: list[tuple[str, Measure, Write, Compare]] = [
+        (_("GMV settled"), _money("settled"), draw.money, _change),
+        (_("Teams opened"), _count("teams"), draw.number, _change),
+        (_("Teams completed"), _count("completed"), draw.number, _change),
+        (_("Completion rate"), _rate, lambda share: f"{100 * share:.0f} %", points),
+        (_("Money given back"), _money("returned"), draw.money, _change),
     ]
-    return [Tile(title, _cells(business, measure, write)) for title, measure, write in measures]
+    return [
+        Tile(title, _cells(business, measure, write, compare))
+        for title, measure, write, compare in measures
+    ]
 
 
 def waiting() -> tuple[int, Decimal]:
@@ -51,7 +55,7 @@ def waiting() -> tuple[int, Decimal]:
     return sums["seats"], sums["money"]
 
 
-def _cells(business: Business, measure: Measure, write: Write) -> list[Cell]:
+def _cells(business: Business, measure: Measure, write: Write, compare: Compare) -> list[Cell]:
     today = day_of(business.now)
     spans = [(today, 1), *((today - DAY, days) for days in SPANS)]
     cells = []
@@ -60,7 +64,7 @@ def _cells(business: Business, measure: Measure, write: Write) -> list[Cell]:
         now = measure(business.period.part(first, last))
         before = measure(business.period.part(first - days * DAY, first - DAY))
         value, said = (write(float(each)) if each else "–" for each in (now, before))
-        cells.append(Cell(value, said, "" if days == 1 else _change(now, before)))
+        cells.append(Cell(value, said, "" if days == 1 else compare(now, before)))
     return cells
 
 
@@ -69,6 +73,13 @@ def _change(now: Value, before: Value) -> str:
     if now is None or not before:
         return ""
     return f"{100 * (float(now) / float(before) - 1):+.0f} %"
+
+
+def points(now: Value, before: Value) -> str:
+    """The difference of two shares, as they are shown."""
+    if now is None or not before:
+        return ""
+    return _("%(points)+d pp") % {"points": round(100 * now) - round(100 * before)}
 
 
 def _money(figure: str) -> Measure:
