@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
@@ -15,6 +16,7 @@ from playwright.sync_api import Page
 from groupbuy.history import log_act
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.screenshots import make_forecast
+from tests.browser.test_every_page import CONTRAST
 from tests.factories import lock, make_activity, make_channel, make_promise, settle
 from trade.models import NotifyTask, Order
 
@@ -151,6 +153,17 @@ def test_the_history_names_its_columns_once(size: Any, shown: str, signed_in: Op
 
     label = "getComputedStyle(document.querySelector('td[data-label]'), '::before').display"
     assert page.evaluate(label) == shown
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_have_contrast(scheme: str, signed_in: Open) -> None:
+    paths = {"": ""} | trade()
+    page = signed_in("/admin/", viewport=DESKTOP, color_scheme=scheme)
+
+    for name in ("", "order", "orders", "team", "activity", "notifications", "calendar"):
+        page.goto(f"/admin/{paths[name]}")
+        found = Axe().run(page, options=CONTRAST)
+        assert found.violations_count == 0, found.generate_report()
 
 
 def lightness(colour: str) -> float:
