@@ -34,7 +34,9 @@ def test_the_report_says_what_was_measured(tmp_path: Path) -> None:
     assert row in text.splitlines()
     assert "`0000`: done; `E0006`: the team is full." in text
     picture = (tmp_path / "flash.svg").read_text("utf-8")
-    assert '<polyline class="rates" points="379.0,129.0 712.0,30.0"/>' in picture
+    assert '<polyline class="rates" points="360.0,129.0 674.0,30.0"/>' in picture
+    assert "<title>Calls per second, and the 95th percentile of their time</title>" in picture
+    assert '<text x="680" y="133">30</text>' in picture
 
 
 def test_a_report_of_nothing_has_no_lines(tmp_path: Path) -> None:

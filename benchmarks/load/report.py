@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 720, 260, 46, 228
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM = 720, 260, 46, 46, 228
 MEANINGS = {
     "0000": "done",
     "0001": "fault of the platform",
@@ -99,7 +99,7 @@ def _machine() -> str:
 
 
 def _picture(samples: Sequence[Sequence[float]]) -> str:
-    """An SVG: calls per second as a filled line, p95 as a thin line, each with its own scale."""
+    """An SVG: calls per second as a filled line, p95 as a thin line, each with an axis."""
     seconds = [at for at, _rate, _p95 in samples] or [1.0]
     rates = [rate for _at, rate, _p95 in samples] or [0.0]
     times = [p95 for _at, _rate, p95 in samples] or [0.0]
@@ -111,23 +111,32 @@ def _picture(samples: Sequence[Sequence[float]]) -> str:
             for at, value in zip(seconds, values, strict=True)
         )
 
+    marks = "\n".join(
+        f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>'
+        f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{most_rate * share:,.0f}</text>'
+        f'<text x="{WIDTH - RIGHT + 6}" y="{y + 4}">{most_time * share:,.0f}</text>'
+        for share, y in ((0, BOTTOM), (0.5, (BOTTOM + 30) // 2), (1, 30))
+    )
     ends = f"{_x(seconds[-1], seconds[-1]):.1f},{BOTTOM} {_x(seconds[0], seconds[-1]):.1f},{BOTTOM}"
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"
  font-family="system-ui, sans-serif" font-size="12">
-<style>text {{ fill: #57606a }} .rate {{ fill: #2a7de1; opacity: .25 }}
+<title>Calls per second, and the 95th percentile of their time</title>
+<style>text {{ fill: #57606a }} .grid {{ stroke: #8b949e; opacity: .5 }}
+.rate {{ fill: #2a7de1; opacity: .25 }}
 .rates {{ fill: none; stroke: #2a7de1; stroke-width: 2 }}
 .p95 {{ fill: none; stroke: #d1452c; stroke-width: 1.5 }}
 @media (prefers-color-scheme: dark) {{ text {{ fill: #9da7b1 }} }}</style>
-<text x="{LEFT}" y="18">calls per second, up to {most_rate:,.0f} (blue)</text>
-<text x="{WIDTH - 8}" y="18" text-anchor="end">p95, up to {most_time:,.0f} ms (red)</text>
+<text x="{LEFT}" y="18">calls per second (blue)</text>
+<text x="{WIDTH - RIGHT}" y="18" text-anchor="end">p95 in ms (red)</text>
+{marks}
 <polygon class="rate" points="{line(rates, most_rate)} {ends}"/>
 <polyline class="rates" points="{line(rates, most_rate)}"/>
 <polyline class="p95" points="{line(times, most_time)}"/>
 <text x="{LEFT}" y="{HEIGHT - 10}">0 s</text>
-<text x="{WIDTH - 8}" y="{HEIGHT - 10}" text-anchor="end">{seconds[-1]:,.0f} s</text>
+<text x="{WIDTH - RIGHT}" y="{HEIGHT - 10}" text-anchor="end">{seconds[-1]:,.0f} s</text>
 </svg>
 """
 
 
 def _x(at: float, last: float) -> float:
-    return LEFT + (WIDTH - LEFT - 8) * at / last
+    return LEFT + (WIDTH - LEFT - RIGHT) * at / last
