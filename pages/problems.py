@@ -20,6 +20,7 @@ from pages.headers import dress
 from pages.panels import Action
 from pages.shopper import looking
 from pages.words import both
+from trade.market import mask
 
 RETRY = 10  # seconds after which a page that needs the database may be tried again
 
@@ -48,7 +49,13 @@ class ProblemError(Exception):
 
 def answer(request: HttpRequest, problem: ProblemError) -> HttpResponse:
     actions = problem.actions or _to_shops(request)
-    context = {"problem": problem, "actions": actions, "channel": problem.channel}
+    user_id = looking(request, problem.channel) if problem.channel else ""
+    context = {
+        "problem": problem,
+        "actions": actions,
+        "channel": problem.channel,
+        "shopper": mask(user_id) if user_id else "",
+    }
     return dress(render(request, "pages/problem.html", context, status=problem.status))
 
 

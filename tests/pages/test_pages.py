@@ -798,6 +798,15 @@ def test_a_problem_leads_to_the_shop_that_the_visitor_came_from(path: str, statu
     assert 'class="main"' not in guest.content.decode()
 
 
+def test_a_problem_of_a_known_shopper_does_not_speak_of_a_guest() -> None:
+    offer_at(NOW)
+
+    page = browser(ME).get("/o/s01/c01/none").content.decode()
+
+    assert "You are wa***g of 小书店." in page
+    assert "as a guest" not in page
+
+
 @pytest.mark.parametrize(
     ("referer", "ways"),
     [
