@@ -119,7 +119,7 @@ def view_of(
 
 
 def read_wall(channel: KnownChannel, *, user_id: str, now: datetime) -> list[WallRow]:
-    """The open offers that this visitor may see; last those that save nothing."""
+    """The open offers that this visitor may see; then those that save nothing or are sold out."""
     counts = market.open_counts(channel.pk)
     rows = []
     for offer in open_offers(source=channel.source, channel=channel.channel, now=now):
@@ -127,7 +127,7 @@ def read_wall(channel: KnownChannel, *, user_id: str, now: datetime) -> list[Wal
         if trial.price and bar_of(trial, offer, taken=0) is not Bar.HIDDEN:
             teams = counts.get((offer.activity.pk, offer.goods_id), 0)
             rows.append(WallRow(offer, trial.price, teams))
-    return sorted(rows, key=lambda row: not row.price.deduction)
+    return sorted(rows, key=lambda row: (row.offer.sold_out, not row.price.deduction))
 
 
 def try_offer(channel: KnownChannel, offer: LiveOffer, user_id: str, now: datetime) -> Trial:

@@ -324,6 +324,10 @@ def test_the_wall_marks_what_saves_and_what_is_for_invited_customers(look: Look)
     assert ["Save ¥20" in tile for tile in tiles] == [True, True, False]
     assert ["invited customers only" in tile for tile in tiles] == [True, False, False]
 
+    Sku.objects.filter(goods_id="g2").update(sold_out=True)
+    tiles = look(Scene("/o/s01/c01", "", "")).split('<li class="gone">')
+    assert [tile.count("<li>") for tile in tiles] == [2, 0]  # the last one
+
 
 @pytest.mark.parametrize(
     ("hold", "words"),
