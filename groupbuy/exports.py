@@ -126,7 +126,7 @@ def _write_for_some_time(export: Export, clock: Clock) -> None:
 def _free(now: datetime) -> QuerySet[Export]:
     """The exports that no worker holds, as far as BOOKS and READERS leave room.
 
-    Of workers that start together one more may read, for SECONDS.
+    Workers that start at the same moment may be more than READERS, for SECONDS.
     """
     free = Export.objects.filter(leased_until__lte=now)
     held = Export.objects.filter(leased_until__gt=now)
