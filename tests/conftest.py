@@ -18,6 +18,7 @@ from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from django.test import Client
+from django.utils import translation
 from rest_framework.test import APIClient
 
 import groupbuy.redis
@@ -54,6 +55,18 @@ def _fresh_copies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     limiter.clear()
     gate.refusals.clear()
     refused_locks.refused.clear()
+
+
+@pytest.fixture(autouse=True)
+def _language(settings: Any) -> None:
+    """Begin in the installation's language, whatever a request of an earlier test has left."""
+    translation.activate(settings.LANGUAGE_CODE)
+
+
+@pytest.fixture
+def english() -> None:
+    """Texts in English outside of a request."""
+    translation.activate("en")
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from tests.factories import GOODS, NOW, lock, make_activity, make_team, settle
 from trade import endings, expire, timeline
 from trade.models import NotifyTask, Order, Team
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 Status = Activity.Status
 BASE = "/admin/activity/activity/100123"
 STEPS = ("publish", "pause", "resume", "close", "close-now")

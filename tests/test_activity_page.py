@@ -17,7 +17,7 @@ from tests.factories import NOW, make_activity, make_channel, make_discount, mak
 from tests.forms import Fields, as_sent
 from trade.models import Team
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock", "english")]
 URL = "/admin/activity/activity/100123/change/"
 Status = Activity.Status
 

@@ -204,6 +204,7 @@ def test_a_failed_team_says_how_many_had_paid(operator: Client) -> None:
     assert {"en": "2 of 3 had paid", "zh-hans": "当时已付 2 / 3"}[language(operator)] in page
 
 
+@pytest.mark.usefixtures("english")
 def test_a_forming_team_says_what_it_waits_for() -> None:
     make_activity()
     team = make_team("a", "b", paid=1)
@@ -220,6 +221,7 @@ def test_a_forming_team_says_what_it_waits_for() -> None:
     assert labels.of_team(team, ends - SECONDS) == ("", "forming, everybody has left")
 
 
+@pytest.mark.usefixtures("english")
 def test_states_are_words_without_numbers() -> None:
     models = (Activity, CrowdJob, NotifyTask, Order, Team)
     choices = [field.choices for model in models for field in model._meta.fields if field.choices]

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from django.utils import translation
 from rest_framework.test import APIClient
 
 from activity.discounts import Plan
@@ -19,13 +18,8 @@ from tag.crowd import add_members
 from tag.models import CrowdTag
 from tests.factories import GOODS, NOW, make_activity, make_discount, set_switch
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(autouse=True)
-def _english() -> None:
-    translation.activate("en")
 
 
 def explained(

@@ -15,7 +15,7 @@ import time_machine
 from django.core.management import call_command
 from django.db.models import F
 from django.test import Client
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from groupbuy.errors import GroupBuyError
 from pages.management import history
@@ -31,15 +31,10 @@ from trade.figures.tiles import points
 from trade.models import DailySum, NotifyAttempt, NotifyTask, Order, Team
 from trade.refused import refused
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 DAYS = 6
 DAY = timedelta(days=1)
 URL = "http://127.0.0.1:9/notify"
-
-
-@pytest.fixture(autouse=True)
-def _english() -> None:
-    translation.activate("en")
 
 
 @pytest.fixture

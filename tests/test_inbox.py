@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
-from django.utils import translation
 
 from groupbuy.checks import check_refunds
 from tests.factories import (
@@ -23,14 +22,9 @@ from trade import invariants
 from trade.inbox import problems
 from trade.models import NotifyAttempt, NotifyTask, Order, Team
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english")]
 State = NotifyTask.State
 LATER = NOW + timedelta(hours=1)
-
-
-@pytest.fixture(autouse=True)
-def _english() -> None:
-    translation.activate("en")
 
 
 def texts() -> list[str]:

@@ -145,6 +145,7 @@ def test_an_extension_into_another_activity_is_refused(operator: Client) -> None
     assert Activity.objects.get(pk=100123).end_at == activity.end_at
 
 
+@pytest.mark.usefixtures("english")
 def test_an_activity_that_was_closed_meanwhile_stays_closed() -> None:
     seen = make_activity()
     Activity.objects.update(status=Status.ABANDONED)
