@@ -117,19 +117,16 @@ class _Connection(HTTPConnection):
 
     def _open(self, deadline: float) -> None:
         addresses = allowed_addresses(self.host, self.port)
-        while self.sock is None:
-            left, address = len(addresses), addresses.pop(0)
-            sock = _Socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-            sock.deadline = deadline - (deadline - time.monotonic()) * (left - 1) / left
+        for left in range(len(addresses), 0, -1):
+            limit = max(0.001, (deadline - time.monotonic()) / left)
             try:
-                sock.limit()
-                sock.connect((address, self.port))
+                sock = socket.create_connection((addresses[-left], self.port), limit)
+                break
             except OSError:
-                sock.close()
-                if not addresses:
+                if left == 1:
                     raise
-            else:
-                self.sock, sock.deadline = sock, deadline
+        self.sock = _Socket(fileno=sock.detach())
+        self.sock.deadline = deadline
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.default_port == 443:
             self.sock.limit()
