@@ -16,7 +16,6 @@ from groupbuy.checks import channels_without_refunds
 from groupbuy.models import Proposal, Switch
 from trade import lists
 from trade.models import NotifyTask, Order, Team, Transport
-from trade.notify import outbox
 
 State = NotifyTask.State
 
@@ -107,7 +106,7 @@ def _given_up() -> Iterator[Problem]:
 def _nobody_works(now: datetime) -> Iterator[Problem]:
     """Work that is overdue because no worker does it."""
     notifications = NotifyTask.objects.filter(lists.overdue_promises(now))
-    if outbox.served_since(now - lists.PATIENCE):  # they wait for failing endpoints
+    if lists.served_since(now - lists.PATIENCE):  # they wait for failing endpoints
         notifications = notifications.none()
     holds = Order.objects.filter(lists.overdue_holds(now))
     teams = Team.objects.filter(lists.overdue_teams(now))

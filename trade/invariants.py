@@ -20,6 +20,7 @@ from tag import bitmaps
 from trade import counts, metrics
 from trade.expire import GRACE
 from trade.figures import sums
+from trade.lists import served_since
 from trade.models import NotifyTask, Order, RefundType, Team
 from trade.notify import outbox
 
@@ -142,7 +143,7 @@ def refunds_were_due() -> Iterator[str]:
 def promises_are_tried_in_time(now: datetime) -> Iterator[str]:
     """A failing endpoint gets one promise at a time, so while it is served the others may wait."""
     overdue = now - timedelta(seconds=outbox.SWEEP) - 2 * SWEEP_PERIOD
-    served = outbox.served_since(overdue)
+    served = served_since(overdue)
     for promise in NotifyTask.objects.filter(next_attempt_at__lt=overdue):
         if promise.endpoint not in served:
             yield f"{promise.key}: due since {promise.next_attempt_at}"

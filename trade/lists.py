@@ -18,9 +18,10 @@ from groupbuy.biglists import State
 from groupbuy.ids import first_id
 from groupbuy.models import Channel
 from trade.expire import GRACE
-from trade.models import NotifyTask, Order, RefundType, Team
+from trade.models import NotifyAttempt, NotifyTask, Order, RefundType, Team
 
 PATIENCE = timedelta(minutes=2)  # how long a job may be overdue before it is reported
+LATEST = 5000  # attempts that served_since() reads
 DAYS = (1, 7, 30, 365)  # choices of the filter by creation
 Reason = Order.CloseReason
 
@@ -37,6 +38,12 @@ def overdue_holds(now: datetime) -> Q:
 
 def overdue_promises(now: datetime) -> Q:
     return Q(next_attempt_at__lt=now - PATIENCE)
+
+
+def served_since(moment: datetime) -> set[str]:
+    """The endpoints to which something was sent since then, according to the LATEST attempts."""
+    latest = NotifyAttempt.objects.order_by("-pk").values_list("started_at", "task__endpoint")
+    return {endpoint for started_at, endpoint in latest[:LATEST] if started_at >= moment}
 
 
 def _team(status: Team.Status) -> State:

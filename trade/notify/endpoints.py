@@ -28,16 +28,11 @@ def leave_spare(threads: int) -> int:
     return _slots
 
 
-def closed() -> set[str]:
-    """The endpoints that have no free slot."""
+def closed(*, passing_over: bool = False) -> set[str]:
+    """The endpoints without a free slot. `passing_over` leaves their promises to who frees one."""
     with _lock:
-        return _without_slot()
-
-
-def pass_over() -> set[str]:
-    """The endpoints that are closed(). Their promises are left to whoever frees a slot."""
-    with _lock:
-        if found := _without_slot():
+        found = {name for name in list(_sizes) if not _has_slot(name)}
+        if found and passing_over:
             _passed_over.set()
         return found
 
@@ -76,10 +71,6 @@ def release(endpoint: str, *, sent: int = 0, seconds: float = 0, failed: bool = 
         if sent:
             fit = int(sent * SLICE / max(seconds, 0.001))
             _sizes[endpoint] = 0 if failed else max(1, min(fit, BATCH))
-
-
-def _without_slot() -> set[str]:
-    return {name for name in list(_sizes) if not _has_slot(name)}
 
 
 def _has_slot(endpoint: str) -> bool:

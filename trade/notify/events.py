@@ -42,12 +42,11 @@ def _read(channel_id: int, after: int) -> Events:
         found = list(page.all())
     given_out = EventCounter.objects.filter(pk=channel_id, last__gte=after)
     if not found and after and not given_out.exists():
-        raise GroupBuyError(
-            ErrorCode.ILLEGAL_PARAMETER, _("after: there has been no event of this number")
-        )
+        unknown = _("after: there has been no event of this number")
+        raise GroupBuyError(ErrorCode.ILLEGAL_PARAMETER, unknown)
     events = found[:PAGE]
     last = events[-1].event_no if events else None
-    return Events(events, after if last is None else last, len(found) > PAGE)
+    return Events(events, last or after, len(found) > PAGE)
 
 
 def _number_new(channel_id: int) -> bool:

@@ -39,7 +39,6 @@ LEASE = timedelta(seconds=6 * transports.TIMEOUT)  # after half of it no further
 SWEEP = 15  # seconds after which deliver_due() leaves the rest to its next call
 NEW = timedelta(minutes=1)  # a nudge sends what came due within this time
 WINDOW = 250  # due promises looked at to make a batch
-LATEST = 5000  # attempts that served_since() reads
 PIECE = 1000  # promises made due again at once
 State = NotifyTask.State
 Tasks = Sequence[NotifyTask]
@@ -106,17 +105,11 @@ def requeue(tasks: QuerySet[NotifyTask], *, now: datetime) -> int:
     return count
 
 
-def served_since(moment: datetime) -> set[str]:
-    """The endpoints to which something was sent since then, according to the LATEST attempts."""
-    latest = NotifyAttempt.objects.order_by("-pk").values_list("started_at", "task__endpoint")
-    return {endpoint for started_at, endpoint in latest[:LATEST] if started_at >= moment}
-
-
 def _due(now: datetime, taken: Collection[int], *, new: bool) -> QuerySet[NotifyTask]:
     due = NotifyTask.objects.filter(next_attempt_at__lte=now).exclude(pk__in=taken)
     if new:
         due = due.filter(next_attempt_at__gt=now - NEW)
-    return due.exclude(endpoint__in=endpoints.pass_over()).order_by("next_attempt_at")
+    return due.exclude(endpoint__in=endpoints.closed(passing_over=True)).order_by("next_attempt_at")
 
 
 def _deliver(endpoint: str, tasks: Tasks, now: datetime, clock: Clock, send: Send) -> int:
@@ -154,7 +147,13 @@ def _tries(tasks: Tasks, until: float, clock: Clock, send: Send) -> Iterator[Try
     """Send these promises until a send fails or time.monotonic() reaches `until`."""
     while tasks:
         started, started_at = time.monotonic(), clock()
-        results = _results(tasks, started_at, send)
+        try:
+            results = send(tasks, now=started_at)
+        except Exception as exc:
+            # An exception counts as a failed attempt, so that the promise is given up in the end.
+            about = {"notification": tasks[0].key, tracing.HEADER: tasks[0].traceparent}
+            logger.exception("notification %s", tasks[0].key, extra=about)
+            results = {tasks[0].key: Result(f"{type(exc).__name__}: {exc}")}
         milliseconds = round((time.monotonic() - started) * 1000)
         for task in (task for task in tasks if task.key in results):
             result = results[task.key]
@@ -170,16 +169,6 @@ def _tries(tasks: Tasks, until: float, clock: Clock, send: Send) -> Iterator[Try
         if result.error or time.monotonic() > until:
             return
         tasks = [task for task in tasks if task.key not in results]
-
-
-def _results(tasks: Tasks, now: datetime, send: Send) -> Mapping[str, Result]:
-    try:
-        return send(tasks, now=now)
-    except Exception as exc:
-        # An exception counts as a failed attempt, so that the promise is given up in the end.
-        about = {"notification": tasks[0].key, tracing.HEADER: tasks[0].traceparent}
-        logger.exception("notification %s", tasks[0].key, extra=about)
-        return {tasks[0].key: Result(f"{type(exc).__name__}: {exc}")}
 
 
 def _record(lease: datetime, tasks: Tasks, tries: Sequence[Try], now: datetime) -> None:
