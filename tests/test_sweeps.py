@@ -94,6 +94,7 @@ def test_a_sweep_leaves_no_connection_open() -> None:
 
 
 def test_the_schedule_names_tasks_that_exist() -> None:
+    app.loader.import_default_modules()  # as a worker does at its start
     assert {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()} <= set(app.tasks)
 
 
