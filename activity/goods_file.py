@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, override
 
@@ -233,7 +234,7 @@ def _check_offer(made: Plan, number: int, offer: Offer) -> None:
         if offer.sku.original_price is not None:
             refuse_giving_away(offer.activity.discount, offer.sku)
         if offer.sku.pk:
-            offer.refuse_overlap(offer.activity)
+            offer.activity.refuse_overlap(Q(channel=offer.channel, sku=offer.sku))
     except ValidationError as exc:
         made.add_fault(number, "activity_id", exc.messages[0])
     for other in made.offers:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from activity import discounts
@@ -186,10 +186,32 @@ class Activity(models.Model):
             raise ValidationError({"end_at": _("The end must be after the start.")})
         if (self.restrict_visible or self.restrict_join) and self.crowd is None:
             raise ValidationError({"crowd": _("Choose the crowd this activity is limited to.")})
-        for offer in self.offers.select_related("sku") if self.pk else ():
-            offer.refuse_overlap(self)
-            if self.discount_id:
-                refuse_giving_away(self.discount, offer.sku)
+        if self.pk:
+            self.refuse_overlap(self.goods())
+        for offer in self.offers.select_related("sku") if self.pk and self.discount_id else ():
+            refuse_giving_away(self.discount, offer.sku)
+
+    def goods(self) -> Q:
+        """The offers, of any activity, of the goods that this one offers on the same channel."""
+        same = {"channel": OuterRef("channel"), "sku": OuterRef("sku")}
+        return Q(Exists(self.offers.filter(**same)))
+
+    def refuse_overlap(self, goods: Q) -> None:
+        """Refuse two live activities that sell the same goods on the same channel at the same time.
+
+        This check gives the message. If two operators save at the same moment and both pass it,
+        the trial takes the newer activity in every process.
+        """
+        if self.status not in LIVE:
+            return
+        others = Offer.objects.filter(goods, activity__status__in=LIVE).exclude(activity=self.pk)
+        meet = others.filter(activity__start_at__lt=self.end_at, activity__end_at__gt=self.start_at)
+        clash = meet.select_related("activity", "sku").order_by("pk").first()
+        if clash:
+            raise ValidationError(
+                _("%(sku)s is already offered on this channel by %(activity)s at that time."),
+                params={"sku": clash.sku, "activity": clash.activity},
+            )
 
     def is_open(self, now: datetime) -> bool:
         """Whether teams may be opened at this moment."""
@@ -218,32 +240,10 @@ class Offer(models.Model):
     def clean(self) -> None:
         activity = getattr(self, "activity", None)  # not saved yet when it is added with its offers
         if activity and activity.start_at and activity.end_at and self.channel_id and self.sku_id:
-            self.refuse_overlap(activity)
+            activity.refuse_overlap(Q(channel=self.channel_id, sku=self.sku_id))
         discount = getattr(activity, "discount", None)
         if discount and self.sku_id:
             refuse_giving_away(discount, self.sku)
-
-    def refuse_overlap(self, activity: Activity) -> None:
-        """Refuse two live activities that sell the same goods on the same channel at the same time.
-
-        This check gives the message. If two operators save at the same moment and both pass it,
-        the trial takes the newer activity in every process.
-        """
-        if activity.status not in LIVE:
-            return
-        clash = (
-            Offer.objects.filter(channel_id=self.channel_id, sku_id=self.sku_id)
-            .filter(activity__status__in=LIVE)
-            .filter(activity__start_at__lt=activity.end_at, activity__end_at__gt=activity.start_at)
-            .exclude(activity_id=activity.pk)
-            .select_related("activity", "sku")
-            .first()
-        )
-        if clash:
-            raise ValidationError(
-                _("%(sku)s is already offered on this channel by %(activity)s at that time."),
-                params={"sku": clash.sku, "activity": clash.activity},
-            )
 
 
 LIVE = (Activity.Status.CREATED, Activity.Status.IN_EFFECT, Activity.Status.PAUSED)

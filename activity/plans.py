@@ -28,12 +28,10 @@ def copy_activity(
     draft.name, draft.status, draft.gives_back = name, Status.CREATED, False
     draft.start_at, draft.end_at = start_at, end_at
     draft.full_clean()
-    offers = list(original.offers.select_related("sku", "channel").order_by("pk"))
-    for offer in offers:
-        offer.refuse_overlap(draft)
+    draft.refuse_overlap(original.goods())
     with transaction.atomic():
         draft.save()
-        for offer in offers:
+        for offer in original.offers.select_related("sku", "channel").order_by("pk"):
             Offer.objects.create(channel=offer.channel, sku=offer.sku, activity=draft)
     return draft
 

@@ -1,5 +1,7 @@
 """Rows that operators may not save, refused by field; and rows that no code may write."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -7,7 +9,8 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, OperationalError, models, transaction
+from django.db import IntegrityError, OperationalError, connection, models, transaction
+from django.test.utils import CaptureQueriesContext
 
 from activity.discounts import Plan
 from activity.models import Activity, Discount, Offer, Sku
@@ -157,6 +160,28 @@ def test_live_activities_of_one_channel_and_goods_may_not_overlap() -> None:
     first.status = Activity.Status.ABANDONED
     first.save()
     second.full_clean()
+
+
+@pytest.mark.usefixtures("english")
+def test_the_offers_of_an_activity_are_checked_together(
+    django_assert_num_queries: Callable[..., AbstractContextManager[Any]],
+) -> None:
+    activity = make_activity()
+    with CaptureQueriesContext(connection) as alone:
+        activity.full_clean()
+    for number in range(3):
+        make_activity(200 + number, goods_id=f"g{number}", status=Activity.Status.EXPIRED)
+        sku = Sku.objects.get(goods_id=f"g{number}")
+        Offer.objects.create(channel=Channel.objects.get(), sku=sku, activity=activity)
+    with django_assert_num_queries(len(alone)):
+        activity.full_clean()
+
+    make_activity(300, goods_id="g2")
+    make_activity(301, goods_id="g2", channel=make_channel("s02", "c02"))
+    with pytest.raises(ValidationError, match=r"g2 a book is already .* by 300 activity"):
+        activity.full_clean()
+    Activity.objects.filter(pk=300).delete()
+    activity.full_clean()
 
 
 def test_an_offer_whose_discount_leaves_nothing_of_the_price_is_refused() -> None:
