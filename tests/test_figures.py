@@ -22,6 +22,7 @@ from pages.management import history
 from pages.management.commands import seed_demo
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
 from trade.figures import activities, period, sums
+from trade.figures import teams as team_figures
 from trade.figures.drawing import Picture, heat, ticks
 from trade.figures.period import Business
 from trade.figures.pictures import PICTURES
@@ -224,7 +225,7 @@ def test_the_locks_of_an_hour_on_average(business: Business) -> None:
             assert shown == f"{locks / (times or 1):.1f}"
 
 
-def test_teams_that_miss_one_and_end_within_the_hour() -> None:
+def test_teams_that_miss_one_and_end_within_the_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     with time_machine.travel(NOW, tick=False):
         make_activity(target_count=2, valid_minutes=90, start_at=NOW - DAY)
         teams = [
@@ -234,10 +235,13 @@ def test_teams_that_miss_one_and_end_within_the_hour() -> None:
         make_team("d", "e", now=NOW - timedelta(minutes=60))
 
         picture = PICTURES["nearly-full"](read())
+        monkeypatch.setattr(team_figures, "LISTED", 1)
+        shorter = PICTURES["nearly-full"](read())
 
     ours = [str(teams[2]), str(teams[1])]
     assert picture.rows == [(ours[0], "100123", 2, 5), (ours[1], "100123", 2, 59)]
     assert picture.drawing.summary == "2 teams miss one and end within the hour."
+    assert (shorter.rows, shorter.drawing.summary) == (picture.rows[:1], picture.drawing.summary)
 
 
 def test_refunds_that_the_mall_has_not_confirmed() -> None:

@@ -243,7 +243,8 @@ def stalled(business: Business) -> Picture:
 
 
 HOUR = timedelta(hours=1)
-NEAREST = 10  # teams shown
+NEAREST = 10  # teams drawn
+LISTED = 100  # teams in the table
 
 
 def nearly_full(business: Business) -> Picture:
@@ -253,22 +254,25 @@ def nearly_full(business: Business) -> Picture:
         expires_at__gt=business.now,
         expires_at__lte=business.now + HOUR,
         locked_count=F("target_count") - 1,
-    ).order_by("expires_at")
+    )
+    count, soonest = forming.count(), forming.order_by("expires_at", "pk")[:LISTED]
     found = [
-        (str(pk), business.activities.get(str(activity), str(activity)), size, minutes)
-        for pk, activity, size, expires_at in forming.values_list(
-            "pk", "activity", "target_count", "expires_at"
+        (
+            str(team.pk),
+            business.activities.get(str(team.activity_id), str(team.activity_id)),
+            team.target_count,
+            (team.expires_at - business.now) // timedelta(minutes=1),
         )
-        if (minutes := (expires_at - business.now) // timedelta(minutes=1)) >= 0
+        for team in soonest
     ]
     row, left = 20, 150
     picture = Drawing(
         ngettext(
             "%(count)d team misses one and ends within the hour.",
             "%(count)d teams miss one and end within the hour.",
-            len(found),
+            count,
         )
-        % {"count": len(found)},
+        % {"count": count},
         height=30 + row * max(min(len(found), NEAREST), 1),
     )
     across = Axis(0, 60, left, WIDTH - 60)
