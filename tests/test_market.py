@@ -4,12 +4,24 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+import time_machine
+from django.db import connection
 from django.db.models import Sum
+from django.test.utils import CaptureQueriesContext
 
 from activity.trial import TrialQuery
 from groupbuy.ids import new_id
 from tests.checks import broken_invariants
-from tests.factories import GOODS, NOW, lock, make_activity, make_team, refund, settle
+from tests.factories import (
+    GOODS,
+    NOW,
+    lock,
+    make_activity,
+    make_channel,
+    make_team,
+    refund,
+    settle,
+)
 from tests.racing import race
 from trade import market
 from trade.expire import close_overdue_holds
@@ -17,6 +29,23 @@ from trade.market import Statistic, read_market
 from trade.models import CompletedTeams, Order, Team
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="MariaDB scans small tables")
+def test_the_open_teams_of_a_channel_are_counted_by_the_index_of_ends() -> None:
+    """Else the public wall reads every team that the channel has ever opened."""
+    activity = make_activity(valid_minutes=15)
+    make_team("a", now=NOW - timedelta(minutes=20))
+    make_team("b", paid=1)
+    with time_machine.travel(NOW, tick=False), CaptureQueriesContext(connection) as captured:
+        counted = market.open_counts(make_channel().pk)
+
+    assert counted == {(activity.pk, GOODS): 1}
+    [sql] = [each["sql"] for each in captured if "trade_team" in each["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+        plan = cursor.fetchall()[0][-1]
+    assert plan.endswith("team_by_end (status=? AND expires_at>?)")
 
 
 def shown(user_id: str = "stranger") -> set[str]:

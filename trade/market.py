@@ -207,7 +207,8 @@ def _load_pool(activity_id: int, channel_id: int, goods_id: str) -> list[OpenTea
 
 
 def _load_counts(channel_id: int) -> dict[tuple[int, str], int]:
-    shown = _listed(channel_id=channel_id, listing__in=(Team.Listing.PAID, Team.Listing.UNPAID))
+    forming = _listed(status=Team.Status.FORMING, channel_id=channel_id)  # by the index team_by_end
+    shown = forming.filter(listing__in=(Team.Listing.PAID, Team.Listing.UNPAID))
     counted = shown.values_list("activity_id", "goods_id").annotate(n=Count("pk"))
     return {(activity, goods): n for activity, goods, n in counted}
 
