@@ -101,7 +101,7 @@ def view_of(
     own = [order for order in taken if market.is_of(order, offer)]
     mine = [my_state(order.team, order, now=now) for order in own]
     state = offer_state(offer.activity, bar, mine, now=now)
-    teams = _joinable(offer, own, state, now)
+    teams = [] if bar else _joinable(offer, own, state, now)
     return OfferView(
         channel=channel,
         user_id=user_id,

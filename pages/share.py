@@ -15,7 +15,7 @@ from pages.drawing import Banner
 from pages.offers import OfferView
 from pages.states import Bar
 from pages.teams import TeamView
-from pages.words import moment, money
+from pages.words import dated, money
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def offer_card(request: HttpRequest, view: OfferView) -> Card:
         "%(n)d people, %(pay)s instead of %(alone)s: %(goods)s",
         people,
     ) % {"n": people, "pay": money(view.price.pay), "alone": alone, "goods": view.offer.goods_name}
-    end = moment(view.offer.activity.end_at, view.now)
+    end = dated(view.offer.activity.end_at)
     description = _("Until %(end)s at %(shop)s") % {"end": end, "shop": view.channel.name}
     return Card(title, description, url, image)
 
@@ -69,7 +69,7 @@ def team_card(request: HttpRequest, view: TeamView) -> Card:
     if not posters.is_open(view) or not view.missing:
         return Card(title, view.goods_name, url, image)
     missing = ngettext("%(n)d missing", "%(n)d missing", view.missing) % {"n": view.missing}
-    end = _("until %(end)s") % {"end": moment(view.team.expires_at, view.now)}
+    end = _("until %(end)s") % {"end": dated(view.team.expires_at)}
     return Card(f"{title}, {missing}", f"{view.goods_name}, {end}", url, image)
 
 

@@ -580,6 +580,17 @@ def test_the_reminder_and_the_card_are_of_the_named_activity(look: Look) -> None
     assert browser().get(picture).content != browser().get(open_now).content
 
 
+@pytest.mark.parametrize(("take_limit", "shown"), [(1, False), (2, True)])
+def test_teams_are_offered_to_whoever_may_join_one(take_limit: int, shown: bool) -> None:
+    offer_at(NOW, take_limit=take_limit)
+    team_at(NOW - 5 * MINUTE, *NAMES[:3], paid=3)
+    team = team_at(NOW - 2 * MINUTE, NAMES[3], paid=1)
+
+    page = browser(ME).get(OFFER).content.decode()
+
+    assert (f'href="/t/{code_of(team, NAMES[3])}' in page) is shown
+
+
 # --- Sharing ----------------------------------------------------------------------------------
 
 
@@ -589,7 +600,7 @@ def test_a_shared_team_describes_itself_without_personal_data(look: Look) -> Non
     page = look(at)
 
     assert og(page, "title") == "3 people, ¥80 instead of ¥100, 1 missing"
-    assert og(page, "description") == "《手写MyBatis：渐进式源码实践》, until 12:13"
+    assert og(page, "description") == "《手写MyBatis：渐进式源码实践》, until 1 May, 12:13"
     assert og(page, "url") == f"http://testserver{at.path}"
     assert f'value="http://testserver{at.path}"' in page
 
