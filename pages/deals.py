@@ -21,7 +21,12 @@ from pages.states import Bar, Mine, OfferState, Seen, seen_state
 from pages.teams import TeamView
 from pages.visit import frame, in_wechat, offer_asked, own_order, team_asked
 from pages.words import moment
+from trade.models import Order
 
+NEEDED = {  # the states in which an order can be paid or given back
+    Deed.PAY: (Order.Status.LOCKED,),
+    Deed.RETURN: (Order.Status.LOCKED, Order.Status.PAID),
+}
 PAID = (Deed.ALONE, Deed.OPEN, Deed.JOIN, Deed.PAY)  # those that end with a payment
 
 
@@ -67,6 +72,8 @@ def deal(request: HttpRequest, code: str, deed: str) -> HttpResponse:
         raise problems.no_such_order(known)
     if order is None:
         return HttpResponseRedirect(links.team(code))
+    if order.status not in NEEDED.get(deed, Order.Status):
+        return HttpResponseRedirect(links.order(code))
     to = links.checkout(
         known,
         Deed(deed),

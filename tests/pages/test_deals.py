@@ -191,6 +191,27 @@ def test_the_order_of_another_shopper_leads_to_its_team() -> None:
     assert (other_page.status_code, other_page["Location"]) == (302, at.path)
 
 
+@pytest.mark.parametrize(
+    ("name", "possible"),
+    [
+        ("my_seat_unpaid", ["pay", "return", "view"]),
+        ("my_team_forming", ["return", "view"]),
+        ("my_order_given_back", ["view"]),
+        ("my_seat_lapsed_for_good", ["view"]),
+    ],
+)
+def test_what_is_no_longer_possible_leads_to_the_order(name: str, possible: list[str]) -> None:
+    at = SCENES[name](NOW)
+    client = browser(ME)
+
+    answers = {deed: client.get(f"{at.path}/order/{deed}") for deed in ("pay", "return", "view")}
+
+    assert [deed for deed, answer in answers.items() if answer.status_code == 303] == possible
+    assert {each["Location"] for each in answers.values() if each.status_code == 302} <= {
+        f"{at.path}/order"
+    }
+
+
 @pytest.mark.parametrize("path", ["/t/nothere222", "/o/s01/c01/none", "/o/s00/c00", "/nothing"])
 def test_a_404_page_links_to_another_page(path: str) -> None:
     offer_at(NOW)
