@@ -15,6 +15,7 @@ from django.utils.html import strip_tags
 from activity.models import Discount
 from groupbuy.errors import ErrorCode, GroupBuyError
 from tests.factories import GOODS, NOW, lock, make_activity, make_team, refund, set_switch, settle
+from trade.expire import end_overdue_teams
 from trade.models import Order, Team
 
 pytestmark = pytest.mark.django_db
@@ -191,6 +192,19 @@ def test_a_team_that_is_over_takes_nobody_and_one_may_outlive_its_activity(
     before = asked("c", team, NOW + timedelta(minutes=1))
     assert "The team is forming" not in verdict(operator, before)[1]
     assert activity.offers.get().sku.goods_id == GOODS
+
+
+def test_a_failed_team_was_forming_until_its_end(operator: Client) -> None:
+    make_activity()
+    left, ended = make_team("a"), make_team("b", "c", paid=1)
+    refund("a", now=NOW + timedelta(minutes=1))
+    assert end_overdue_teams(clock=lambda: NOW + timedelta(hours=1)) == 2
+    assert {team.status for team in Team.objects.all()} == {Team.Status.FAILED}
+
+    for team in left, ended:
+        inside, after = (NOW + timedelta(minutes=minutes) for minutes in (14, 16))
+        assert "The team is forming" not in verdict(operator, asked("d", team, inside))[1]
+        assert "The team is forming" in verdict(operator, asked("d", team, after))[1]
 
 
 def test_an_unknown_team_is_named(operator: Client) -> None:

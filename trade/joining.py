@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Min, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from activity.catalog import LiveOffer
@@ -129,8 +129,9 @@ def _ended(team: Team) -> datetime:
         return team.completed_at
     if team.status != Team.Status.FAILED:
         return team.expires_at
-    last = team.orders.aggregate(last=Max("closed_at"))["last"]
-    return min(last or team.expires_at, team.expires_at)
+    ended = team.orders.filter(close_reason=Order.CloseReason.TEAM_ENDED)
+    first = ended.aggregate(first=Min("closed_at"))["first"]
+    return min(first or team.expires_at, team.expires_at)
 
 
 def _check(error: ErrorCode, rule: str, saw: str, refused: bool, advice: str) -> Check:
