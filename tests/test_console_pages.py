@@ -204,6 +204,29 @@ def test_a_failed_team_says_how_many_had_paid(operator: Client) -> None:
     assert {"en": "2 of 3 had paid", "zh-hans": "当时已付 2 / 3"}[language(operator)] in page
 
 
+@pytest.mark.parametrize(("ends", "paid"), [(True, 1), (False, 3)])
+def test_who_left_a_team_before_its_end_had_not_paid_then(
+    ends: bool, paid: int, operator: Client
+) -> None:
+    make_activity()
+    team = make_team("a", "b", paid=2)
+    refund("a")
+    if ends:
+        end_overdue_teams(clock=lambda: NOW + timedelta(hours=1))
+    else:
+        full = NOW + timedelta(minutes=2)
+        for user in "cd":
+            lock(user, team_id=str(team.pk))
+            settle(user, paid_at=full, now=full)
+        for user in "bcd":
+            refund(user, now=full)
+
+    page = operator.get("/admin/trade/team/?state=failed").content.decode()
+
+    text = {"en": f"{paid} of 3 had paid", "zh-hans": f"当时已付 {paid} / 3"}[language(operator)]
+    assert text in page
+
+
 @pytest.mark.usefixtures("english")
 def test_a_forming_team_says_what_it_waits_for() -> None:
     make_activity()

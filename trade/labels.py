@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import F, Prefetch, Q, QuerySet
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
@@ -82,9 +82,11 @@ def event_of(promise: NotifyTask) -> str:
 
 
 def with_payers(teams: QuerySet[Team]) -> QuerySet[Team]:
-    """Prefetch the orders of failed teams that had a paid seat: their counters do not show them."""
+    """Prefetch the orders of failed teams that were paid at their end; their counters are 0."""
+    reason = Order.CloseReason
+    after = Q(close_reason=reason.REFUNDED, closed_at__gte=F("team__completed_at"))
     failed = Order.objects.filter(team__status=Team.Status.FAILED, paid_at__isnull=False)
-    paid = failed.exclude(close_reason__in=Order.WITHOUT_A_SEAT)
+    paid = failed.filter(Q(close_reason=reason.TEAM_ENDED) | after)
     return teams.prefetch_related(Prefetch("orders", paid, to_attr="payers"))
 
 
