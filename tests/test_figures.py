@@ -21,6 +21,7 @@ from groupbuy.errors import GroupBuyError
 from pages.management import history
 from pages.management.commands import seed_demo
 from tests.factories import NOW, lock, make_activity, make_promise, make_team, refund, settle
+from trade.expire import end_overdue_teams
 from trade.figures import activities, period, sums
 from trade.figures import teams as team_figures
 from trade.figures.drawing import Picture, heat, ticks
@@ -28,7 +29,7 @@ from trade.figures.period import Business
 from trade.figures.pictures import PICTURES
 from trade.figures.rows import day_of
 from trade.figures.teams import Life, median, survival
-from trade.figures.tiles import points
+from trade.figures.tiles import points, tiles
 from trade.models import DailySum, NotifyAttempt, NotifyTask, Order, Team
 from trade.refused import refused
 
@@ -331,24 +332,36 @@ def test_the_numbers_of_the_page(business: Business, operator: Client) -> None:
     page = operator.get("/admin/")
 
     today = day_of(NOW)
-    tiles = {tile.title: tile.cells for tile in page.context["tiles"]}
+    shown = {tile.title: tile.cells for tile in page.context["tiles"]}
     week = [today - n * DAY for n in range(1, 8)]
     gmv = sum(order.pay_price for order in paid_seats() if local(order.settled_at) in week)
     back: Any = Order.objects.exclude(paid_at=None).exclude(closed_at=None)
-    assert tiles["GMV settled"][1].value == f"¥{gmv:,.0f}"
+    assert shown["GMV settled"][1].value == f"¥{gmv:,.0f}"
     yesterday = sum(order.pay_price for order in back if local(order.closed_at) == week[0])
-    assert tiles["Money given back"][0].before == (f"¥{yesterday:,.0f}" if yesterday else "–")
+    assert shown["Money given back"][0].before == (f"¥{yesterday:,.0f}" if yesterday else "–")
     opened = [team for team in Team.objects.all() if local(team.created_at) == today]
-    assert tiles["Teams opened"][0].value == (f"{len(opened)}" if opened else "–")
+    assert shown["Teams opened"][0].value == (f"{len(opened)}" if opened else "–")
     done: Any = Team.objects.exclude(completed_at=None)
     last_week = [team for team in done if local(team.completed_at) in week]
-    assert tiles["Teams completed"][1].value == f"{len(last_week)}"
+    assert shown["Teams completed"][1].value == f"{len(last_week)}"
     waiting = Order.objects.filter(status=Order.Status.PAID, team__status=Team.Status.FORMING)
     assert page.context["waiting"]["seats"] == waiting.count() > 0
 
 
 def test_shares_are_compared_in_percentage_points() -> None:
     assert [points(0.684, 0.636), points(0.5, 0.5), points(0.5, None)] == ["+4 pp", "+0 pp", ""]
+    assert points(0.5, 0.0) == "+50 pp"
+
+
+def test_a_day_on_which_no_team_was_filled_has_a_rate() -> None:
+    with time_machine.travel(NOW, tick=False):
+        make_activity(valid_minutes=15)
+        make_team("a", now=NOW - timedelta(minutes=20))
+        assert end_overdue_teams(clock=lambda: NOW) == 1
+        shown = {tile.title: tile.cells for tile in tiles(read())}
+
+    assert [cell.value for cell in shown["Completion rate"]] == ["0 %", "–", "–"]
+    assert shown["Teams completed"][0].value == "–"
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,14 @@ def _cells(business: Business, measure: Measure, write: Write, compare: Compare)
         first = last - (days - 1) * DAY
         now = measure(business.period.part(first, last))
         before = measure(business.period.part(first - days * DAY, first - DAY))
-        value, said = (write(float(each)) if each else "–" for each in (now, before))
+        value, said = (_written(each, write) for each in (now, before))
         cells.append(Cell(value, said, "" if days == 1 else compare(now, before)))
     return cells
+
+
+def _written(value: Value, write: Write) -> str:
+    """The value, or a dash for nothing. A share may be 0 %; a share of nothing is None."""
+    return write(float(value)) if value or isinstance(value, float) else "–"
 
 
 def _change(now: Value, before: Value) -> str:
@@ -77,7 +82,7 @@ def _change(now: Value, before: Value) -> str:
 
 def points(now: Value, before: Value) -> str:
     """The difference of two shares, as they are shown."""
-    if now is None or not before:
+    if now is None or before is None:
         return ""
     return _("%(points)+d pp") % {"points": round(100 * now) - round(100 * before)}
 
