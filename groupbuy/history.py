@@ -61,6 +61,8 @@ class KeepsValues(ModelAdmin):
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
     ) -> Any:
+        if not hasattr(form, "instance"):  # the form of a password
+            return super().construct_change_message(request, form, formsets, add)
         with override(None):
             return list(_changes(form, formsets or (), add))
 
@@ -116,20 +118,20 @@ def stored(form: Any, name: str) -> str:
 
 def _changes(form: Any, formsets: Iterable[Any], add: bool) -> Iterator[dict[str, Any]]:
     if add:
-        yield {"added": _named(form.instance)}
+        yield {"added": named(form.instance)}
     elif form.changed_data:
         yield {"changed": {"model": form.instance._meta.label, "values": _values(form)}}
     for formset in formsets:
         forms = {each.instance.pk: each for each in formset.forms}
         for row in formset.new_objects:
-            yield {"added": _named(row)}
+            yield {"added": named(row)}
         for row, _names in formset.changed_objects:
-            yield {"changed": _named(row) | {"values": _values(forms[row.pk])}}
+            yield {"changed": named(row) | {"values": _values(forms[row.pk])}}
         for row in formset.deleted_objects:
-            yield {"deleted": _named(row)}
+            yield {"deleted": named(row)}
 
 
-def _named(row: Model) -> dict[str, Any]:
+def named(row: Model) -> dict[str, Any]:
     return {"model": row._meta.label, "name": str(row._meta.verbose_name), "object": str(row)}
 
 

@@ -282,3 +282,19 @@ def test_those_who_may_only_look_do_not_stop_the_schedule() -> None:
         )
         task.refresh_from_db()
         assert task.enabled is True
+
+
+def test_an_administrator_gives_a_colleague_a_new_password() -> None:
+    ada, colleague = User.objects.create_superuser("ada"), User.objects.create_user("ben")
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(ada)
+
+    body = {"password1": "three green cups", "password2": "three green cups"}
+    response = client.post(f"/admin/auth/user/{colleague.pk}/password/", body)
+
+    assert response.status_code == 302
+    colleague.refresh_from_db()
+    assert colleague.check_password("three green cups")
+    page = client.get(f"/admin/auth/user/{colleague.pk}/history/").content.decode()
+    assert "Changed password." in page
+    assert "three green cups" not in page
