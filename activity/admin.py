@@ -10,6 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.core.files.uploadedfile import UploadedFile
 from django.core.validators import MaxValueValidator
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -219,6 +220,12 @@ class ActivityAdmin(UsedRowsStay):
     @admin.display(description=TIMES["hold_minutes"])
     def pay_time(self, activity: Activity) -> str:
         return duration(activity.hold_minutes)
+
+    def also_seen(self, row: Activity) -> Any:
+        """Its offers, which have a page of their own; locked while the form is saved."""
+        is_saved = transaction.get_connection().in_atomic_block
+        offers = row.offers.select_for_update() if is_saved else row.offers.all()
+        return list(offers.order_by("pk").values_list("pk", "channel", "sku"))
 
     def save_model(self, request: HttpRequest, obj: Activity, form: Any, change: bool) -> None:
         save_changed(obj, form, change)

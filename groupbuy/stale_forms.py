@@ -49,6 +49,9 @@ class RefusesStaleForms(ModelAdmin):
             messages.error(request, str(exc.error.message))
             return redirect(request.get_full_path())
 
+    def also_seen(self, row: Any) -> Any:
+        """What the page of this row can change besides it; its repr() tells every change."""
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         """The row; shared while a form of it is saved."""
         row = super().get_object(request, object_id, from_field)
@@ -61,7 +64,7 @@ class RefusesStaleForms(ModelAdmin):
     ) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
         if obj and "seen" in request.POST:
-            now = _digest(obj, form.base_fields)
+            now = self._digest(obj, form.base_fields)
             return form if request.POST["seen"] == now else _refusing(form, now)
         return form
 
@@ -72,18 +75,17 @@ class RefusesStaleForms(ModelAdmin):
         if request.method == "POST":  # with errors: the row has values that were not saved
             context["seen"] = getattr(form, "now", request.POST.get("seen", ""))
         elif row and self.has_change_permission(request, row):
-            context["seen"] = _digest(row, form.base_fields)
+            context["seen"] = self._digest(row, form.base_fields)
         page = super().render_change_form(request, context, *args, **kwargs)
         return cast("HttpResponse", page)
 
-
-def _digest(row: Model, names: Collection[str]) -> str:
-    """A digest of the values that a form with these fields can change."""
-    values = [
-        (name, [each.pk for each in value] if isinstance(value, list) else value)
-        for name, value in sorted(forms.model_to_dict(row, list(names)).items())
-    ]
-    return sha256(repr(values).encode()).hexdigest()[:16]
+    def _digest(self, row: Model, names: Collection[str]) -> str:
+        """A digest of the values that a form with these fields can change."""
+        values = [
+            (name, [each.pk for each in value] if isinstance(value, list) else value)
+            for name, value in sorted(forms.model_to_dict(row, list(names)).items())
+        ]
+        return sha256(repr((values, self.also_seen(row))).encode()).hexdigest()[:16]
 
 
 def _refusing(form: type[forms.ModelForm], digest: str) -> type[forms.ModelForm]:

@@ -15,7 +15,7 @@ from django.db.models.signals import pre_save
 from django.test import Client
 from django.utils import timezone
 
-from activity.models import Activity, Sku
+from activity.models import Activity, Offer, Sku
 from groupbuy import rows, switches
 from groupbuy.admin import ApiKeyAdmin
 from groupbuy.models import ApiKey, Switch
@@ -69,6 +69,19 @@ def test_a_compared_form_is_saved_when_it_is_sent_again(operator: Client) -> Non
     assert operator.post(url_of(activity), again).status_code == 302
     activity.refresh_from_db()
     assert (activity.name, activity.end_at, activity.take_limit) == ("mine", later, 7)
+
+
+def test_a_form_of_an_activity_does_not_take_back_a_change_of_its_offers(operator: Client) -> None:
+    activity = make_activity()
+    body = opened(operator, activity) | {"name": "mine"}
+    other = Sku.objects.create(goods_id="other", name="tea", original_price=100)
+    Offer.objects.update(sku=other)
+
+    page = operator.post(url_of(activity), body)
+
+    assert page.context["adminform"].form.errors["__all__"] == [CHANGED]
+    activity.refresh_from_db()
+    assert (activity.name, Offer.objects.get().sku) == ("activity", other)
 
 
 def test_a_form_with_an_error_keeps_what_its_operator_has_seen(operator: Client) -> None:
