@@ -5,6 +5,7 @@ goods there. Empty cells change nothing. plan() reads the whole file and writes 
 names its row and column. Columns are found by their names, in any order, in English or Chinese.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,12 +82,16 @@ class Plan:
             self.faults.append(Fault(row, str(LABELS.get(column, column)), str(text)))
 
 
-def plan(content: bytes) -> Plan:
-    """The changes and faults of the file. Raises ValidationError for an unreadable file."""
+def plan(content: bytes, *, lock: bool = False) -> Plan:
+    """The changes and faults of the file. Raises ValidationError for an unreadable file.
+
+    With `lock`, the goods are locked, so that nobody changes them until the plan is written.
+    """
     made = Plan()
     goods: dict[str, Change] = {}
     rows = list(_records(content, made))
-    known = Sku.objects.in_bulk([row["goods_id"] for _n, row in rows], field_name="goods_id")
+    skus = Sku.objects.select_for_update() if lock else Sku.objects.all()
+    known = skus.in_bulk([row["goods_id"] for _n, row in rows], field_name="goods_id")
     published = Offer.objects.filter(activity__status__in=PUBLISHED, sku__in=list(known.values()))
     on_sale = set(published.values_list("sku", flat=True))
     for number, record in rows:
@@ -95,6 +100,8 @@ def plan(content: bytes) -> Plan:
             sku = known.get(goods_id) or Sku(goods_id=goods_id)
             goods[goods_id] = Change(sku, number, goods_id not in known, sku.pk in on_sale)
             _change(made, goods[goods_id], record)
+            if goods[goods_id].is_new or goods[goods_id].values:
+                _check(made, goods[goods_id])
         elif any(_differs(goods[goods_id].sku, name, record[name]) for name in FIELDS):
             text = _("Row %(row)d has other values for these goods.")
             made.add_fault(number, "goods_id", text % {"row": goods[goods_id].row})
@@ -109,13 +116,15 @@ def _records(content: bytes, made: Plan) -> Iterator[tuple[int, dict[str, str]]]
     """Number and cells of each row with a goods id; the cells by the names of their columns."""
     columns: list[str | None] | None = None
     with files.table(content) as (_encoding, rows):
+        filled = 0
         for number, row in enumerate(rows, 1):
-            if number > MOST_ROWS + 1:
-                text = _("The file has more than %(most)d rows: split it.")
-                raise ValidationError(text % {"most": MOST_ROWS})
             if columns is None:
                 columns = _columns(row, made)
             elif any(row):
+                filled += 1
+                if filled > MOST_ROWS:
+                    text = _("The file has more than %(most)d rows: split it.")
+                    raise ValidationError(text % {"most": MOST_ROWS})
                 record = dict.fromkeys(LABELS, "")
                 cells = zip(columns, row, strict=False)
                 record |= {name: _cell(made, number, name, cell) for name, cell in cells if name}
@@ -177,7 +186,7 @@ def _clean(sku: Sku, name: str, text: str) -> Any:
 
 
 def _change(made: Plan, change: Change, record: dict[str, str]) -> None:
-    """Set the fields of the goods from their row; add a fault for each unacceptable one."""
+    """Set the fields of the goods from their row; add a fault for each unreadable one."""
     sku = change.sku
     for name in FIELDS:
         if _differs(sku, name, record[name]):
@@ -192,8 +201,12 @@ def _change(made: Plan, change: Change, record: dict[str, str]) -> None:
     if change.is_on_sale and change.changes_price and "price" in settings.SECOND_PERSON:
         text = _("This price needs a second person: change it on the page of the goods.")
         made.add_fault(change.row, "original_price", text)
+
+
+def _check(made: Plan, change: Change) -> None:
+    """Add a fault for each field that the form of the goods would refuse."""
     try:
-        sku.full_clean(validate_unique=False, validate_constraints=False)
+        change.sku.full_clean(validate_unique=False, validate_constraints=False)
     except ValidationError as exc:
         reported = {fault.column for fault in made.faults if fault.row == change.row}
         for name, errors in exc.message_dict.items():
@@ -211,6 +224,10 @@ def _plan_offers(
     there = set(
         Offer.objects.filter(activity__in=found).values_list("channel", "activity", "sku__goods_id")
     )
+    skus = [each.sku.pk for each in goods.values() if each.sku.pk]
+    on_offer = Offer.objects.filter(activity__status__in=LIVE, sku__in=skus)
+    sold = set(on_offer.values_list("channel", "sku"))
+    others: defaultdict[tuple[int, str], list[Offer]] = defaultdict(list)
     for number, row in rows:
         if not any(row[name] for name in OFFER):
             continue
@@ -225,23 +242,29 @@ def _plan_offers(
         else:
             there.add(key)
             offer = Offer(channel=channel, activity=activity, sku=goods[row["goods_id"]].sku)
-            _check_offer(made, number, offer)
+            same = others[channel.pk, row["goods_id"]]
+            _check_offer(made, number, offer, same, is_sold=(channel.pk, offer.sku.pk) in sold)
+            same.append(offer)
+            made.offers.append(offer)
 
 
-def _check_offer(made: Plan, number: int, offer: Offer) -> None:
-    """Add the offer, and a fault if the form of an offer or another row of the file forbids it."""
+def _check_offer(
+    made: Plan, number: int, offer: Offer, same: Sequence[Offer], *, is_sold: bool
+) -> None:
+    """Add a fault if the form of an offer forbids this one, or one of the same goods in the file.
+
+    is_sold: there are live offers of the goods on the channel.
+    """
     try:
         if offer.sku.original_price is not None:
             refuse_giving_away(offer.activity.discount, offer.sku)
-        if offer.sku.pk:
+        if is_sold:
             offer.activity.refuse_overlap(Q(channel=offer.channel, sku=offer.sku))
     except ValidationError as exc:
         made.add_fault(number, "activity_id", exc.messages[0])
-    for other in made.offers:
-        if other.sku is offer.sku and other.channel == offer.channel and _meet(other, offer):
-            text = _("Two rows offer these goods on this channel at the same time.")
-            made.add_fault(number, "activity_id", text)
-    made.offers.append(offer)
+    if any(_meet(other, offer) for other in same):
+        text = _("Two rows offer these goods on this channel at the same time.")
+        made.add_fault(number, "activity_id", text)
 
 
 def _meet(one: Offer, other: Offer) -> bool:

@@ -1,6 +1,7 @@
 """Apply a file of goods and offers (商品导入): all of it or nothing. A repeat changes nothing."""
 
 import json
+from collections import defaultdict
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -10,10 +11,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, OperationalError, transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from activity.goods_file import Change, Plan, plan
-from activity.models import GoodsFile, Offer, Sku
+from activity.models import Activity, GoodsFile, Offer, Sku
 from groupbuy import changes, rows
+from groupbuy.history import named
 
 KEPT = timedelta(hours=1)  # between upload and confirmation, at most
 PIECE = 500  # rows of a statement
@@ -52,7 +55,12 @@ def apply(file: GoodsFile, *, user: Any, reason: str, seen: str) -> Plan:
     """
     try:
         with transaction.atomic(durable=True):
-            made = plan(bytes(file.content))
+            if not GoodsFile.objects.filter(pk=file.pk).delete()[0]:  # a second click waits here
+                text = _(
+                    "This file was imported or discarded, or an hour has passed: upload it again."
+                )
+                raise ValidationError(text)
+            made = plan(bytes(file.content), lock=True)
             if made.faults:
                 raise ValidationError(_("The file has faults: nothing was written."))
             if digest(made) != seen:
@@ -61,7 +69,6 @@ def apply(file: GoodsFile, *, user: Any, reason: str, seen: str) -> Plan:
                 raise ValidationError(_("Say why prices of goods on sale change."), "again")
             _write(made)
             LogEntry.objects.bulk_create(_log(made, user, reason), batch_size=PIECE)
-            file.delete()
             changes.announce()
     except (IntegrityError, OperationalError) as exc:
         if not (isinstance(exc, IntegrityError) or rows.is_collision(exc)):
@@ -81,21 +88,30 @@ def _write(made: Plan) -> None:
 
 
 def _log(made: Plan, user: Any, reason: str) -> list[LogEntry]:
-    kind = ContentType.objects.get_for_model(Sku)
-    return [_entry(each, user, kind, reason) for each in made.changes]
+    """The log entries that the forms of the goods and of the activities would write."""
+    added: defaultdict[Activity, list[Any]] = defaultdict(list)
+    with override(None):
+        for offer in made.offers:
+            added[offer.activity].append({"added": named(offer)})
+    goods = [
+        _entry(each.sku, _parts(each, reason), user, ADDITION if each.is_new else CHANGE)
+        for each in made.changes
+    ]
+    return goods + [_entry(activity, parts, user, CHANGE) for activity, parts in added.items()]
 
 
-def _entry(change: Change, user: Any, kind: ContentType, reason: str) -> LogEntry:
-    """The log entry that the form of the goods would write."""
+def _parts(change: Change, reason: str) -> list[Any]:
     label = Sku._meta.label
-    parts: list[Any] = [{"changed": {"model": label, "values": change.values}}]
-    if reason:
-        parts.append({"acted": {"model": label, "act": "because", "reason": reason}})
+    because = [{"acted": {"model": label, "act": "because", "reason": reason}}] if reason else []
+    return [{"changed": {"model": label, "values": change.values}}, *because]
+
+
+def _entry(row: Sku | Activity, parts: list[Any], user: Any, flag: int) -> LogEntry:
     return LogEntry(
         user=user,
-        content_type=kind,
-        object_id=str(change.sku.pk),
-        object_repr=str(change.sku)[:200],
-        action_flag=ADDITION if change.is_new else CHANGE,
+        content_type=ContentType.objects.get_for_model(row),
+        object_id=str(row.pk),
+        object_repr=str(row)[:200],
+        action_flag=flag,
         change_message=json.dumps(parts, ensure_ascii=False),
     )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 from django.test import Client
 from django.utils import translation
 from openpyxl import Workbook
@@ -21,6 +22,7 @@ from activity import goods_file, goods_import, tasks
 from activity.models import Activity, GoodsFile, Offer, Sku
 from groupbuy.history import text_of
 from tests.factories import NOW, make_activity
+from tests.racing import race
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 HEAD = "goods_id,name,original_price,cost_price,description,source,channel,activity_id"
@@ -114,7 +116,8 @@ def test_goods_and_offers_are_shown_and_then_written(operator: Client) -> None:
     assert sorted(Offer.objects.values_list("sku__goods_id", "activity")) == [
         ("new", 1), ("old", 1), ("other", 1),
     ]  # fmt: skip
-    entry = LogEntry.objects.get(object_id=str(Sku.objects.get(goods_id="old").pk))
+    logged = LogEntry.objects.filter(content_type__model="sku")
+    entry = logged.get(object_id=str(Sku.objects.get(goods_id="old").pk))
     assert "original price: 100.00 → 120.5" in text_of(entry)
     assert "reason: “rain”" in text_of(entry)
     assert not GoodsFile.objects.exists()
@@ -351,3 +354,73 @@ def test_a_large_file_takes_few_queries(django_assert_max_num_queries: Any) -> N
 
     with django_assert_max_num_queries(6):
         assert len(goods_file.plan(content).changes) == 200
+
+
+def test_known_goods_take_few_queries(django_assert_max_num_queries: Any) -> None:
+    make_activity(1, goods_id="old")
+    goods = [Sku(goods_id=f"g{n}", name="tea", original_price=90) for n in range(200)]
+    Sku.objects.bulk_create(goods)
+    content = csv_of(*(f"{each.goods_id},,,,,s01,c01,1" for each in goods))
+
+    with django_assert_max_num_queries(8):
+        assert len(goods_file.plan(content).offers) == 200
+
+
+def test_rows_without_text_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(goods_file, "MOST_ROWS", 2)
+    rows = ["a,tea,9,,,,,", *[",,,,,,,"] * 3, "b,tea,9,,,,,"]
+
+    assert [each.sku.goods_id for each in goods_file.plan(csv_of(*rows)).changes] == ["a", "b"]
+    with pytest.raises(ValidationError, match="more than 2 rows"):
+        goods_file.plan(csv_of(*rows, "c,tea,9,,,,,"))
+
+
+def test_the_history_of_an_activity_has_its_imported_offers(operator: Client) -> None:
+    activity = make_activity(1, goods_id="old")
+    url = upload(operator, csv_of("new,tea,90,,,s01,c01,1", "old,a book,100,,,,,"))
+    press(operator, url)
+
+    [entry] = LogEntry.objects.filter(object_id="1", content_type__model="activity")
+    with translation.override("en"):
+        assert text_of(entry) == f"added: offer {Offer.objects.get(sku__goods_id='new')}"
+    assert str(activity) == entry.object_repr
+
+
+@pytest.mark.usefixtures("english")
+@pytest.mark.django_db(transaction=True)
+def test_of_two_clicks_one_imports() -> None:
+    user = User.objects.create_superuser("operator")
+    Sku.objects.create(goods_id="a", name="tea", original_price=12)
+    file = goods_import.keep("f", csv_of("a,tea,9,,,,,"), by="operator", now=NOW)
+    seen = goods_import.digest(goods_file.plan(bytes(file.content)))
+
+    click = partial(goods_import.apply, file, user=user, reason="", seen=seen)
+    results = race(click, click)
+
+    [refused] = [each for each in results if isinstance(each, ValidationError)]
+    assert refused.code is None  # the file is not shown again
+    assert LogEntry.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has one writer at a time")
+def test_goods_are_locked_between_plan_and_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a price that somebody else saves meanwhile is overwritten, and nobody has seen it."""
+    user = User.objects.create_superuser("operator")
+    sku = Sku.objects.create(goods_id="a", name="tea", original_price=12)
+    file = goods_import.keep("f", csv_of("a,tea,13,,,,,"), by="operator", now=NOW)
+    seen, answers = goods_import.digest(goods_file.plan(bytes(file.content))), list[Any]()
+
+    def change() -> None:
+        with transaction.atomic():
+            Sku.objects.select_for_update(nowait=True).get(pk=sku.pk)
+
+    def plan(*args: Any, **kwargs: Any) -> goods_file.Plan:
+        made = goods_file.plan(*args, **kwargs)
+        answers.extend(race(change))
+        return made
+
+    monkeypatch.setattr(goods_import, "plan", plan)
+    goods_import.apply(file, user=user, reason="", seen=seen)
+
+    assert [type(each) for each in answers] == [OperationalError]
