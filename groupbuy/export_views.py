@@ -25,7 +25,9 @@ def export(request: HttpRequest, app: str, model: str, kind: str) -> HttpRespons
         listed = apps.get_model(app, model)
     except LookupError as exc:
         raise Http404 from exc
-    query = request.GET.urlencode()
+    asked = request.GET.copy()
+    asked.pop("p", None)  # the page of the list
+    query = asked.urlencode()
     try:
         listing = Listing(listed, query, request.user)  # type: ignore[arg-type]
     except IncorrectLookupParameters as exc:

@@ -189,6 +189,9 @@ def _advance(export: Export, clock: Clock) -> None:
 def _write(path: Path, size: int, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        if os.fstat(file.fileno()).st_size < size:  # another host's disk, or a power failure
+            text = _("The file is not in %(place)s: every host needs the same directory.")
+            raise OSError(text % {"place": settings.MEDIA_ROOT})
         file.truncate(size)
         file.seek(size)
         file.write(content)

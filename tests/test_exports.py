@@ -417,6 +417,33 @@ def test_files_are_their_users_own(user: User, operator: Client) -> None:
 
 
 @pytest.mark.usefixtures("_long")
+def test_an_export_whose_beginning_is_on_another_disk_ends(
+    user: User, operator: Client, pieces: Any, media: Path
+) -> None:
+    some_orders()
+    export = begin(user)
+    pieces(2, crash)
+    with pytest.raises(CrashError):
+        work()
+    (media / f"{export.pk}.part").write_bytes(b"less")
+
+    work(LATER)
+
+    reason = f"failed: The file is not in {media.parent}: every host needs the same directory."
+    assert reason in operator.get("/admin/exports/").content.decode()
+
+
+@pytest.mark.usefixtures("_long")
+def test_the_page_from_which_a_list_is_exported_does_not_matter(operator: Client) -> None:
+    some_orders()
+
+    for page in "?p=1", "?p=2", "":
+        operator.post(f"/admin/export/trade/order.csv{page}")
+
+    assert Export.objects.get().query == ""
+
+
+@pytest.mark.usefixtures("_long")
 def test_pressing_twice_writes_one_file_and_old_ones_go(user: User) -> None:
     some_orders()
     first = begin(user)
