@@ -92,6 +92,8 @@ class Discount(models.Model):
 
     def clean(self) -> None:
         self.expression = self.expression.replace("，", ",").strip()
+        if self.plan not in discounts.Plan.values:
+            return  # the field itself is refused
         try:
             discounts.pay_price(self.plan, self.expression, Decimal(100))
         except ValueError as exc:

@@ -99,6 +99,10 @@ def test_an_invalid_discount_is_refused(plan: Plan, expression: str) -> None:
     assert refused_fields(Discount(name="d", plan=plan, expression=expression)) == {"expression"}
 
 
+def test_a_discount_without_a_plan_is_refused_for_that_alone() -> None:
+    assert refused_fields(Discount(name="d", expression="20")) == {"plan"}
+
+
 def test_a_chinese_comma_in_an_expression_is_understood() -> None:
     discount = Discount(name="d", plan=Plan.THRESHOLD, expression="100，10 ")
     discount.full_clean()
