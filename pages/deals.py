@@ -4,6 +4,8 @@ The checkout URL gets action and goodsId, and activityId, teamId and outTradeNo 
 (docs/integration.md). Nothing is locked here: the mall does that.
 """
 
+from collections.abc import Mapping, Sequence
+
 from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -23,7 +25,7 @@ from pages.visit import frame, in_wechat, offer_asked, own_order, team_asked
 from pages.words import moment
 from trade.models import Order
 
-NEEDED = {  # the states in which an order can be paid or given back
+NEEDED: Mapping[str, Sequence[int]] = {  # the states in which an order can be paid or given back
     Deed.PAY: (Order.Status.LOCKED,),
     Deed.RETURN: (Order.Status.LOCKED, Order.Status.PAID),
 }
@@ -72,7 +74,7 @@ def deal(request: HttpRequest, code: str, deed: str) -> HttpResponse:
         raise problems.no_such_order(known)
     if order is None:
         return HttpResponseRedirect(links.team(code))
-    if order.status not in NEEDED.get(deed, Order.Status):
+    if order.status not in NEEDED.get(deed, tuple(Order.Status)):
         return HttpResponseRedirect(links.order(code))
     to = links.checkout(
         known,
