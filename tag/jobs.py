@@ -55,7 +55,7 @@ class Progress:
 
     status: Status
     done: int  # slices
-    slices: int  # 0 until the run is planned
+    slices: int  # 0 until the run is planned, and after its end
     found: int
     started_at: datetime | None
     finished_at: datetime | None

@@ -22,7 +22,7 @@ class CrowdViewSet(viewsets.ViewSet):
     @extend_schema(
         operation_id="runCrowdJob",
         tags=["operators"],
-        summary="Start a crowd job unless it runs; return its progress",
+        summary="Start a crowd job, also one that is done, unless it runs; return its progress",
         request=JobRequest,
         responses=enveloped("JobAnswer", ProgressResponse(allow_null=True)),
     )
