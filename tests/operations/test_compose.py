@@ -52,6 +52,7 @@ def test_every_service_is_confined(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "mem_limit" in service
+    assert "max-size" in service["logging"]["options"]
     assert name in OURS or service["user"] != "root"  # deploy/Dockerfile has a user
     assert ("healthcheck" in service) == (name not in ONCE | NO_PORT | NO_SHELL)
     assert service["restart"] == ("no" if name in ONCE else "unless-stopped")
