@@ -20,6 +20,9 @@ echo "mysql://groupbuy:$(cat database_password)@mariadb:3306/groupbuy" | make da
 echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672//" | make broker_url
 echo "amqp://groupbuy:$(cat rabbitmq_password)@rabbitmq:5672/%2F" | make amqp_url
 printf 'default_user = groupbuy\ndefault_pass = %s\n' "$(cat rabbitmq_password)" | make rabbitmq.conf
+# By default RabbitMQ may use a part of the host's memory, which can be more than its container has.
+grep -q '^vm_memory_high_watermark' rabbitmq.conf ||
+  echo 'vm_memory_high_watermark.absolute = 300MB' >>rabbitmq.conf
 echo "CREATE USER exporter IDENTIFIED BY '$(cat exporter_password)' WITH MAX_USER_CONNECTIONS 3;" | make exporter.sql
 printf '[client]\nhost=mariadb\nuser=exporter\npassword=%s\n' "$(cat exporter_password)" | make exporter.cnf
 make kibana.yml <<S

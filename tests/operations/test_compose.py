@@ -90,6 +90,17 @@ def test_the_script_makes_every_secret_file_once(tmp_path: Path) -> None:
     assert {each.removeprefix("./var/secrets/") for each in named} <= set(made)
 
 
+def test_the_script_limits_the_memory_of_an_older_rabbitmq(tmp_path: Path) -> None:
+    before = "default_user = groupbuy\ndefault_pass = x\n"
+    (tmp_path / "rabbitmq.conf").write_text(before)
+
+    for _ in range(2):
+        subprocess.run([ROOT / "deploy/secrets.sh", tmp_path], check=True)
+
+    limit = "vm_memory_high_watermark.absolute = 300MB\n"
+    assert (tmp_path / "rabbitmq.conf").read_text() == before + limit
+
+
 # --- The commands -----------------------------------------------------------------------------
 
 
