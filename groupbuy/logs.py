@@ -55,6 +55,16 @@ SECRETS = re.compile(
 SIGNS = ("gbm_", "whsec_", "gbp_", "://", "/out/")  # without one of these no secret is in a text
 
 
+class LineFormatter(logging.Formatter):
+    """A record as text, with the stack of an error below it."""
+
+    def __init__(self) -> None:
+        super().__init__("{asctime} {levelname} {name}: {message}", style="{")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
 class EcsFormatter(logging.Formatter):
     """A record as one line of JSON."""
 
@@ -169,7 +179,7 @@ def configuration(*, level: str, files: Path | None, as_json: bool, version: str
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+            "line": {"()": "groupbuy.logs.LineFormatter"},
             "json": {"()": "groupbuy.logs.EcsFormatter", "version": version},
         },
         "filters": {"brief": {"()": "groupbuy.sweeps.BriefErrors"}},

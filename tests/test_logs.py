@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from logging.config import DictConfigurator
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,18 @@ def test_no_secret_gets_into_the_log(log: LogFile, settings: Any) -> None:
         "cookie1",
     ):
         assert secret not in log.text()
+
+
+def test_no_secret_gets_into_the_log_as_text() -> None:
+    secret = f"whsec_{'x' * 32}"
+    settings = logs.configuration(level="INFO", files=None, as_json=False, version="7")
+    formatter = DictConfigurator(settings).configure_formatter(settings["formatters"]["line"])
+    error = (ValueError, ValueError(f"redis://:pass1@host {secret}"), None)
+    record = logging.LogRecord("x", logging.ERROR, __file__, 1, "failed %s", (secret,), error)
+
+    text = formatter.format(record)
+
+    assert text.endswith("ERROR x: failed ***\nValueError: redis://***host ***")
 
 
 def test_an_event_is_one_line_whatever_its_text(log: LogFile) -> None:
