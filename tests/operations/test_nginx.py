@@ -20,7 +20,12 @@ CALLS: list[tuple[str, dict[str, str]]] = [
     ("/api/v1/alipay/alipay_notify_url", {}),
     ("/api/v1/weixin/portal/receive", {}),
 ]
-SIGNED = ["/h/s01/c01", "/api/v1/weixin/portal/receive", "/mall/api/v1/weixin/portal/receive"]
+SIGNED = [
+    "/h/s01/c01",
+    "/out/xyz",
+    "/api/v1/weixin/portal/receive",
+    "/mall/api/v1/weixin/portal/receive",
+]
 HSTS = "max-age=31536000"
 
 
@@ -251,6 +256,14 @@ def test_the_error_log_has_no_signature(lonely: Edge) -> None:
 
     assert set(statuses) == {429, 503}
     assert ("GET /mall/?seen" in errors, "xyz" in errors) == (True, False)
+
+
+def test_the_access_log_has_no_signature(served: Edge) -> None:
+    statuses = [served.get(path).status_code for path in ("/out/xyz", "/h/s01/c01?sign=xyz", "/x")]
+    wait_for(lambda: bool(served.logged("/x")), "the line of the last request")
+
+    assert 503 not in statuses
+    assert "xyz" not in served.log.read_text()
 
 
 # --- An upstream that fails -------------------------------------------------------------------
