@@ -12,6 +12,7 @@ make() { # make FILE: writes standard input; reads it to its end even if the fil
 
 random | make secret_key
 random | make database_password
+random | make database_root_password
 random | make rabbitmq_password
 random | make mall_secret_key
 random | make grafana_password
