@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from assistant import prometheus, trouble
+from groupbuy.log_search import SearchError
 
 MINUTES = 30  # of the log that are searched
 RULES = {  # PromQL that returns series while something is wrong -> a sentence for each series
@@ -34,11 +35,15 @@ WINDOW = "1m"  # of rates; short, so that a fault that has ended is soon no long
 
 
 def find_causes(*, now: datetime) -> dict[str, Any]:
-    explained = trouble.explain_errors(minutes=MINUTES, endpoint="", now=now)
     try:
         measured = _measured(now)
     except prometheus.PrometheusError as exc:
         measured = [str(exc)]
+    try:
+        explained = trouble.explain_errors(minutes=MINUTES, endpoint="", now=now)
+    except SearchError as exc:
+        changed = trouble.changes(now - trouble.BEFORE, now, lines=())
+        return {"causes": measured, "errors in the log": [str(exc)], "changed before": changed}
     return {
         "causes": [*measured, *_deployed(explained)],
         "errors in the log": explained["errors"][:5],

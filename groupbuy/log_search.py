@@ -64,6 +64,8 @@ def search(query: Query) -> list[Line]:
     """The newest lines that match, oldest first. Raises SearchError."""
     if settings.ELASTICSEARCH_URL:
         return _ask_elasticsearch(query)
+    if not settings.LOG_FILES:
+        raise SearchError("No log is kept here: set LOG_FILES=true or ELASTICSEARCH_URL.")
     try:
         return list(deque(_read(query), maxlen=min(query.most, MOST)))
     except OSError as exc:

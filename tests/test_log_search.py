@@ -98,8 +98,10 @@ def test_an_unreadable_argument_of_the_command_is_refused(
         run(*arguments)
 
 
-def test_without_a_log_the_command_says_what_to_set(settings: Any) -> None:
+def test_without_a_log_a_search_says_what_to_set(log: LogFile, settings: Any) -> None:
     settings.LOG_FILES = False
+    with pytest.raises(SearchError, match="LOG_FILES"):
+        search(Query(order="t-1"))
     with pytest.raises(CommandError, match="LOG_FILES"):
         run()
 

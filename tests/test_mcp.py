@@ -333,6 +333,20 @@ def test_the_log_is_searched(reading: Any, log: LogFile) -> None:
     assert call(reading, "search_logs", most=1000)[1]  # more than a tool answers
 
 
+def test_without_a_log_the_tools_say_what_to_set(reading: Any, settings: Any) -> None:
+    settings.LOG_FILES = False
+    switches.change("downgradeSwitch", "1", by="Bob", reason="fire")
+
+    found = answer(reading, "find_causes")
+
+    for tool in ("explain_errors", "search_logs"):
+        assert "set LOG_FILES=true" in failure(reading, tool)
+    assert found["causes"] == ["No metrics: PROMETHEUS_URL is not set."]
+    [reason] = found["errors in the log"]
+    assert "set LOG_FILES=true" in reason
+    assert [each["by"] for each in found["changed before"]] == ["Bob"]
+
+
 class Prometheus:
     """Answers with the answer that the test sets."""
 
