@@ -7,11 +7,12 @@ for a closed order, or a second one.
 import logging
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
-from mall import alipay, orders, returning
+from mall import alipay, market, orders, returning
 from mall.alipay import AlipayError, Trade
 from mall.models import Message, Notice, Order
 
@@ -25,10 +26,15 @@ def record(order: Order, trade: Trade, *, now: datetime) -> str:
 
 
 def look(order: Order, *, now: datetime) -> Trade | None:
-    """Query Alipay and record a payment. Returns a trade that is not paid. Raises AlipayError."""
+    """Query Alipay and record a payment. Returns a trade that is not paid.
+
+    Raises AlipayError; for an order in CREATE also GroupBuyError.
+    """
     trade = alipay.query(order.number, now=now)
     if trade is None or not trade.is_paid:
         return trade
+    if order.status == Order.Status.CREATE:  # set back by a restore: it had a form
+        _await_payment_again(order, now)
     verdict = record(order, trade, now=now)
     if verdict == "other amount":
         raise AlipayError(f"order {order.number}: {trade.amount} paid instead of {order.amount}")
@@ -50,7 +56,7 @@ def close_unpaid(order: Order, reason: str, *, now: datetime) -> None:
 
 
 def close_trade(order: Order, *, now: datetime) -> None:
-    """Query Alipay, record a payment, or close a trade that waits for one. Raises AlipayError."""
+    """Query Alipay, record a payment, or close a trade that waits for one. Raises as look()."""
     trade = look(order, now=now)
     if trade is not None and trade.status == "WAIT_BUYER_PAY":
         alipay.close(order.number, now=now)
@@ -77,6 +83,20 @@ def receive(body: bytes, *, now: datetime) -> str:
     if notice.verdict not in ("paid", "repeated", "nothing"):
         log.warning("notice %s of order %s: %s", notice.pk, notice.out_trade_no, notice.verdict)
     return notice.verdict
+
+
+def _await_payment_again(order: Order, now: datetime) -> None:
+    """Let an order in CREATE wait for its payment; the platform knows its seat and its price."""
+    held: dict[str, Any] = {"amount": order.price, "pay_by": now}
+    if order.in_team:
+        theirs = market.client().order(order.number)
+        held = {
+            "amount": theirs.pay_price,
+            "activity_id": theirs.activity_id,
+            "team_id": theirs.team_id,
+            "pay_by": theirs.pay_deadline,
+        }
+    orders.take(orders.AWAIT_PAYMENT, order, due_at=now, **held)
 
 
 def _judge(fields: dict[str, str], now: datetime) -> str:

@@ -71,7 +71,13 @@ def _step(order: Order, *, now: datetime) -> datetime | None:
 
 
 def _drop(order: Order, now: datetime) -> None:
-    """Close an order whose request died, or got no answer from the platform."""
+    """Close an order whose request died, or got no answer from the platform.
+
+    After a restore from an older backup, it may have been paid, and is then recorded as paid.
+    """
+    payments.close_trade(order, now=now)
+    if order.status != Status.CREATE:
+        return
     returning.release(order)
     refused = orders.take(orders.REFUSE, order, due_at=None, close_reason="not_placed")
     if order.in_team and not refused:  # the shopper tried again, and has just lost that seat

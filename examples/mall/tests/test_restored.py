@@ -1,6 +1,7 @@
 """After a restore of the mall, the platform and Alipay have what happened since the backup."""
 
 from datetime import timedelta
+from decimal import Decimal
 from io import StringIO
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 from mall import work
 from mall.models import Cursor, Message, Notice, Order, Received, Refund
 from pretend_alipay.__main__ import Alipay
-from tests.conftest import Place, books, kinds, notify, pay, run_loop
+from tests.conftest import Place, books, kinds, notify, open_form, pay, run_loop
 from tests.platform import Platform, refund_of, success
 
 pytestmark = pytest.mark.django_db
@@ -120,3 +121,82 @@ def test_money_that_went_back_goes_back_once(
     order.refresh_from_db()
     assert (order.status, Refund.objects.get().state) == (Status.CLOSE, "confirmed")
     assert len(books(gateway)) == 1
+
+
+def being_placed() -> None:
+    """Set the order back to what a backup from before its form has; it is due."""
+    Order.objects.update(
+        status=Status.CREATE, is_open=True, amount=None, pay_by=None, activity_id=None, team_id="",
+        due_at=timezone.now())  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "amount", "team", "messages"),
+    [
+        (Order.Kind.TEAM, Status.PAY_SUCCESS, "80.00", "7001", ["opened"]),
+        (Order.Kind.ALONE, Status.DEAL_DONE, "100.00", "", []),
+    ],
+)
+def test_a_payment_is_found_for_an_order_that_was_being_placed(
+    place: Place,
+    gateway: Alipay,
+    platform: Platform,
+    kind: Order.Kind,
+    status: Order.Status,
+    amount: str,
+    team: str,
+    messages: list[str],
+) -> None:
+    trade_no = pay(gateway, place(kind))
+    being_placed()
+
+    go_on()
+
+    order = Order.objects.get()
+    assert (order.status, order.amount, order.team_id) == (status, Decimal(amount), team)
+    assert (order.trade_no, order.is_open, kinds()) == (trade_no, None, messages)
+    assert len(platform.called("settlement")) == order.in_team
+    assert (platform.called("refund"), Refund.objects.count()) == ([], 0)
+
+
+def test_a_form_of_an_order_that_was_being_placed_cannot_be_paid_any_more(
+    place: Place, gateway: Alipay, platform: Platform
+) -> None:
+    trade_no = open_form(gateway, place())
+    being_placed()
+
+    go_on()
+
+    order = Order.objects.get()
+    assert (order.status, order.close_reason) == (Status.CLOSE, "not_placed")
+    assert (len(platform.called("refund")), gateway.trades.pay(trade_no)) == (1, False)
+
+
+@pytest.mark.usefixtures("_time_stands")
+def test_no_seat_is_given_back_before_alipay_is_asked(
+    place: Place, gateway: Alipay, platform: Platform, settings: Any
+) -> None:
+    pay(gateway, place())
+    being_placed()
+    settings.ALIPAY_GATEWAY = "http://127.0.0.1:1"
+
+    now = run_loop()
+
+    order = Order.objects.get()
+    assert (order.status, order.due_at) == (Status.CREATE, now + timedelta(seconds=5))
+    assert platform.called("refund") == []
+
+
+def test_a_payment_that_is_not_the_platforms_price_is_left_to_a_person(
+    place: Place, gateway: Alipay, platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    pay(gateway, place())
+    being_placed()
+    platform.prices["payPrice"] = 85.0
+
+    run_loop()
+
+    order = Order.objects.get()
+    assert (order.status, order.due_at is not None) == (Status.PAY_WAIT, True)
+    assert f"order {order.number}: 80.00 paid instead of 85.0" in caplog.text
+    assert (platform.called("refund"), Refund.objects.count()) == ([], 0)
