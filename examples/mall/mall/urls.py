@@ -11,7 +11,7 @@ handler500 = "mall.views.problems.server_error"
 LOGIN, ALIPAY = "api/v1/login", "api/v1/alipay"
 urlpatterns = [
     path("", shop.front, name="front"),
-    path("goods/<goods_id>", shop.goods_page, name="goods"),
+    path("goods/<path:goods_id>", shop.goods_page, name="goods"),
     path("checkout", shop.checkout, name="checkout"),
     path("orders", own.orders, name="orders"),
     path("orders/<number>", own.order, name="order"),
@@ -26,7 +26,7 @@ urlpatterns = [
     path("logout", entry.logout, name="logout"),
     path("phone", entry.phone, name="phone"),
     path("go/offers", shop.go_offers, name="go_offers"),
-    path("go/offer/<goods_id>", shop.go_offer, name="go_offer"),
+    path("go/offer/<path:goods_id>", shop.go_offer, name="go_offer"),
     path("go/order/<number>", own.go_order, name="go_order"),
     path("language/", set_language, name="set_language"),
     path("admin/", admin.site.urls),

@@ -176,6 +176,18 @@ def test_older_orders_and_messages_follow_on_further_pages(
         assert 'href="/orders/n2"' in text(browser, "/orders", before=before)
 
 
+def test_an_id_of_goods_may_contain_a_slash(
+    visitor: Client, goods: Goods, platform: Platform, settings: Any
+) -> None:
+    Goods.objects.create(goods_id="cup/red", name="a cup", price=goods.price)
+    assert 'href="/goods/cup/red"' in text(visitor, "/")
+    page = text(visitor, "/goods/cup/red")
+    assert ("<h1>a cup</h1>" in page, 'href="/go/offer/cup/red"' in page) == (True, True)
+    link = f"{settings.PLATFORM_URL}/o/s01/c01/cup~1red"
+    assert visitor.get("/go/offer/cup/red")["Location"] == link
+    assert "<h1>a book</h1>" in text(visitor, "/goods/9890001")
+
+
 def test_a_shopper_is_handed_over_to_the_platform(
     browser: Client, visitor: Client, goods: Goods, place: Place, settings: Any
 ) -> None:
