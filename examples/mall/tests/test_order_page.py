@@ -78,6 +78,34 @@ def test_back_from_alipay_without_a_session(visitor: Client, place: Place, gatew
     assert f'<a class="main" href="/go/order/{order.number}">To your team</a>' in page
 
 
+def test_back_from_alipay_with_a_payment_that_goes_back(
+    visitor: Client, place: Place, gateway: Alipay, platform: Platform
+) -> None:
+    order = place()
+    query = {"out_trade_no": order.number}
+    pay(gateway, order)
+    platform.refusals["settlement"] = "0001"
+    run_loop(timedelta(seconds=31))
+    assert visitor.get("/paid/state", query).json() == {"state": "paid"}
+
+    platform.refusals["settlement"] = "E0106"
+    run_loop(timedelta(seconds=37))
+    states = [visitor.get("/paid/state", query).json()["state"]]
+    pages = [text(visitor, "/paid", **query)]
+    notify(refund_of(order, "paid_unformed"))
+    Order.objects.update(settle_code="")  # as of an order that was settled
+    for seconds in (37, 48):
+        run_loop(timedelta(seconds=seconds))
+        states.append(visitor.get("/paid/state", query).json()["state"])
+        pages.append(text(visitor, "/paid", **query))
+
+    assert (Order.objects.get().status, states) == (Status.CLOSE, ["refund"] * 3)
+    link = f'<a class="main" href="/orders/{order.number}">To your order</a>'
+    for page in pages:
+        assert ("<p>Your money comes back.</p>" in page, link in page) == (True, True)
+        assert ("Thank you" in page, "/go/order/" in page) == (False, False)
+
+
 def test_a_payment_after_closing_is_not_called_unpaid(
     visitor: Client, browser: Client, place: Place, gateway: Alipay
 ) -> None:

@@ -159,7 +159,7 @@ def _paid_state(order: Order) -> str:
     if order.status == Status.PAY_WAIT:
         return "waiting"
     if order.trade_no:
-        return "paid"
+        return "refund" if order.settle_code or order.status in OVER else "paid"
     return "returned" if Refund.objects.filter(order=order).exists() else "closed"
 
 
