@@ -91,7 +91,10 @@ def _look_for_payment(order: Order, now: datetime) -> datetime | None:
         return None
     Order.objects.filter(pk=order.pk).update(asked_at=now)
     payments.look(order, now=now)
-    return min(order.pay_by, now + _pause(order))
+    due_at = min(order.pay_by, now + _pause(order))
+    if due_at == order.pay_by:  # closing it starts with short pauses again
+        Order.objects.filter(pk=order.pk).update(tries=0)
+    return due_at
 
 
 def _settle(order: Order, now: datetime) -> datetime | None:

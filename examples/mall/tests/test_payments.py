@@ -184,3 +184,23 @@ def test_an_order_stays_open_while_alipay_is_down(
     order.refresh_from_db()
     assert (order.status, platform.called("refund")) == (Status.PAY_WAIT, [])
     assert order.due_at == now + timedelta(seconds=5)
+
+
+@pytest.mark.usefixtures("_time_stands")
+def test_closing_is_tried_again_soon_after_many_looks(
+    place: Place, gateway: Alipay, settings: object
+) -> None:
+    order = place(ALONE)
+    assert order.pay_by is not None
+    left = order.pay_by - timezone.now()
+    for minutes in range(1, 30):
+        run_loop(timedelta(minutes=minutes))
+    order.refresh_from_db()
+    assert (order.status, order.due_at) == (Status.PAY_WAIT, order.pay_by)
+
+    settings.ALIPAY_GATEWAY = "http://127.0.0.1:1"  # type: ignore[attr-defined]
+    for after, pause in ((left, 5), (left + timedelta(seconds=5), 15)):
+        now = run_loop(after)
+        order.refresh_from_db()
+        assert (order.status, order.due_at) == (
+            Status.PAY_WAIT, now + timedelta(seconds=pause))  # fmt: skip
