@@ -193,7 +193,6 @@ def _seat(order: Order, wish: Wish) -> dict[str, Any]:
         raise refused from error
     return {
         "amount": seat.pay_price,
-        "price": seat.original_price,
         "activity_id": activity_id,
         "team_id": seat.team_id,
         "pay_by": pay_by,

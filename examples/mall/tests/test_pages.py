@@ -46,6 +46,24 @@ def test_many_guests_at_once_cost_the_platform_one_query(
         assert "Open a team for ¥70.00" in text(visitor, "/goods/9890001")
 
 
+@pytest.mark.parametrize(("pays", "saved"), [(80.0, "20.00"), (100.0, ""), (110.0, "")])
+def test_the_saving_is_what_the_team_pays_less_than_alone(
+    browser: Client, goods: Goods, platform: Platform, place: Place, pays: float, saved: str
+) -> None:
+    """The platform's own original price is not the mall's."""
+    platform.prices |= {"originalPrice": 120.0, "deductionPrice": 120.0 - pays, "payPrice": pays}
+    page = text(browser, "/goods/9890001")
+    assert re.findall(r'¥([\d.-]+)</s> <span class="tag">¥(.*?) less<', page) == (
+        [("100.00", saved)] if saved else [])  # fmt: skip
+
+    asked = {"action": "open", "goodsId": "9890001", "activityId": "100123"}
+    for page in (text(browser, "/checkout", **asked), text(browser, f"/orders/{place().number}")):
+        alone = re.findall("<dt>Price alone</dt><dd>¥(.*?)</dd>", page)
+        less = re.findall("<dt>Saved in the team</dt><dd>−¥(.*?)</dd>", page)
+        assert (alone, less) == ((["100.00"], [saved]) if saved else ([], []))
+        assert f"<dt>To pay</dt><dd>¥{pays:.2f}</dd>" in page
+
+
 def test_a_picture_that_is_a_path_is_the_platforms(
     visitor: Client, goods: Goods, settings: Any
 ) -> None:

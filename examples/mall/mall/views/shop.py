@@ -65,6 +65,7 @@ def goods_page(request: HttpRequest, goods_id: str) -> HttpResponse:
     context = {
         "goods": goods,
         "offer": offer,
+        "saved": goods.price - offer.goods.pay_price if offer else None,
         "responds": responds,
         "teams": [(each, each.target_count - each.lock_count) for each in teams],
         # The platform may know an order of this shopper that another system has placed.
