@@ -157,7 +157,8 @@ def _hold(order: Order, wish: Wish, now: datetime) -> None:
         returning.give_up(order, "price", now=now)
         text = _("The price has changed to ¥%(price)s. Check it before you buy.")
         raise RefusedError("PRICE", text % {"price": held["amount"]}, held["amount"])
-    if orders.take(orders.AWAIT_PAYMENT, order, due_at=now + FIRST_LOOK, **held):
+    # wants_back: an earlier request may have left the order to the loop, by give_up().
+    if orders.take(orders.AWAIT_PAYMENT, order, due_at=now + FIRST_LOOK, wants_back=False, **held):
         return
     order.refresh_from_db()  # another request of the shopper was faster, or the loop closed it
     if order.status == Order.Status.CLOSE:

@@ -96,7 +96,7 @@ def _await_payment_again(order: Order, now: datetime) -> None:
             "team_id": theirs.team_id,
             "pay_by": theirs.pay_deadline,
         }
-    orders.take(orders.AWAIT_PAYMENT, order, due_at=now, **held)
+    orders.take(orders.AWAIT_PAYMENT, order, due_at=now, wants_back=False, **held)
 
 
 def _judge(fields: dict[str, str], now: datetime) -> str:

@@ -201,6 +201,29 @@ def test_a_seat_that_costs_more_than_shown_is_given_back(
     assert (Order.objects.get().status, len(platform.called("refund"))) == (Status.CLOSE, 1)
 
 
+def test_an_order_that_is_confirmed_at_the_changed_price_is_kept(
+    place: Place, platform: Platform, goods: Goods, shopper: Shopper
+) -> None:
+    """Its seat could not be given back before, which left it to the loop."""
+    platform.refusals["refund"] = "0001"
+    with pytest.raises(RefusedError, match="PRICE"):
+        buying.place(Wish(shopper, goods, IN_TEAM, ACTIVITY, shown=Decimal("79.99")),
+                     now=timezone.now())  # fmt: skip
+    assert Order.objects.get().wants_back is True
+    platform.refusals.clear()
+
+    wish = Wish(shopper, goods, IN_TEAM, ACTIVITY, shown=Decimal("80.00"))
+    order = buying.place(wish, now=timezone.now())
+    platform.calls.clear()
+    run_loop()
+    run_loop(timedelta(seconds=31))
+
+    order.refresh_from_db()
+    assert (order.status, order.wants_back) == (Status.PAY_WAIT, False)
+    assert platform.called("refund") == []
+    assert buying.pay_form(order, now=timezone.now()).fields["method"] == "alipay.trade.page.pay"
+
+
 def test_a_price_that_rose_since_it_was_shown_is_not_charged(
     goods: Goods, shopper: Shopper
 ) -> None:

@@ -124,10 +124,10 @@ def test_money_that_went_back_goes_back_once(
 
 
 def being_placed() -> None:
-    """Set the order back to what a backup from before its form has; it is due."""
+    """Set the order back to what a backup from before its form has: it was to be given up."""
     Order.objects.update(
         status=Status.CREATE, is_open=True, amount=None, pay_by=None, activity_id=None, team_id="",
-        due_at=timezone.now())  # fmt: skip
+        wants_back=True, due_at=timezone.now())  # fmt: skip
 
 
 @pytest.mark.parametrize(
