@@ -24,6 +24,7 @@ PLACE_WITHIN = timedelta(minutes=1)  # then the loop closes it; longer than our 
 FIRST_LOOK = timedelta(seconds=30)  # until the loop queries Alipay
 AGAIN = ""  # the code of a refusal that may be temporary
 SEAT_FREE, TEAM_FULL = "E0005", ("E0006", "E0008")
+SEAT_RETURNED = returning.UNKNOWN  # a repeated lock: its seat was given back meanwhile
 
 
 class RefusedError(Exception):
@@ -41,7 +42,7 @@ class RefusedError(Exception):
     @property
     def is_passing(self) -> bool:
         """May the same order succeed a moment later?"""
-        return self.code in (AGAIN, SEAT_FREE)
+        return self.code in (AGAIN, SEAT_FREE, SEAT_RETURNED)
 
     @property
     def is_full(self) -> bool:
@@ -115,6 +116,7 @@ def reason(error: GroupBuyError) -> RefusedError:
         "E0101": _("The offer is not in effect."),
         "E0102": _("The offer has not begun, or has ended."),
         "E0103": _("You have taken part as often as this offer allows."),
+        SEAT_RETURNED: _("Your earlier order was just closed. Try again."),
         "E0107": _("You hold too many unpaid seats. Pay for one, or cancel one."),
     }
     if not error.code.startswith("E"):  # our key, our channel or our request is wrong

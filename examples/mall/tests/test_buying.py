@@ -110,6 +110,7 @@ def test_simultaneous_requests_make_one_order(place: Place, platform: Platform) 
     [
         ("E0006", "This team is full."),
         ("E0103", "You have taken part as often as this offer allows."),
+        ("E0104", "Your earlier order was just closed. Try again."),
         ("E0002", "There is no group offer for this."),
         ("0403", "There is no group offer for this."),
     ],
@@ -158,6 +159,24 @@ def test_a_second_try_continues_with_the_same_order(place: Place, platform: Plat
     assert place().status == Status.PAY_WAIT
     numbers = [call["outTradeNo"] for call in platform.called("lock")]
     assert numbers[0] == numbers[1]
+
+
+def test_an_order_whose_seat_was_given_back_is_followed_by_a_new_one(
+    place: Place, platform: Platform
+) -> None:
+    """The first lock had no answer, and the platform refuses its repeat."""
+    for code in ("0001", "E0104"):
+        platform.refusals["lock"] = code
+        with pytest.raises(RefusedError) as refused:
+            place()
+        assert refused.value.is_passing
+    platform.refusals.clear()
+
+    assert place().status == Status.PAY_WAIT
+    first, repeat, new = [call["outTradeNo"] for call in platform.called("lock")]
+    assert (repeat == first, new == first) == (True, False)
+    old = Order.objects.get(number=first)
+    assert (old.status, old.close_reason, old.due_at) == (Status.CLOSE, "E0104", None)
 
 
 @pytest.mark.django_db(transaction=True)

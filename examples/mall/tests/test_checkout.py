@@ -62,7 +62,7 @@ def test_a_refusal_offers_to_buy_alone(
     assert "Order for ¥100.00" in text(browser, "/checkout", **(OPEN | {"action": "alone"}))
 
 
-@pytest.mark.parametrize("code", ["0001", "E0005"])
+@pytest.mark.parametrize("code", ["0001", "E0005", "E0104"])
 def test_an_order_that_a_passing_fault_stopped_can_be_tried_again(
     browser: Client, goods: Goods, platform: Platform, code: str
 ) -> None:
