@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from mall import orders, payments
+from mall.buying import RefusedError
 from mall.models import Order, Shopper
 from pretend_alipay.__main__ import Alipay
 from tests.conftest import Place, notify, pay, run_loop, text, trade
@@ -139,6 +140,23 @@ def test_an_order_bought_alone_has_no_seat(browser: Client, place: Place) -> Non
     run_loop()
     page = text(browser, f"/orders/{order.number}")
     assert ("It was not paid." in page, "seat" in page) == (True, False)
+
+
+def test_an_order_that_was_refused_had_no_seat(
+    browser: Client, place: Place, platform: Platform
+) -> None:
+    platform.refusals["lock"] = "E0006"
+    with pytest.raises(RefusedError):
+        place()
+    refused = Order.objects.get()
+    platform.refusals.clear()
+    unpaid = place()
+    assert orders.take(orders.CLOSE_UNPAID, unpaid, due_at=None)
+
+    said = "It was not paid, and the seat is free again."
+    assert said in text(browser, f"/orders/{unpaid.number}")
+    page = text(browser, f"/orders/{refused.number}")
+    assert ("<p>It was not paid.</p>" in page, "seat" in page) == (True, False)
 
 
 def test_an_order_page_is_reloaded_after_a_final_refusal(
