@@ -156,6 +156,19 @@ def test_an_order_is_given_back(browser: Client, place: Place, platform: Platfor
         "0000", False, "订单已关闭")  # fmt: skip
 
 
+def test_an_order_that_is_being_placed_is_not_called_closed(
+    browser: Client, goods: Goods, platform: Platform
+) -> None:
+    platform.refusals["lock"] = "0001"
+    post(browser, "create_pay_order", **TEAM_ORDER)
+    before = Order.objects.values().get()
+    answer = post(browser, "refund_order", userId="xiaofuge", orderId=before["number"])
+    said = "订单正在创建，请稍后再试"
+    assert (answer["code"], answer["info"]) == ("0000", said)
+    assert answer["data"] == {"success": False, "message": said, "orderId": before["number"]}
+    assert (Order.objects.values().get(), before["status"]) == (before, Order.Status.CREATE)
+
+
 def test_nobody_gives_back_an_order_of_somebody_else(browser: Client, place: Place) -> None:
     order = place(who=Shopper.objects.create(user_id="liergou"))
     answer = post(browser, "refund_order", userId="xiaofuge", orderId=order.number)

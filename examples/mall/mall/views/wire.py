@@ -128,8 +128,9 @@ def refund_order(request: HttpRequest, fields: Fields, shopper: Shopper) -> Http
     order = Order.objects.filter(shopper=shopper, number=number).first()
     done, text = False, "订单不存在"
     if order is not None:
-        done = order.status not in ("CREATE", "CLOSE")
-        text = "退单已受理，款项原路退回" if done else "订单已关闭"
+        refused = {"CREATE": "订单正在创建，请稍后再试", "CLOSE": "订单已关闭"}
+        done = order.status not in refused
+        text = refused.get(order.status, "退单已受理，款项原路退回")
         returning.give_back(order, now=timezone.now())
     return answer(OK, text, {"success": done, "message": text, "orderId": number})
 
