@@ -41,7 +41,9 @@ def compare(*, since: datetime) -> Iterator[tuple[Order, Difference]]:
         status=Status.PAY_SUCCESS, settled_at=None, settle_code=""
     )
     for order in paid.select_related("shopper").order_by("pk"):
-        if found := difference(order, _theirs(order.number)):
+        theirs = _theirs(order.number)
+        order.refresh_from_db(fields=["status"])  # the loop goes on meanwhile
+        if found := difference(order, theirs):
             yield order, found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from mall import returning
@@ -97,6 +98,23 @@ def test_differences_are_listed_and_not_changed(
     assert failed == ("1 differences are left." if found else "")
     assert [list(model.objects.values()) for model in (Order, Refund)] == before
     assert {name for name, _fields in platform.calls} == {"events", "orders"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_order_that_changes_while_the_platform_is_asked_does_not_differ(
+    paid: Order, platform: Platform
+) -> None:
+    """Mutation: compare() does not read the status again."""
+
+    def complete() -> None:
+        Order.objects.update(status=Status.DEAL_DONE)
+        connection.close()
+
+    platform.during["orders"] = complete
+    says(PAID, teamStatus=1)(platform)
+
+    assert compare("--mend") == (["0 missed notifications"], "")
+    assert Order.objects.get().status == Status.DEAL_DONE
 
 
 def test_a_lost_settlement_is_sent_again(paid: Order, platform: Platform) -> None:
