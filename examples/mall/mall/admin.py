@@ -43,6 +43,10 @@ class Overdue(admin.SimpleListFilter):
 class GoodsAdmin(admin.ModelAdmin):
     list_display = ["goods_id", "name", "price", "on_sale"]
 
+    def get_readonly_fields(self, request: HttpRequest, obj: object = None) -> list[str]:
+        """The primary key of existing goods: saving another one would add a copy."""
+        return ["goods_id"] if obj else []
+
 
 @admin.register(Shopper)
 class ShopperAdmin(ReadOnly):

@@ -236,6 +236,15 @@ def test_the_console_shows_what_needs_attention(
     assert admin_client.get("/admin/mall/order/add/").status_code == 403
 
 
+def test_the_console_changes_goods_and_keeps_their_id(admin_client: Client, goods: Goods) -> None:
+    fields = {"goods_id": "9890002", "name": "two books", "price": "150.00", "on_sale": "on"}
+    assert admin_client.post("/admin/mall/goods/9890001/change/", fields).status_code == 302
+    rows = Goods.objects.order_by("pk").values_list("pk", "name")
+    assert list(rows) == [("9890001", "two books")]
+    assert admin_client.post("/admin/mall/goods/add/", fields).status_code == 302
+    assert list(rows.all()) == [("9890001", "two books"), ("9890002", "two books")]
+
+
 @pytest.mark.parametrize(("address", "status"), [("127.0.0.1", 200), ("10.0.0.1", 403)])
 def test_the_demo_answers_this_machine_only(address: str, status: int) -> None:
     request = RequestFactory().get("/", REMOTE_ADDR=address)
