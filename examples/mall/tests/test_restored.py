@@ -173,18 +173,22 @@ def test_a_form_of_an_order_that_was_being_placed_cannot_be_paid_any_more(
 
 
 @pytest.mark.usefixtures("_time_stands")
-def test_no_seat_is_given_back_before_alipay_is_asked(
-    place: Place, gateway: Alipay, platform: Platform, settings: Any
+@pytest.mark.parametrize("fault", ["Alipay is down", "the platform lacks the order"])
+def test_no_seat_is_given_back_before_a_payment_is_ruled_out(
+    place: Place, gateway: Alipay, platform: Platform, settings: Any, fault: str
 ) -> None:
     pay(gateway, place())
     being_placed()
-    settings.ALIPAY_GATEWAY = "http://127.0.0.1:1"
+    if fault == "Alipay is down":
+        settings.ALIPAY_GATEWAY = "http://127.0.0.1:1"
+    else:
+        platform.refusals["orders"] = "E0104"
 
     now = run_loop()
 
     order = Order.objects.get()
     assert (order.status, order.due_at) == (Status.CREATE, now + timedelta(seconds=5))
-    assert platform.called("refund") == []
+    assert (platform.called("refund"), Refund.objects.count()) == ([], 0)
 
 
 def test_a_payment_that_is_not_the_platforms_price_is_left_to_a_person(
