@@ -34,6 +34,8 @@ class MembersResponse(serializers.Serializer):
 
 class ProgressResponse(serializers.Serializer):
     status = serializers.IntegerField(help_text="0 new, 1 running, 2 stopped, 3 done")
-    slices = serializers.IntegerField(help_text="0 until the run has been planned, and after its end")
+    slices = serializers.IntegerField(
+        help_text="0 until the run has been planned, and after its end"
+    )
     slicesDone = serializers.IntegerField(source="done")
     found = serializers.IntegerField(help_text="users so far")
