@@ -155,8 +155,7 @@ def _tries(tasks: Tasks, until: float, clock: Clock, send: Send) -> Iterator[Try
             logger.exception("notification %s", tasks[0].key, extra=about)
             results = {tasks[0].key: Result(f"{type(exc).__name__}: {exc}")}
         milliseconds = round((time.monotonic() - started) * 1000)
-        for task in (task for task in tasks if task.key in results):
-            result = results[task.key]
+        for task, result in ((each, results[each.key]) for each in tasks if each.key in results):
             attempt = NotifyAttempt(
                 task=task,
                 number=task.attempts + 1,
