@@ -189,16 +189,16 @@ class Activity(models.Model):
         if (self.restrict_visible or self.restrict_join) and self.crowd is None:
             raise ValidationError({"crowd": _("Choose the crowd this activity is limited to.")})
         if self.pk:
-            self.refuse_overlap(self.goods())
+            self.refuse_overlap(self.same_goods())
         for offer in self.offers.select_related("sku") if self.pk and self.discount_id else ():
             refuse_giving_away(self.discount, offer.sku)
 
-    def goods(self) -> Q:
+    def same_goods(self) -> Q:
         """The offers, of any activity, of the goods that this one offers on the same channel."""
         same = {"channel": OuterRef("channel"), "sku": OuterRef("sku")}
         return Q(Exists(self.offers.filter(**same)))
 
-    def refuse_overlap(self, goods: Q) -> None:
+    def refuse_overlap(self, same_goods: Q) -> None:
         """Refuse two live activities that sell the same goods on the same channel at the same time.
 
         This check gives the message. If two operators save at the same moment and both pass it,
@@ -206,9 +206,10 @@ class Activity(models.Model):
         """
         if self.status not in LIVE:
             return
-        others = Offer.objects.filter(goods, activity__status__in=LIVE).exclude(activity=self.pk)
-        meet = others.filter(activity__start_at__lt=self.end_at, activity__end_at__gt=self.start_at)
-        clash = meet.select_related("activity", "sku").order_by("pk").first()
+        live = Offer.objects.filter(same_goods, activity__status__in=LIVE)
+        meet = live.filter(activity__start_at__lt=self.end_at, activity__end_at__gt=self.start_at)
+        others = meet.exclude(activity=self.pk).select_related("activity", "sku")
+        clash = others.order_by("pk").first()
         if clash:
             raise ValidationError(
                 _("%(sku)s is already offered on this channel by %(activity)s at that time."),

@@ -28,7 +28,7 @@ def copy_activity(
     draft.name, draft.status, draft.gives_back = name, Status.CREATED, False
     draft.start_at, draft.end_at = start_at, end_at
     draft.full_clean()
-    draft.refuse_overlap(original.goods())
+    draft.refuse_overlap(original.same_goods())
     with transaction.atomic():
         draft.save()
         for offer in original.offers.select_related("sku", "channel").order_by("pk"):
