@@ -127,7 +127,7 @@ def test_more_rows_take_no_more_queries(operator: Client) -> None:
     assert grown == {}
 
 
-def test_stored_offers_are_checked_by_one_query_when_their_activity_is_saved(operator: Client) -> None:
+def test_the_stored_offers_of_an_activity_are_checked_by_one_query(operator: Client) -> None:
     """Shoppers who open a team wait for the row of the activity meanwhile."""
     activity = make_activity()
     for n in range(FEW):
