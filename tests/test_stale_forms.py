@@ -10,7 +10,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.db.models.signals import pre_save
 from django.test import Client
 from django.utils import timezone
@@ -234,3 +234,26 @@ def test_seats_are_locked_while_a_form_of_their_activity_is_saved(operator: Clie
         pre_save.disconnect(stop, sender=Activity)
 
     assert (answers, Team.objects.count()) == ([302, None], 1)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite has no row locks to look at")
+def test_offers_are_locked_while_a_form_of_their_activity_is_saved(operator: Client) -> None:
+    """Else the form takes back what somebody saves between its check and its own save."""
+    activity, answers = make_activity(), list[Any]()
+    body = opened(operator, activity) | {"name": "new"}
+
+    def change() -> None:
+        with transaction.atomic():
+            Offer.objects.select_for_update(nowait=True).get()
+
+    def try_meanwhile(**_signal: Any) -> None:
+        answers.extend(race(change))
+
+    pre_save.connect(try_meanwhile, sender=Activity)
+    try:
+        assert operator.post(url_of(activity), body).status_code == 302
+    finally:
+        pre_save.disconnect(try_meanwhile, sender=Activity)
+
+    assert [type(each) for each in answers] == [OperationalError]
